@@ -1,0 +1,9 @@
+//! nagaya: long-lived full-OS containers, rootless. Layers, topmost first; a layer uses only
+//! those below it: `cli`, `app`, `template`, `guest`, `runtime`, `store`, `host`, `sys`,
+//! `render`, `model`.
+
+pub mod model;
+pub mod render;
+pub mod store;
+pub mod sys;
+pub mod template;

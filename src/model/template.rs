@@ -1,0 +1,82 @@
+//! What is known of a root filesystem template.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The program that a guest's process 1 is; decides the signals that stop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitKind {
+    Systemd,
+    Openrc,
+    Busybox,
+    Sysvinit,
+    Unknown,
+}
+
+/// Which of the guest's own tools configures its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkStyle {
+    Networkd,
+    Ifupdown,
+    /// Nothing that we know: the kernel's configuration stands alone.
+    None,
+}
+
+/// Facts read out of an unpacked tree. Strings come from the tree: bounded, printable, untrusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateFacts {
+    pub init: InitKind,
+    pub network: NetworkStyle,
+    /// PRETTY_NAME of os-release, at most 100 characters, control characters removed; may be empty.
+    pub os: String,
+    /// As uname(2) would say of the ELF init: `x86_64`, `aarch64`, …, or `unknown`.
+    pub arch: String,
+}
+
+/// SHA-256 of the template's uncompressed tar stream: 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TemplateId(String);
+
+/// A string that is not 64 hexadecimal digits in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a template id (64 hexadecimal digits)")]
+pub struct TemplateIdError(String);
+
+impl TemplateId {
+    pub fn new(text: &str) -> Result<Self, TemplateIdError> {
+        let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if good { Ok(Self(text.to_owned())) } else { Err(TemplateIdError(text.to_owned())) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl fmt::Display for TemplateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for TemplateId {
+    type Error = TemplateIdError;
+    fn try_from(text: String) -> Result<Self, TemplateIdError> {
+        Self::new(&text)
+    }
+}
+
+impl From<TemplateId> for String {
+    fn from(id: TemplateId) -> String {
+        id.0
+    }
+}
