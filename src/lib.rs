@@ -4,6 +4,7 @@
 
 pub mod model;
 pub mod render;
+pub mod runtime;
 pub mod store;
 pub mod sys;
 pub mod template;

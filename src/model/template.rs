@@ -15,6 +15,39 @@ pub enum InitKind {
     Unknown,
 }
 
+/// How an init is asked for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Send it this signal, by number: real-time signals count from glibc's SIGRTMIN, 34.
+    Signal(i32),
+    /// Run this in the guest.
+    Run(&'static [&'static str]),
+}
+
+impl InitKind {
+    /// How to ask for a power-off (systemd(1), busybox's init.c, openrc-init(8), init(8)).
+    pub fn shutdown(self) -> Ask {
+        match self {
+            InitKind::Systemd => Ask::Signal(38),
+            InitKind::Openrc => Ask::Signal(15),
+            InitKind::Busybox => Ask::Signal(12),
+            InitKind::Sysvinit => Ask::Run(&["/sbin/init", "0"]),
+            InitKind::Unknown => Ask::Run(&["poweroff"]),
+        }
+    }
+
+    /// How to ask for a restart.
+    pub fn reboot(self) -> Ask {
+        match self {
+            InitKind::Systemd => Ask::Signal(39),
+            InitKind::Openrc => Ask::Signal(2),
+            InitKind::Busybox => Ask::Signal(15),
+            InitKind::Sysvinit => Ask::Run(&["/sbin/init", "6"]),
+            InitKind::Unknown => Ask::Run(&["reboot"]),
+        }
+    }
+}
+
 /// Which of the guest's own tools configures its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

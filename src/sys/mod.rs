@@ -1,1 +1,52 @@
-//! sys
+//! Kernel and host facilities, one file each. `unsafe` lives here and in `runtime`.
+#![allow(unsafe_code)]
+
+pub mod caps;
+pub mod cgroup;
+pub mod clone;
+pub mod guest_net;
+pub mod mount;
+pub mod passwd;
+pub mod seccomp;
+pub mod seqpacket;
+pub mod storage_ns;
+pub mod userns;
+
+/// A kernel call that failed: what was being done, on what, and the kernel's answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}")]
+pub struct SysError {
+    what: String,
+    #[source]
+    source: std::io::Error,
+}
+
+impl SysError {
+    /// `what` continues the sentence "cannot …" and names the object.
+    pub fn new(what: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+
+    /// The last system call's errno.
+    pub fn last(what: impl Into<String>) -> Self {
+        Self::new(what, std::io::Error::last_os_error())
+    }
+
+    pub fn errno(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+}
+
+pub type SysResult<T> = Result<T, SysError>;
+
+/// Attaches the operation to an error of rustix, nix or std.
+pub trait Context<T> {
+    /// `what` continues the sentence "cannot …" and names the object.
+    fn cannot<S: Into<String>>(self, what: impl FnOnce() -> S) -> SysResult<T>;
+}
+
+impl<T, E: Into<std::io::Error>> Context<T> for Result<T, E> {
+    fn cannot<S: Into<String>>(self, what: impl FnOnce() -> S) -> SysResult<T> {
+        self.map_err(|e| SysError::new(what(), e))
+    }
+}

@@ -1,0 +1,51 @@
+//! What the broker, which starts a monitor, and the monitor agree on.
+
+use serde::{Deserialize, Serialize};
+
+/// The monitor's own program name: the binary that is executed under it is a monitor.
+pub const ARGV0: &str = "nagaya-monitor";
+
+/// Places in the monitor's own tree: the broker makes them, the monitor finds them.
+pub mod place {
+    /// The template: shared by all, locked read-only.
+    pub const TEMPLATE: &str = "/template";
+    /// The container's own data: `upper` and `work` of the overlay.
+    pub const DATA: &str = "/data";
+    /// Where the overlay goes.
+    pub const ROOTFS: &str = "/rootfs";
+    /// Device nodes made by the host, to be bound one by one.
+    pub const DEVICES: &str = "/devices";
+    /// A file that nobody may open, to be bound over others.
+    pub const NOTHING: &str = "/devices/nothing";
+    /// Closed to everybody: instances of proc and sysfs without which the kernel refuses a user
+    /// namespace to mount its own (mount_too_revealing).
+    pub const VISIBLE: &str = "/.visible";
+}
+
+/// Device nodes of every guest: name and numbers. All are safe in a user namespace; tun and fuse
+/// are what VPNs and rootless tools want.
+pub const DEVICES: [(&str, u32, u32); 8] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+    ("fuse", 10, 229),
+    ("tun", 10, 200),
+];
+
+/// What a new monitor says to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartReport {
+    /// Everything is in place; init waits for its network and for `go`.
+    Prepared,
+    /// Init runs, or has been taken over.
+    Started {
+        init_pid: i32,
+    },
+    Failed {
+        reason: String,
+    },
+}

@@ -1,0 +1,133 @@
+//! Bringing a guest's init into being, or taking over one whose monitor was killed.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::config::MonitorConfig;
+use super::init::{self, Boot, InitReport};
+use super::rootfs;
+use crate::sys::clone::{self, Child, CloneSpec};
+use crate::sys::storage_ns::error_text;
+use crate::sys::{Context, SysError, SysResult, seqpacket};
+
+/// How long a newborn init may take for our own first steps.
+const BUILD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The guest's process 1.
+pub struct Init {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    /// Whether it is our child, whose end we are told.
+    pub ours: bool,
+}
+
+/// What a boot leaves with the monitor.
+pub struct Booted {
+    pub init: Init,
+    /// The console's master side, and the root of the guest's devpts; none where a guest that was
+    /// taken over has no usable /dev.
+    pub terminals: Option<(OwnedFd, OwnedFd)>,
+    /// Where init says that it is up; none for a guest that was taken over.
+    pub notify: Option<OwnedFd>,
+    /// The guest's network namespace.
+    pub network: OwnedFd,
+}
+
+/// Boots the guest in cgroup `payload`. Between the building of its tree and the exec of its init
+/// `go` is called, which may wait for the network.
+///
+/// # Errors
+/// What init's first steps said; nothing is left running then.
+pub fn boot(
+    config: &MonitorConfig,
+    payload: &OwnedFd,
+    network: &OwnedFd,
+    boot: Boot,
+    go: impl FnOnce() -> SysResult<()>,
+) -> SysResult<Booted> {
+    let boot_id = random_uuid()?;
+    let (ours, theirs) = seqpacket::pair()?;
+    rustix::net::sockopt::set_socket_timeout(
+        &ours,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(BUILD_PATIENCE),
+    )
+    .cannot(|| "bound the wait for init")?;
+    let mut flags = libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWCGROUP;
+    if boot == Boot::Again {
+        flags |= libc::CLONE_NEWNET;
+    }
+    let spec = CloneSpec { flags: flags as u64, cgroup: Some(payload.as_fd()) };
+    let child = clone::fork(&spec, || init::run(config, boot, &boot_id, network, &theirs))?;
+    drop(theirs);
+    let guided = guide(&ours, go);
+    if guided.is_err() {
+        child.kill();
+    }
+    let [master, devpts, notify, network] = guided?;
+    Ok(Booted {
+        init: Init { pid: child.pid, pidfd: child.pidfd, ours: true },
+        terminals: Some((master, devpts)),
+        notify: Some(notify),
+        network,
+    })
+}
+
+/// Leads a newborn init to its exec; what it sends stands for console, devpts, notification
+/// socket and network.
+fn guide(init: &OwnedFd, go: impl FnOnce() -> SysResult<()>) -> SysResult<[OwnedFd; 4]> {
+    let failed = |reason: String| SysError::new("boot the guest", std::io::Error::other(reason));
+    let (report, fds) = seqpacket::recv::<InitReport>(init)?
+        .ok_or_else(|| failed("its first process died while its tree was built".to_owned()))?;
+    if let InitReport::Failed { reason } = report {
+        return Err(failed(reason));
+    }
+    let fds: [OwnedFd; 4] =
+        fds.try_into().map_err(|_| failed("its first process sent no descriptors".to_owned()))?;
+    go()?;
+    seqpacket::send(init, &(), &[])?;
+    match seqpacket::recv::<InitReport>(init)? {
+        None => Ok(fds),
+        Some((InitReport::Failed { reason }, _)) => Err(failed(reason)),
+        Some((InitReport::Built, _)) => Err(failed("its first process is out of step".to_owned())),
+    }
+}
+
+/// Takes over the guest whose init is process `pid`, with a new console.
+pub fn adopt(pid: i32, pidfd: OwnedFd, network: OwnedFd) -> SysResult<Booted> {
+    let (ours, theirs) = seqpacket::pair()?;
+    let child: Child = clone::fork(&CloneSpec::default(), || {
+        let renewed = rustix::thread::move_into_thread_name_spaces(
+            pidfd.as_fd(),
+            rustix::thread::ThreadNameSpaceType::MOUNT,
+        )
+        .cannot(|| "enter the guest's mount namespace")
+        .and_then(|()| rootfs::renew_console());
+        match renewed {
+            Ok((master, devpts)) => {
+                let _ = seqpacket::send(&theirs, &(), &[master.as_fd(), devpts.as_fd()]);
+            }
+            Err(e) => tracing::debug!("no console for an adopted guest: {}", error_text(&e)),
+        }
+        0
+    })?;
+    let terminals = seqpacket::recv::<()>(&ours)?.and_then(|((), fds)| {
+        let mut fds = fds.into_iter();
+        Some((fds.next()?, fds.next()?))
+    });
+    child.wait()?;
+    Ok(Booted { init: Init { pid, pidfd, ours: false }, terminals, notify: None, network })
+}
+
+/// As /proc/sys/kernel/random/boot_id: a version 4 UUID and a newline.
+fn random_uuid() -> SysResult<String> {
+    let mut b = [0u8; 16];
+    rustix::rand::getrandom(&mut b, rustix::rand::GetRandomFlags::empty()).cannot(|| "draw a boot id")?;
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex = MonitorConfig::hex(&b);
+    Ok(format!("{}-{}-{}-{}-{}\n", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+}

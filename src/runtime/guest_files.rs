@@ -1,0 +1,92 @@
+//! Writing nagaya's files into a guest, from inside its namespaces and as its root.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::sys::mount::open_in_root;
+use crate::sys::{Context, SysError, SysResult};
+
+/// A file that we overwrite is read at most this far, to see whether it changes.
+const MAX_READ: u64 = 64 * 1024;
+
+/// Writes `file` below the process's root, which is the guest's. The guest's own choices are
+/// respected as `file.when` says; a file that would not change is left alone, for the write would
+/// copy it up.
+///
+/// # Errors
+/// Where the guest has something in the way that is no directory, or its disk is full.
+pub fn write(root: &OwnedFd, file: &GuestFile) -> SysResult<()> {
+    let what = || format!("write the guest's {}", file.path);
+    let relative = file.path.trim_start_matches('/');
+    let (dir, name) = relative.rsplit_once('/').unwrap_or((".", relative));
+    let parent = make_dirs(root, dir)?;
+    let there = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+        Err(Errno::NOENT) => None,
+        Err(e) => return Err(SysError::new(what(), e)),
+    };
+    let current = match there {
+        Some(FileType::RegularFile) => read_regular(&parent, name),
+        _ => None,
+    };
+    let write_it = match (file.when, there) {
+        (_, Some(FileType::Directory)) => {
+            return Err(SysError::new(what(), std::io::ErrorKind::IsADirectory));
+        }
+        (When::Always, _) | (_, None) => true,
+        (When::IfMissing, Some(_)) => false,
+        (When::UnlessLink, Some(kind)) => kind != FileType::Symlink,
+        (When::IfMissingOrOurs, Some(_)) => {
+            current.as_deref().is_some_and(|text| first_line(text) == MARKER.as_bytes())
+        }
+    };
+    if !write_it || current.as_deref() == Some(file.content.as_bytes()) {
+        return Ok(());
+    }
+    // A new file put in place by a rename: whatever stood there, link or fifo, is not opened.
+    let temporary = format!(".{name}.nagaya");
+    let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(&parent, &*temporary, flags, Mode::from_raw_mode(file.mode)).cannot(what)?;
+    std::fs::File::from(fd).write_all(file.content.as_bytes()).cannot(what)?;
+    rustix::fs::renameat(&parent, &*temporary, &parent, name).cannot(what)
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|b| *b == b'\n').next().unwrap_or_default()
+}
+
+/// Opens directory `path` below the root, making what is missing. Links are followed as the guest
+/// would, never out of its root.
+fn make_dirs(root: &OwnedFd, path: &str) -> SysResult<OwnedFd> {
+    let what = || format!("open the guest's /{path}");
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    match open_in_root(root.as_fd(), path, flags) {
+        Err(Errno::NOENT) => {}
+        other => return other.cannot(what),
+    }
+    let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let parent = make_dirs(root, above)?;
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(SysError::new(what(), e)),
+    }
+    rustix::fs::openat(&parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).cannot(what)
+}
+
+/// The content of a regular file that is not too long; none otherwise.
+pub fn read_regular(parent: &OwnedFd, name: &str) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&fd).ok()?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size as u64 > MAX_READ {
+        return None;
+    }
+    let mut text = Vec::new();
+    std::fs::File::from(fd).take(MAX_READ).read_to_end(&mut text).ok()?;
+    Some(text)
+}

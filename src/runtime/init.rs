@@ -1,0 +1,167 @@
+//! The first steps of a guest's process 1, from its birth in fresh namespaces to the exec of the
+//! guest's own init. Our code, in the guest's place: it does nothing that the guest could not.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::thread::LinkNameSpaceType;
+use serde::{Deserialize, Serialize};
+
+use super::config::MonitorConfig;
+use super::{guest_files, rootfs};
+use crate::sys::storage_ns::error_text;
+use crate::sys::{Context, SysError, SysResult, caps, guest_net, mount, seccomp, seqpacket, userns};
+
+/// What a newborn init says to its monitor. End of file means that exec has worked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitReport {
+    /// Comes with the console's master, the root of devpts, the notification socket and the
+    /// network namespace. The answer, one message, means: go on.
+    Built,
+    Failed {
+        reason: String,
+    },
+}
+
+/// Where the network interface is when a guest boots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// The broker puts it into the namespace that the monitor was given.
+    First,
+    /// In the namespace of the boot before; this boot has a namespace of its own.
+    Again,
+}
+
+/// Runs in the new process and does not return. `network` is the monitor's network namespace
+/// descriptor for the guest.
+pub fn run(config: &MonitorConfig, boot: Boot, boot_id: &str, network: &OwnedFd, report: &OwnedFd) -> ! {
+    let error = match prepare(config, boot, boot_id, network, report) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let _ = seqpacket::send(report, &InitReport::Failed { reason: error_text(&error) }, &[]);
+    crate::sys::clone::exit_now(1)
+}
+
+fn prepare(
+    config: &MonitorConfig,
+    boot: Boot,
+    boot_id: &str,
+    network: &OwnedFd,
+    report: &OwnedFd,
+) -> SysResult<std::convert::Infallible> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if boot == Boot::First {
+        userns::enter(network, LinkNameSpaceType::Network, "network")?;
+    }
+    let terminals = rootfs::build(boot_id, &config.uuid)?;
+    let own_network = userns::open_ns(1, "net")?;
+    if boot == Boot::Again {
+        bring_interface(network, &own_network)?;
+    }
+    let fds = [
+        terminals.console_master.as_fd(),
+        terminals.devpts.as_fd(),
+        terminals.notify.as_fd(),
+        own_network.as_fd(),
+    ];
+    seqpacket::send(report, &InitReport::Built, &fds)?;
+    let root = mount::open_dir("/")?;
+    for file in &config.files {
+        guest_files::write(&root, file)?;
+    }
+    rustix::system::sethostname(config.name.as_str().as_bytes()).cannot(|| "set the host name")?;
+    // Everything that can fail by the guest's doing has been done; now the network must be there.
+    if seqpacket::recv::<()>(report)?.is_none() {
+        return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));
+    }
+    if let Some(lease) = &config.lease {
+        guest_net::configure("eth0", lease.ipv4, lease.gateway).map_err(|e| {
+            SysError::new("set up the guest's network", std::io::Error::other(error_text(&e)))
+        })?;
+    }
+    new_session_keyring();
+    take_terminal(&terminals.console_slave)?;
+    let (argv, env) = (strings(&config.init)?, environment(&config.env)?);
+    drop_monitor_signals();
+    caps::confine_guest()?;
+    seccomp::install(&config.filter())?;
+    Err(exec(&argv, &env))
+}
+
+/// Moves eth0 out of the namespace of the boot before. A guest that has renamed or deleted it
+/// boots without: only the host could make a new one.
+fn bring_interface(old: &OwnedFd, own: &OwnedFd) -> SysResult<()> {
+    userns::enter(old, LinkNameSpaceType::Network, "former network")?;
+    let moved = guest_net::move_link_to_netns("eth0", own.as_fd());
+    userns::enter(own, LinkNameSpaceType::Network, "network")?;
+    if let Err(e) = moved {
+        tracing::debug!("the guest's interface cannot be moved to its next boot: {e}");
+    }
+    Ok(())
+}
+
+/// A session keyring of its own, lest the guest see the operator's keys.
+pub fn new_session_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: keyctl(2) with a null name: an anonymous keyring.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+}
+
+/// Makes `slave` the controlling terminal of a new session, and standard input, output and error.
+pub fn take_terminal(slave: &OwnedFd) -> SysResult<()> {
+    rustix::process::setsid().cannot(|| "start a session")?;
+    rustix::process::ioctl_tiocsctty(slave).cannot(|| "take the terminal")?;
+    place_stdio([slave.as_fd(), slave.as_fd(), slave.as_fd()])
+}
+
+/// Puts three descriptors at 0, 1 and 2.
+pub fn place_stdio(fds: [std::os::fd::BorrowedFd<'_>; 3]) -> SysResult<()> {
+    for (target, fd) in (0i32..).zip(fds) {
+        // SAFETY: 0 to 2 are this process's standard descriptors, which nothing here owns.
+        if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&fd), target) } < 0 {
+            return Err(SysError::last("place standard input and output"));
+        }
+    }
+    Ok(())
+}
+
+/// Undoes what the monitor blocks and ignores; both would be inherited.
+pub fn drop_monitor_signals() {
+    for signal in 1..=64 {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            // SAFETY: back to the default disposition; numbers 32 and 33 are refused by libc.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// C strings for exec.
+pub fn strings(words: &[String]) -> SysResult<Vec<CString>> {
+    words
+        .iter()
+        .map(|w| {
+            CString::new(w.as_str())
+                .map_err(std::io::Error::from)
+                .cannot(|| format!("use {w:?} as an argument"))
+        })
+        .collect()
+}
+
+/// `NAME=value` strings for exec.
+pub fn environment(pairs: &[(String, String)]) -> SysResult<Vec<CString>> {
+    strings(&pairs.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>())
+}
+
+fn exec(argv: &[CString], env: &[CString]) -> SysError {
+    // Every descriptor of ours is close-on-exec; this also covers what a library may have opened.
+    // SAFETY: integers only; sets a flag.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let Some(program) = argv.first() else {
+        return SysError::new("execute the guest's init", std::io::ErrorKind::InvalidInput);
+    };
+    let Err(e) = nix::unistd::execve(program, argv, env);
+    SysError::new(format!("execute {} in the guest", program.to_string_lossy()), e)
+}

@@ -1,0 +1,13 @@
+//! The container while it lives: its monitor, the first steps of its init, console and exec. One
+//! thread, no async, no database, no path of the host.
+#![allow(unsafe_code)]
+
+mod boot;
+pub mod config;
+mod console;
+mod exec;
+mod guest_files;
+mod init;
+pub mod monitor;
+pub mod protocol;
+mod rootfs;

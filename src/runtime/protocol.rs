@@ -1,0 +1,134 @@
+//! What is said to a monitor over its control socket, and the record that it keeps of its guest.
+//! JSON, one message a packet; a new nagaya speaks to old monitors, so members are only ever
+//! added, with defaults.
+
+use serde::{Deserialize, Serialize};
+
+/// Rows and columns of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    pub rows: u16,
+    pub cols: u16,
+}
+
+/// Runs a program in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// Program and arguments; empty for the user's login shell.
+    pub argv: Vec<String>,
+    /// Added to the guest's default environment.
+    pub env: Vec<(String, String)>,
+    /// Absolute; the user's home where none is given.
+    pub cwd: Option<String>,
+    /// Name or number, `user` or `user:group`.
+    pub user: String,
+    /// With a terminal of its own, of this size. Otherwise standard input, output and error come
+    /// with the message.
+    pub tty: Option<WindowSize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    Exec(ExecRequest),
+    /// To the process that this connection has started.
+    Signal(i32),
+    /// Follow the console over the stream socket that comes with the message.
+    Console,
+    /// The console's size, from a connection that follows it.
+    Resize(WindowSize),
+    /// Ask the guest's init to shut down.
+    Shutdown,
+    /// Ask the guest's init to restart.
+    Reboot,
+    /// End every process of the guest now.
+    Kill,
+    Freeze,
+    Thaw,
+    /// Answered with `Done` once the guest's init says that it is up.
+    WaitReady,
+    /// Answered with `Stopped` when the guest has ended for good.
+    WaitStopped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    Done,
+    /// The exec's terminal: the master's descriptor comes with the message.
+    Terminal,
+    /// The exec'ed process has ended, with this code.
+    Exited(i32),
+    /// The exec could not start; `code` is 126 or 127 as in a shell, 70 for anything else.
+    NotStarted {
+        code: i32,
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+    /// The guest has ended for good.
+    Stopped(Ended),
+}
+
+/// Why a guest is not running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// One sentence.
+    pub reason: String,
+    /// False where nobody asked for it.
+    pub clean: bool,
+}
+
+/// Where a guest stands, as its monitor last wrote it. The kernel's word on whether anything runs
+/// is the cgroup's, not this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRecord {
+    /// In the host's pid namespace.
+    pub monitor_pid: i32,
+    pub init_pid: i32,
+    /// Init has said that it is up.
+    pub ready: bool,
+    /// How often the guest has been booted since it was started.
+    pub boots: u32,
+    pub ended: Option<Ended>,
+}
+
+impl StateRecord {
+    /// Bytes of the record on file: fixed, so that one write replaces one record.
+    pub const SIZE: usize = 1024;
+
+    /// JSON, padded with spaces.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut record = self.clone();
+        if let Some(ended) = &mut record.ended {
+            ended.reason = ended.reason.chars().filter(|c| !c.is_control()).take(160).collect();
+        }
+        let mut text = serde_json::to_vec(&record).unwrap_or_default();
+        text.resize(Self::SIZE, b' ');
+        text
+    }
+
+    pub fn from_bytes(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_keeps_its_size_whatever_the_guest_says() {
+        let record = StateRecord {
+            monitor_pid: i32::MAX,
+            init_pid: i32::MAX,
+            ready: true,
+            boots: u32::MAX,
+            ended: Some(Ended { reason: "\u{1F3EF}\n".repeat(1000), clean: false }),
+        };
+        let bytes = record.to_bytes();
+        assert_eq!(bytes.len(), StateRecord::SIZE);
+        assert_eq!(StateRecord::from_bytes(&bytes).unwrap().monitor_pid, i32::MAX);
+    }
+}

@@ -1,0 +1,253 @@
+//! The cgroup v2 tree of containers: `<mount>/<instance>/<container>/{monitor,payload}`. Limits
+//! belong on `<container>`, whose files stay the host's; `payload` is the guest's own.
+
+use std::io::{Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::{Context, SysError, SysResult};
+
+/// Files of a cgroup that its delegate may write, as /sys/kernel/cgroup/delegate lists them.
+const DELEGATED: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
+/// Files of `payload` that the monitor writes on the operator's behalf.
+const MONITORS: [&str; 2] = ["cgroup.freeze", "cgroup.kill"];
+/// Controllers to hand on where the host has them.
+const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+/// Where cgroup v2 is mounted, from the text of /proc/self/mountinfo.
+pub fn find_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut fields = left.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (right.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(point))
+    })
+}
+
+/// The host's cgroup v2 mount.
+///
+/// # Errors
+/// When there is none.
+pub fn mount_dir() -> SysResult<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").cannot(|| "read /proc/self/mountinfo")?;
+    find_mount(&text).ok_or_else(|| {
+        let hint = "none is mounted; try: mount -t cgroup2 cgroup2 /sys/fs/cgroup";
+        SysError::new("find the cgroup v2 hierarchy", std::io::Error::other(hint))
+    })
+}
+
+/// A container's directory, which need not exist.
+pub fn container_dir(mount: &Path, instance: &str, container: &str) -> PathBuf {
+    mount.join(instance).join(container)
+}
+
+/// The cgroup of one container, made ready for its monitor and its guest.
+pub struct ContainerCgroup {
+    pub monitor: OwnedFd,
+    pub payload: OwnedFd,
+}
+
+fn open_dir(path: &Path) -> SysResult<OwnedFd> {
+    rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())
+        .cannot(|| format!("open {}", path.display()))
+}
+
+fn make_dir(path: &Path) -> SysResult<()> {
+    match std::fs::create_dir(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.cannot(|| format!("make cgroup {}", path.display())),
+    }
+}
+
+/// Hands the host's controllers on to the children of `path`. One write each: a controller that
+/// the host lacks must not keep the others away.
+fn enable_controllers(path: &Path) -> SysResult<()> {
+    let file = path.join("cgroup.controllers");
+    let have = std::fs::read_to_string(&file).cannot(|| format!("read {}", file.display()))?;
+    for controller in have.split_whitespace().filter(|c| CONTROLLERS.contains(c)) {
+        let file = path.join("cgroup.subtree_control");
+        std::fs::write(&file, format!("+{controller}"))
+            .cannot(|| format!("enable '{controller}' in {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes `dir` (from `container_dir`) and what belongs in it, delegated to uid and gid `owner`.
+pub fn create(dir: &Path, owner: u32) -> SysResult<ContainerCgroup> {
+    let parent = dir.parent().unwrap_or(dir);
+    if !parent.exists() {
+        make_dir(parent)?;
+        if let Some(mount) = parent.parent() {
+            enable_controllers(mount)?;
+        }
+        enable_controllers(parent)?;
+    }
+    make_dir(dir)?;
+    let (monitor, payload) = (dir.join("monitor"), dir.join("payload"));
+    make_dir(&monitor)?;
+    make_dir(&payload)?;
+    enable_controllers(dir)?;
+    // Moving a process between two cgroups takes write access to their common ancestor's list.
+    chown_at(&open_dir(dir)?, "cgroup.procs", owner)?;
+    let payload = open_dir(&payload)?;
+    rustix::fs::fchown(&payload, uid(owner), gid(owner)).cannot(|| "delegate the guest's cgroup")?;
+    for file in DELEGATED.iter().chain(&MONITORS) {
+        chown_at(&payload, file, owner)?;
+    }
+    Ok(ContainerCgroup { monitor: open_dir(&monitor)?, payload })
+}
+
+fn uid(id: u32) -> Option<rustix::fs::Uid> {
+    Some(rustix::fs::Uid::from_raw(id))
+}
+
+fn gid(id: u32) -> Option<rustix::fs::Gid> {
+    Some(rustix::fs::Gid::from_raw(id))
+}
+
+fn chown_at(dir: &OwnedFd, file: &str, owner: u32) -> SysResult<()> {
+    match rustix::fs::chownat(dir, file, uid(owner), gid(owner), AtFlags::SYMLINK_NOFOLLOW) {
+        // cgroup.kill came with Linux 5.14.
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        other => other.cannot(|| format!("delegate {file}")),
+    }
+}
+
+/// Whether a process lives in the cgroup or below it; false where there is no such cgroup.
+pub fn populated(dir: &Path) -> bool {
+    std::fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|t| t.contains("populated 1"))
+}
+
+/// Whether the whole cgroup is frozen.
+pub fn frozen(dir: &Path) -> bool {
+    std::fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|t| t.contains("frozen 1"))
+}
+
+/// Process numbers directly in the cgroup, as seen from the host.
+pub fn processes(dir: &Path) -> Vec<i32> {
+    let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+/// Opens a file of a cgroup by its directory's descriptor and writes to it.
+pub fn write_at(dir: BorrowedFd<'_>, file: &str, text: &str) -> SysResult<()> {
+    let fd = rustix::fs::openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    fd.map_err(std::io::Error::from)
+        .and_then(|fd| std::fs::File::from(fd).write_all(text.as_bytes()))
+        .cannot(|| format!("write '{text}' to {file}"))
+}
+
+/// Reads a short file of a cgroup by its directory's descriptor.
+pub fn read_at(dir: BorrowedFd<'_>, file: &str) -> SysResult<String> {
+    let mut text = String::new();
+    rustix::fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(std::io::Error::from)
+        .and_then(|fd| std::fs::File::from(fd).take(4096).read_to_string(&mut text))
+        .cannot(|| format!("read {file}"))?;
+    Ok(text)
+}
+
+/// The leaf below the guest's cgroup in which an exec'ed process is born: its root may be an inner
+/// node by then, which can hold no process.
+pub fn exec_leaf(payload: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+    const LEAF: &str = ".exec";
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(payload, LEAF, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => {
+            match rustix::fs::mkdirat(payload, LEAF, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(SysError::new("make the cgroup for exec", e)),
+            }
+            rustix::fs::openat(payload, LEAF, flags, Mode::empty())
+        }
+        other => other,
+    }
+    .cannot(|| "open the cgroup for exec")
+}
+
+/// Kills every process in the cgroup and below, frozen or not, and waits until they are gone.
+pub fn kill(dir: &Path, patience: std::time::Duration) -> SysResult<()> {
+    if !populated(dir) {
+        return Ok(());
+    }
+    let file = dir.join("cgroup.kill");
+    std::fs::write(&file, "1").cannot(|| format!("write {}", file.display()))?;
+    wait_empty(dir, patience)
+}
+
+/// Waits until no process is left in the cgroup or below it.
+pub fn wait_empty(dir: &Path, patience: std::time::Duration) -> SysResult<()> {
+    let events = match std::fs::File::open(dir.join("cgroup.events")) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(SysError::new(format!("watch {}", dir.display()), e)),
+    };
+    let end = std::time::Instant::now() + patience;
+    while populated(dir) {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            let what = format!("empty cgroup {}: processes {:?}", dir.display(), processes(dir));
+            return Err(SysError::new(what, std::io::ErrorKind::TimedOut));
+        }
+        // The kernel reports a change of this file as an exceptional condition.
+        let mut fds = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI)];
+        let wait = left.min(std::time::Duration::from_millis(20));
+        let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    }
+    Ok(())
+}
+
+/// Removes an empty cgroup and all below it, deepest first; one that is gone is fine. A guest can
+/// have made many: the walk is bounded by the kernel's own limit on descendants.
+pub fn remove(dir: &Path) -> SysResult<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(SysError::new(format!("read {}", dir.display()), e)),
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove(&entry.path())?;
+        }
+    }
+    for attempt in 0.. {
+        match std::fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            // The last process's exit is still being worked off.
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && attempt < 100 => {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            Err(e) => return Err(SysError::new(format!("remove cgroup {}", dir.display()), e)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether process `pid` is in the cgroup v2 directory `below` (relative to the mount's root,
+/// beginning with '/') or deeper.
+pub fn holds(below: &str, pid: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    text.lines()
+        .filter_map(|l| l.strip_prefix("0::"))
+        .any(|path| path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_pure_and_hybrid_mounts() {
+        let pure = "30 24 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(find_mount(pure), Some(PathBuf::from("/sys/fs/cgroup")));
+        let hybrid = "31 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      32 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(find_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        let part = "32 30 0:29 /user /mnt rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(find_mount(part), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Mounts by descriptor: the mount API of Linux 5.2 and 5.12, never a path in a guest's tree.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+
+use super::{Context, SysError, SysResult};
+
+pub const RDONLY: u64 = 0x1;
+pub const NOSUID: u64 = 0x2;
+pub const NODEV: u64 = 0x4;
+pub const NOEXEC: u64 = 0x8;
+const IDMAP: u64 = 0x0010_0000;
+
+/// Changes a mount's flags; with `recursive`, also those of the mounts below it.
+///
+/// # Errors
+/// `EPERM` where a flag is locked: the mount came from a more privileged namespace.
+pub fn set_attr(mount: BorrowedFd<'_>, set: u64, clear: u64, recursive: bool) -> SysResult<()> {
+    setattr(
+        mount,
+        libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 },
+        recursive,
+    )
+    .cannot(|| "set mount flags")
+}
+
+/// A detached copy of the directory `tree`, in which ids appear as `shift` maps them: on-disk ids
+/// are those inside the namespace, the ids seen are those outside.
+///
+/// # Errors
+/// `EINVAL` where the file system cannot do idmapped mounts.
+pub fn idmapped(tree: BorrowedFd<'_>, shift: &OwnedFd, flags: u64) -> SysResult<OwnedFd> {
+    let mount = clone_tree(tree)?;
+    let attr = libc::mount_attr {
+        attr_set: IDMAP | flags,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: shift.as_raw_fd() as u64,
+    };
+    setattr(mount.as_fd(), attr, false)
+        .cannot(|| "make an idmapped mount (file system support, Linux 5.12)")?;
+    Ok(mount)
+}
+
+fn setattr(mount: BorrowedFd<'_>, attr: libc::mount_attr, recursive: bool) -> std::io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: a valid descriptor, an empty path, and a struct whose size is stated.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// A detached bind mount of what `tree` refers to.
+pub fn clone_tree(tree: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(tree, c"", flags).cannot(|| "clone a mount")
+}
+
+/// Attaches a detached mount over `target`.
+pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> SysResult<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", target, c"", flags).cannot(|| "attach a mount")
+}
+
+/// A new instance of file system `kind`, detached. `options` are key and value, or a flag where
+/// the value is empty; `attr` are the mount's flags (RDONLY here is the mount's, not the
+/// superblock's).
+pub fn fresh(kind: &str, options: &[(&str, &str)], attr: u64) -> SysResult<OwnedFd> {
+    let what = || format!("mount {kind}");
+    let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).cannot(what)?;
+    for (key, value) in options {
+        let set = if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(fs.as_fd(), *key)
+        } else {
+            rustix::mount::fsconfig_set_string(fs.as_fd(), *key, *value)
+        };
+        set.map_err(|e| with_log(&fs, format!("set {key}={value} for {kind}"), e))?;
+    }
+    rustix::mount::fsconfig_create(fs.as_fd()).map_err(|e| with_log(&fs, what(), e))?;
+    let attr = MountAttrFlags::from_bits_retain(attr as u32);
+    rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attr)
+        .map_err(|e| with_log(&fs, what(), e))
+}
+
+/// Adds what the file system itself says about a failure, which is often the only clue.
+fn with_log(fs: &OwnedFd, what: String, error: rustix::io::Errno) -> SysError {
+    let mut text = [0u8; 256];
+    match rustix::io::read(fs, &mut text) {
+        Ok(n) if n > 2 => {
+            let said = String::from_utf8_lossy(&text[2..n]);
+            SysError::new(format!("{what} ({})", said.trim_end()), error)
+        }
+        _ => SysError::new(what, error),
+    }
+}
+
+/// Opens `path` below `root` as the guest would see it: neither `..` nor an absolute link leads
+/// out, and no link of /proc is followed.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat2(
+        root,
+        path,
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+/// Opens the directory `name` directly below `root` as a place to mount on, made if it is
+/// missing.
+///
+/// # Errors
+/// When it exists and is anything but a directory: a guest's link is never followed.
+pub fn mount_point(root: BorrowedFd<'_>, name: &str) -> SysResult<OwnedFd> {
+    match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(e) => return Err(SysError::new(format!("make the guest's /{name}"), e)),
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(root, name, flags, Mode::empty())
+        .cannot(|| format!("mount on the guest's /{name}, which is not a directory"))
+}
+
+/// Makes what stands at `new_root` the root of this mount namespace and drops the old one.
+pub fn pivot_into(new_root: BorrowedFd<'_>) -> SysResult<()> {
+    rustix::process::fchdir(new_root).cannot(|| "enter the new root")?;
+    // The old root lands on top of the new one and is what "." then names.
+    let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .cannot(|| "open the old root")?;
+    rustix::process::pivot_root(c".", c".").cannot(|| "pivot the root")?;
+    rustix::process::fchdir(&old).cannot(|| "enter the old root")?;
+    rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH).cannot(|| "detach the old root")?;
+    rustix::process::chdir(c"/").cannot(|| "enter the new root")
+}
+
+/// Stops mount events between this namespace and the one that it was copied from.
+pub fn make_private() -> SysResult<()> {
+    let flags = rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE;
+    rustix::mount::mount_change(c"/", flags).cannot(|| "make mounts private")
+}
+
+/// Opens a directory of this process's own root by absolute path, for mounting and walking only.
+pub fn open_dir(path: &str) -> SysResult<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .cannot(|| format!("open {path}"))
+}

@@ -1,0 +1,94 @@
+//! Messages with descriptors over AF_UNIX SOCK_SEQPACKET: one send is one message.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Context, SysError, SysResult};
+
+/// Longest message, in bytes. An exec's arguments and environment must fit.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+/// Most descriptors in one message.
+pub const MAX_FDS: usize = 4;
+
+/// A connected pair.
+pub fn pair() -> SysResult<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .cannot(|| "make a socket pair")
+}
+
+/// Sends `message` as JSON with `fds`.
+pub fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> SysResult<()> {
+    send_flags(socket, message, fds, SendFlags::NOSIGNAL)
+}
+
+/// The same, failing with `EAGAIN` rather than waiting for a reader.
+pub fn send_now<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> SysResult<()> {
+    send_flags(socket, message, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_flags<T: Serialize>(
+    socket: impl AsFd,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> SysResult<()> {
+    let what = || "send a message";
+    let text = serde_json::to_vec(message).map_err(|e| SysError::new(what(), std::io::Error::from(e)))?;
+    if text.len() > MAX_MESSAGE || fds.len() > MAX_FDS {
+        return Err(SysError::new(what(), std::io::ErrorKind::ArgumentListTooLong));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &[IoSlice::new(&text)], &mut control, flags))
+        .cannot(what)
+        .map(drop)
+}
+
+/// Receives one message; none when the other side has closed.
+pub fn recv<T: DeserializeOwned>(socket: impl AsFd) -> SysResult<Option<(T, Vec<OwnedFd>)>> {
+    let what = || "receive a message";
+    // The length is asked for first: a buffer of the largest size would stay with the process.
+    let mut none = [0u8; 0];
+    let (_, length) = rustix::io::retry_on_intr(|| {
+        rustix::net::recv(&socket, &mut none[..], RecvFlags::PEEK | RecvFlags::TRUNC)
+    })
+    .cannot(what)?;
+    if length > MAX_MESSAGE {
+        return Err(SysError::new(what(), std::io::Error::other("the message is too long")));
+    }
+    let mut text = vec![0u8; length.max(1)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::io::retry_on_intr(|| {
+        let buffers = &mut [IoSliceMut::new(&mut text)];
+        rustix::net::recvmsg(&socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })
+    .cannot(what)?;
+    let fds: Vec<OwnedFd> = control
+        .drain()
+        .flat_map(|m| match m {
+            RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+            _ => Vec::new(),
+        })
+        .collect();
+    if got.bytes == 0 {
+        return Ok(None);
+    }
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(SysError::new(what(), std::io::Error::other("the message was cut")));
+    }
+    let message = serde_json::from_slice(&text[..got.bytes])
+        .map_err(|e| SysError::new(what(), std::io::Error::from(e)))?;
+    Ok(Some((message, fds)))
+}

@@ -1,0 +1,164 @@
+//! User namespaces: made, mapped, and held by a descriptor.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags};
+
+use super::clone::{self, Child, CloneSpec};
+use super::{Context, SysError, SysResult};
+use crate::model::ids::{SLICE, Slice};
+
+/// A process on its way to a namespace of its own, waiting for its id maps.
+pub struct Helper {
+    child: Child,
+    /// Written once per step by the helper.
+    done: OwnedFd,
+    /// Written once per step by us: go on.
+    go: OwnedFd,
+}
+
+/// Which ids the process that makes the namespace takes on before it does.
+#[derive(Clone, Copy)]
+pub enum Creator {
+    /// The caller's own.
+    Caller,
+    /// This uid and gid, with no supplementary group. The kernel charges what the namespace's
+    /// processes use of per-user limits (inotify instances, namespaces) to the uid that made it.
+    Id(u32),
+}
+
+fn set_ids(id: u32) -> SysResult<()> {
+    let uid = rustix::process::Uid::from_raw(id);
+    let gid = rustix::process::Gid::from_raw(id);
+    rustix::thread::set_thread_groups(&[]).cannot(|| "drop supplementary groups")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).cannot(|| format!("become gid {id}"))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).cannot(|| format!("become uid {id}"))
+}
+
+/// Becomes uid and gid 0 of the user namespace that the process stands in.
+pub fn become_root_inside() -> SysResult<()> {
+    set_ids(0)
+}
+
+/// Becomes `uid` and `gid` with no supplementary group and no capability, for good.
+pub fn become_user(uid: u32, gid: u32) -> SysResult<()> {
+    let (uid, gid) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&[]).cannot(|| "drop supplementary groups")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).cannot(|| format!("become gid {}", gid.as_raw()))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).cannot(|| format!("become uid {}", uid.as_raw()))
+}
+
+/// Starts a process that unshares a user namespace as `creator`; with `network`, once it is mapped
+/// and has become its root, a network namespace too, which that root then owns.
+pub fn start(creator: Creator, network: bool) -> SysResult<Helper> {
+    let (done_read, done_write) = pipe()?;
+    let (go_read, go_write) = pipe()?;
+    let child = clone::fork(&CloneSpec::default(), || {
+        let run = || -> SysResult<()> {
+            if let Creator::Id(id) = creator {
+                // Keeps the capabilities across the change of uid: hosts that forbid unprivileged
+                // user namespaces let this process make one.
+                rustix::thread::set_capabilities_secure_bits(
+                    CapabilitiesSecureBits::NO_SETUID_FIXUP | CapabilitiesSecureBits::KEEP_CAPS,
+                )
+                .cannot(|| "set securebits")?;
+                set_ids(id)?;
+            }
+            unshare(UnshareFlags::NEWUSER)?;
+            step(&done_write)?;
+            wait_for(&go_read)?;
+            if network {
+                become_root_inside()?;
+                unshare(UnshareFlags::NEWNET)?;
+                step(&done_write)?;
+                wait_for(&go_read)?;
+            }
+            Ok(())
+        };
+        i32::from(run().is_err())
+    })?;
+    Ok(Helper { child, done: done_read, go: go_write })
+}
+
+impl Helper {
+    /// Writes the same map for users and groups: ids from `inside` on to those of `outside`. The
+    /// namespace lives as long as the descriptor that comes back, or a process in it.
+    pub fn map(&self, inside: u32, outside: Slice) -> SysResult<OwnedFd> {
+        wait_for(&self.done).map_err(|_| self.failed("make a user namespace"))?;
+        let line = format!("{inside} {} {SLICE}\n", outside.base());
+        for file in ["uid_map", "gid_map"] {
+            let path = format!("/proc/{}/{file}", self.child.pid);
+            std::fs::write(&path, &line).cannot(|| format!("write '{}' to {path}", line.trim_end()))?;
+        }
+        let namespace = self.open("user")?;
+        step(&self.go)?;
+        Ok(namespace)
+    }
+
+    /// The network namespace, for a helper that was asked for one and has been mapped.
+    pub fn network(&self) -> SysResult<OwnedFd> {
+        wait_for(&self.done).map_err(|_| self.failed("make a network namespace"))?;
+        self.open("net")
+    }
+
+    fn open(&self, kind: &str) -> SysResult<OwnedFd> {
+        open_ns(self.child.pid, kind)
+    }
+
+    fn failed(&self, what: &str) -> SysError {
+        SysError::new(what, std::io::Error::other("the helper process gave up (see user.max_*_namespaces)"))
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.child.kill();
+    }
+}
+
+/// Opens namespace `kind` (as in /proc/PID/ns) of process `pid`.
+pub fn open_ns(pid: i32, kind: &str) -> SysResult<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{kind}");
+    std::fs::File::open(&path).map(OwnedFd::from).cannot(|| format!("open {path}"))
+}
+
+/// Enters the namespace behind `fd`.
+pub fn enter(fd: &OwnedFd, kind: LinkNameSpaceType, name: &str) -> SysResult<()> {
+    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(fd), Some(kind))
+        .cannot(|| format!("enter the {name} namespace"))
+}
+
+/// unshare(2); only for processes with a single thread.
+pub fn unshare(flags: UnshareFlags) -> SysResult<()> {
+    // SAFETY: without FILES the descriptor table stays; the process has one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.cannot(|| format!("unshare {flags:?}"))
+}
+
+/// Whether process `pid` stands in a user namespace that maps 0 to exactly `slice`.
+pub fn is_mapped_to(pid: i32, slice: Slice) -> bool {
+    ["uid_map", "gid_map"].iter().all(|file| {
+        let mut text = String::new();
+        let path = Path::new("/proc").join(pid.to_string()).join(file);
+        let read = std::fs::File::open(path).and_then(|f| f.take(4096).read_to_string(&mut text));
+        let words: Vec<_> = text.split_whitespace().collect();
+        read.is_ok() && words == ["0", &slice.base().to_string(), &SLICE.to_string()]
+    })
+}
+
+fn pipe() -> SysResult<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).cannot(|| "make a pipe")
+}
+
+fn step(fd: &OwnedFd) -> SysResult<()> {
+    rustix::io::write(fd, b"x").cannot(|| "signal a step").map(drop)
+}
+
+fn wait_for(fd: &OwnedFd) -> SysResult<()> {
+    let mut byte = [0u8; 1];
+    match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut byte)).cannot(|| "wait for a step")? {
+        0 => Err(SysError::new("wait for a step", std::io::ErrorKind::UnexpectedEof)),
+        _ => Ok(()),
+    }
+}
