@@ -1,1 +1,4 @@
-//! render
+//! Model to text: rulesets and guests' files. Nothing here does I/O.
+
+pub mod guest_files;
+pub mod nft;

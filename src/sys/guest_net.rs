@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn all_is_set_and_setting_it_again_changes_nothing() {
         in_new_netns(|| {
-            run("ip", "link add eth0 type dummy");
+            run("ip", "link add eth0 type bridge");
             set("10.9.0.5/20", "10.9.0.1").unwrap();
             let addresses = json("ip", "-j -4 addr show dev eth0");
             let address = &addresses[0]["addr_info"][0];
@@ -234,16 +234,15 @@ mod tests {
         in_new_netns(|| {
             let missing = set("10.9.0.5/20", "10.9.0.1").unwrap_err();
             assert_eq!(missing.to_string(), "the guest has no link 'eth0'");
-            run("ip", "link add eth0 type dummy");
+            run("ip", "link add eth0 type bridge");
             let unreachable = set("10.9.0.5/20", "192.0.2.1").unwrap_err();
             assert!(matches!(unreachable, GuestNetError::Route { .. }), "{unreachable:?}");
             // The wrong gateway took nothing else with it.
             assert_eq!(json("ip", "-j -4 addr show dev eth0")[0]["addr_info"][0]["local"], "10.9.0.5");
-            run("ip", "link set eth0 name eth1");
-            run("ip", "link add eth0 type dummy");
-            run("ip", "link set eth0 mtu 60");
-            // The kernel has no IPv4 on a link whose MTU is below 68.
-            let refused = set("10.9.0.6/20", "10.9.0.1").unwrap_err();
+            // The kernel has no IPv4 on a link whose MTU is below 68, which only lo's may be.
+            run("ip", "link set lo mtu 60");
+            let address = "10.9.0.6/20".parse().unwrap();
+            let refused = configure("lo", address, "10.9.0.1".parse().unwrap()).unwrap_err();
             assert!(matches!(refused, GuestNetError::Address { .. }), "{refused:?}");
         });
     }

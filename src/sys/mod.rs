@@ -6,10 +6,15 @@ pub mod cgroup;
 pub mod clone;
 pub mod guest_net;
 pub mod mount;
+pub mod netlink;
+#[cfg(test)]
+mod netns_fixture;
+pub mod nft;
 pub mod passwd;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod storage_ns;
+pub mod sysctl;
 pub mod userns;
 
 /// A kernel call that failed: what was being done, on what, and the kernel's answer.

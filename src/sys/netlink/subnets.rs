@@ -1,0 +1,70 @@
+//! What the host's addresses and routes already cover.
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+use ipnetwork::Ipv4Network;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+
+use super::{Netlink, NetlinkError, into_io};
+
+impl Netlink {
+    /// The IPv4 subnets that the host's addresses and routes, of all tables, speak of; the default
+    /// route is none. What is routed nowhere (blackhole, unreachable) counts as used too: somebody
+    /// decided about it.
+    pub async fn used_subnets(&self) -> Result<Vec<Ipv4Network>, NetlinkError> {
+        let addresses = self.ipv4_addresses(0).await?;
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        let routes: Vec<RouteMessage> = self
+            .handle
+            .route()
+            .get(message)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| NetlinkError::List { what: "routes", source: into_io(error) })?;
+        let of_addresses = addresses.iter().filter_map(|a| Ipv4Network::new(a.network(), a.prefix()).ok());
+        let subnets: BTreeSet<Ipv4Network> =
+            of_addresses.chain(routes.iter().filter_map(destination)).collect();
+        Ok(subnets.into_iter().collect())
+    }
+}
+
+fn destination(route: &RouteMessage) -> Option<Ipv4Network> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+            Ipv4Network::new(*address, route.header.destination_prefix_length).ok()
+        }
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netns_fixture::{block_on, in_new_netns, run};
+
+    #[test]
+    fn addresses_and_routes_of_all_tables_are_seen() {
+        in_new_netns(|| {
+            run("ip", "link set lo up");
+            run("ip", "link add up0 type bridge");
+            run("ip", "addr add 10.20.0.5/16 dev up0");
+            run("ip", "link add down0 type bridge");
+            run("ip", "addr add 172.20.1.1/24 dev down0");
+            run("ip", "link set up0 up");
+            run("ip", "route add default via 10.20.0.1");
+            run("ip", "route add 192.168.7.0/24 via 10.20.0.1");
+            run("ip", "route add 10.99.0.0/20 via 10.20.0.1 table 77");
+            run("ip", "route add blackhole 10.128.0.0/9");
+            let used = block_on(async { Netlink::open().unwrap().used_subnets().await.unwrap() });
+            let used: Vec<String> = used.iter().map(Ipv4Network::to_string).collect();
+            for net in ["10.20.0.0/16", "172.20.1.0/24", "192.168.7.0/24", "10.99.0.0/20", "10.128.0.0/9"] {
+                assert!(used.iter().any(|found| found == net), "{net} in {used:?}");
+            }
+            assert!(!used.iter().any(|found| found.ends_with("/0")), "{used:?}");
+        });
+    }
+}
