@@ -39,8 +39,6 @@ pub const DEVICES: [(&str, u32, u32); 8] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartReport {
-    /// Everything is in place; init waits for its network and for `go`.
-    Prepared,
     /// Init runs, or has been taken over.
     Started {
         init_pid: i32,

@@ -102,18 +102,18 @@ impl Monitor {
         let _ = rustix::process::setsid();
         let log = Log::open(inherited.logs)?;
         let broker = inherited.broker;
-        let booted = if let Some(pid) = config.adopt {
-            boot::adopt(pid, inherited.init, inherited.network)?
-        } else {
-            rootfs::mount_overlay()?;
-            boot::boot(&config, &inherited.payload, &inherited.network, Boot::First, || {
-                seqpacket::send(&broker, &StartReport::Prepared, &[])?;
-                match seqpacket::recv::<()>(&broker)? {
-                    Some(_) => Ok(()),
-                    None => Err(SysError::new("start the guest", std::io::ErrorKind::ConnectionAborted)),
-                }
-            })?
-        };
+        let booted =
+            if let Some(pid) = config.adopt {
+                boot::adopt(pid, inherited.init, inherited.network)?
+            } else {
+                rootfs::mount_overlay()?;
+                boot::boot(&config, &inherited.payload, &inherited.network, Boot::First, || {
+                    match seqpacket::recv::<()>(&broker)? {
+                        Some(_) => Ok(()),
+                        None => Err(SysError::new("start the guest", std::io::ErrorKind::ConnectionAborted)),
+                    }
+                })?
+            };
         let record = StateRecord {
             monitor_pid: std::process::id() as i32,
             init_pid: booted.init.pid,

@@ -1,6 +1,6 @@
 //! Making processes: clone3(2), waiting, and signals through process descriptors.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Context, SysError, SysResult};
 
@@ -194,27 +194,34 @@ pub fn exec_fd(exe: &OwnedFd, argv: &[std::ffi::CString], env: &[std::ffi::CStri
     SysError::last("execute the monitor")
 }
 
-/// Puts `fds` at numbers 0, 1, 2, … and closes every other descriptor. For use before exec.
-pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> SysResult<()> {
+/// Puts `fds` at numbers 0, 1, 2, … and closes every other descriptor but that of the program to
+/// execute next, which is handed back under its new number, to be closed by exec.
+pub fn arrange_fds(fds: &[BorrowedFd<'_>], exe: &OwnedFd) -> SysResult<OwnedFd> {
     let count = fds.len() as i32;
     // First out of the way of the targets, then down to them: dup2 clears close-on-exec.
-    let mut high = Vec::with_capacity(fds.len());
-    for fd in fds {
-        // SAFETY: duplicates a valid descriptor to the lowest free number at or above `count`.
-        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count) };
-        if copy < 0 {
-            return Err(SysError::last("duplicate a descriptor"));
-        }
-        high.push(copy);
-    }
+    let duplicate = |fd: BorrowedFd<'_>| {
+        // SAFETY: duplicates a valid descriptor to the lowest free number above the targets.
+        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count + 1) };
+        if copy < 0 { Err(SysError::last("duplicate a descriptor")) } else { Ok(copy) }
+    };
+    let high = fds.iter().map(|fd| duplicate(*fd)).collect::<SysResult<Vec<_>>>()?;
+    let exe = duplicate(exe.as_fd())?;
     for (target, copy) in (0i32..).zip(&high) {
         // SAFETY: both numbers are ours; whatever was open at `target` is meant to go.
         if unsafe { libc::dup2(*copy, target) } < 0 {
             return Err(SysError::last("place a descriptor"));
         }
     }
-    close_from(count);
-    Ok(())
+    // SAFETY: number `count` was kept free of everything that is still needed; dup3 makes it the
+    // program's, owned by the value returned.
+    let exe = unsafe {
+        if libc::dup3(exe, count, libc::O_CLOEXEC) < 0 {
+            return Err(SysError::last("place a descriptor"));
+        }
+        OwnedFd::from_raw_fd(count)
+    };
+    close_from(count + 1);
+    Ok(exe)
 }
 
 /// Closes every descriptor from number `first` on.

@@ -162,3 +162,30 @@ fn wait_for(fd: &OwnedFd) -> SysResult<()> {
         _ => Ok(()),
     }
 }
+
+/// How many pid namespaces process `pid` is in, the host's included, and its number in the
+/// innermost.
+pub fn pid_namespace_depth(pid: i32) -> Option<(usize, i32)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers: Vec<i32> = status
+        .lines()
+        .find_map(|l| l.strip_prefix("NSpid:"))?
+        .split_whitespace()
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    Some((numbers.len(), *numbers.last()?))
+}
+
+/// The user namespace that owns namespace `ns`.
+pub fn owner_of(ns: &OwnedFd) -> SysResult<OwnedFd> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    /// NS_GET_USERNS = _IO(0xb7, 1), ioctl_ns(2).
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: the request takes no argument and returns a new descriptor.
+    let fd = unsafe { libc::ioctl(ns.as_raw_fd(), NS_GET_USERNS) };
+    if fd < 0 {
+        return Err(SysError::last("find the owner of a namespace"));
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

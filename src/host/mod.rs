@@ -1,0 +1,2 @@
+pub mod spawn;
+pub mod stage;

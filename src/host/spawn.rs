@@ -1,0 +1,261 @@
+//! Starting a container: its cgroup, its namespaces, its lent trees, its link, and the monitor.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::stage::{Stage, Trees};
+use crate::model::ids::Slice;
+use crate::model::monitor::StartReport;
+use crate::model::name::ContainerId;
+use crate::model::network::Mac;
+use crate::sys::clone::{self, CloneSpec};
+use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
+use crate::sys::netlink::{Netlink, NetlinkError, Veth};
+use crate::sys::storage_ns::error_text;
+use crate::sys::userns::{self, Creator};
+use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
+
+/// How long a monitor may take to start its guest.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the kernel may take to end a container's processes.
+pub const KILL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a container was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    #[error("cannot give container {container} its network link")]
+    Link {
+        container: ContainerId,
+        #[source]
+        source: NetlinkError,
+    },
+    #[error("{0}")]
+    Guest(String),
+}
+
+/// What the owner lends a new container, and what its monitor is to have.
+pub struct Lent {
+    /// The template's root directory.
+    pub template: OwnedFd,
+    /// The directory with the overlay's `upper` and `work`.
+    pub data: OwnedFd,
+    pub config: OwnedFd,
+    pub control: OwnedFd,
+    pub state: OwnedFd,
+    pub logs: [OwnedFd; 2],
+}
+
+/// A container to start, checked.
+pub struct Order {
+    pub container: ContainerId,
+    /// Shown in the list of processes.
+    pub name: String,
+    pub slice: Slice,
+    /// Index of the bridge and the guest's address on it.
+    pub link: Option<(u32, Mac)>,
+    /// An init to take over instead of booting one.
+    pub adopt: Option<i32>,
+}
+
+/// Where containers' cgroups are and whose files they stand on.
+pub struct Ground {
+    pub cgroup_mount: PathBuf,
+    /// Directory below the mount.
+    pub cgroup: String,
+    pub storage: Slice,
+    /// This program, to be executed as the monitor.
+    pub exe: OwnedFd,
+}
+
+/// The namespaces that a monitor is started with.
+struct Namespaces {
+    user: OwnedFd,
+    network: OwnedFd,
+    /// The init to take over.
+    init: Option<OwnedFd>,
+}
+
+impl Ground {
+    pub fn container_cgroup(&self, container: &ContainerId) -> PathBuf {
+        cgroup::container_dir(&self.cgroup_mount, &self.cgroup, container.as_str())
+    }
+
+    /// Starts `order` and waits until its init runs. Returns the monitor's and init's process
+    /// numbers. On failure nothing of it is left.
+    pub async fn spawn(
+        &self,
+        order: &Order,
+        lent: &Lent,
+        netlink: &Netlink,
+    ) -> Result<(i32, i32), SpawnError> {
+        let dir = self.container_cgroup(&order.container);
+        let started = self.try_spawn(order, lent, netlink, &dir).await;
+        if started.is_err() && order.adopt.is_none() {
+            self.clear(&order.container, netlink).await;
+        }
+        started
+    }
+
+    async fn try_spawn(
+        &self,
+        order: &Order,
+        lent: &Lent,
+        netlink: &Netlink,
+        dir: &Path,
+    ) -> Result<(i32, i32), SpawnError> {
+        // The namespaces are on their way while the rest is made ready.
+        let home = match order.adopt {
+            None => Some(userns::start(Creator::Id(order.slice.base()), true)?),
+            Some(_) => None,
+        };
+        let shift = userns::start(Creator::Caller, false)?;
+        let cgroups = cgroup::create(dir, order.slice.base())?;
+        let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
+        let shift_ns = shift.map(self.storage.base(), order.slice)?;
+        let flags = NODEV | NOSUID | NOEXEC;
+        let trees = Trees {
+            template: mount::idmapped(lent.template.as_fd(), &shift_ns, flags | RDONLY)?,
+            data: mount::idmapped(lent.data.as_fd(), &shift_ns, flags)?,
+        };
+        let namespaces = match (&home, user, order.adopt) {
+            (Some(home), Some(user), _) => Namespaces { user, network: home.network()?, init: None },
+            (_, _, Some(pid)) => self.namespaces_of(order, pid)?,
+            _ => return Err(SpawnError::Guest("nothing to start".to_owned())),
+        };
+        let (ours, theirs) = seqpacket::pair()?;
+        let child = self.fork_stage(order, lent, &trees, &namespaces, &cgroups, &theirs)?;
+        drop(theirs);
+        if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
+            let veth = Veth {
+                host_name: &order.container.host_link(),
+                host_mac: mac.host_end(),
+                bridge,
+                guest_name: "eth0",
+                guest_mac: mac,
+                netns: namespaces.network.as_fd(),
+            };
+            netlink.create_veth(&veth).await.map_err(|source| {
+                child.kill();
+                SpawnError::Link { container: order.container.clone(), source }
+            })?;
+        }
+        match lead(&ours) {
+            Ok(init_pid) => Ok((child.pid, init_pid)),
+            Err(e) => {
+                child.kill();
+                Err(e)
+            }
+        }
+    }
+
+    fn fork_stage(
+        &self,
+        order: &Order,
+        lent: &Lent,
+        trees: &Trees,
+        namespaces: &Namespaces,
+        cgroups: &cgroup::ContainerCgroup,
+        broker: &OwnedFd,
+    ) -> SysResult<clone::Child> {
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .cannot(|| "open /dev/null")?;
+        let null = null.as_fd();
+        let init = namespaces.init.as_ref().map_or(null, |fd| fd.as_fd());
+        let fds: [BorrowedFd<'_>; 12] = [
+            null,
+            null,
+            null,
+            lent.config.as_fd(),
+            lent.control.as_fd(),
+            lent.state.as_fd(),
+            lent.logs[0].as_fd(),
+            lent.logs[1].as_fd(),
+            cgroups.payload.as_fd(),
+            namespaces.network.as_fd(),
+            broker.as_fd(),
+            init,
+        ];
+        let stage = Stage {
+            name: &order.name,
+            slice: order.slice,
+            user_namespace: &namespaces.user,
+            trees,
+            exe: &self.exe,
+            fds: &fds,
+        };
+        let spec = CloneSpec { flags: 0, cgroup: Some(cgroups.monitor.as_fd()) };
+        clone::fork(&spec, || {
+            let error = stage.enter();
+            let _ = seqpacket::send(broker, &StartReport::Failed { reason: error_text(&error) }, &[]);
+            1
+        })
+    }
+
+    /// The namespaces of a guest whose monitor is gone. `pid` comes from the owner: it must be the
+    /// process 1 of a container in this very cgroup and slice.
+    fn namespaces_of(&self, order: &Order, pid: i32) -> SysResult<Namespaces> {
+        let refused = |why: &str| {
+            SysError::new(format!("take over process {pid}"), std::io::Error::other(why.to_owned()))
+        };
+        let init = clone::pidfd_open(pid)?;
+        let payload = format!("/{}/{}/payload", self.cgroup, order.container);
+        if !cgroup::holds(&payload, pid) {
+            return Err(refused("it is not in the container's cgroup"));
+        }
+        if !userns::is_mapped_to(pid, order.slice) {
+            return Err(refused("its ids are not the container's"));
+        }
+        if userns::pid_namespace_depth(pid) != Some((2, 1)) {
+            return Err(refused("it is not the container's init"));
+        }
+        // The owner of init's pid namespace never changes; what /proc says of its user namespace
+        // could be one that the guest has made within its own.
+        let user = userns::owner_of(&userns::open_ns(pid, "pid")?)?;
+        let network = userns::open_ns(pid, "net")?;
+        // Had the process ended in between, its number could be another's by now.
+        clone::signal(&init, 0)?;
+        Ok(Namespaces { user, network, init: Some(init) })
+    }
+
+    /// Ends every process of the container and removes its cgroup and link. Idempotent; what
+    /// cannot be removed now is found again by the next call.
+    pub async fn clear(&self, container: &ContainerId, netlink: &Netlink) -> Vec<String> {
+        let dir = self.container_cgroup(container);
+        let mut failures = Vec::new();
+        let mut note = |what: Result<(), String>| failures.extend(what.err());
+        note(cgroup::kill(&dir, KILL_PATIENCE).map_err(|e| error_text(&e)));
+        note(cgroup::remove(&dir).map_err(|e| error_text(&e)));
+        note(netlink.delete_link(&container.host_link()).await.map_err(|e| error_text(&e)));
+        failures
+    }
+}
+
+/// Lets a monitor go on, now that its guest's link is there, and waits for its init.
+fn lead(monitor: &OwnedFd) -> Result<i32, SpawnError> {
+    rustix::net::sockopt::set_socket_timeout(
+        monitor,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(START_PATIENCE),
+    )
+    .cannot(|| "bound the wait for the monitor")?;
+    // A monitor that is dead already has said why; its words are read next.
+    let _ = seqpacket::send(monitor, &(), &[]);
+    match seqpacket::recv::<StartReport>(monitor)? {
+        Some((StartReport::Started { init_pid }, _)) => Ok(init_pid),
+        Some((StartReport::Failed { reason }, _)) => Err(SpawnError::Guest(reason)),
+        None => Err(SpawnError::Guest("the monitor died while it started".to_owned())),
+    }
+}
+
+/// This very program, whatever stands at its path by now.
+pub fn own_program() -> SysResult<OwnedFd> {
+    let file = std::fs::File::open("/proc/self/exe").cannot(|| "open this program")?;
+    Ok(file.into())
+}
