@@ -9,10 +9,14 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 
 use super::{Netlink, NetlinkError, into_io};
 
+/// A route with a shorter prefix is a default route in pieces (OpenVPN's `redirect-gateway def1`
+/// adds 0.0.0.0/1 and 128.0.0.0/1), for no private block is larger than 10.0.0.0/8.
+const SHORTEST_SUBNET: u8 = 8;
+
 impl Netlink {
-    /// The IPv4 subnets that the host's addresses and routes, of all tables, speak of; the default
-    /// route is none. What is routed nowhere (blackhole, unreachable) counts as used too: somebody
-    /// decided about it.
+    /// The IPv4 subnets that the host's addresses and routes, of all tables, speak of. Default
+    /// routes are left out, also those that VPN clients write in two halves. What is routed
+    /// nowhere (blackhole, unreachable) counts as used too: somebody decided about it.
     pub async fn used_subnets(&self) -> Result<Vec<Ipv4Network>, NetlinkError> {
         let addresses = self.ipv4_addresses(0).await?;
         let mut message = RouteMessage::default();
@@ -28,7 +32,7 @@ impl Netlink {
         let of_addresses = addresses.iter().filter_map(|a| Ipv4Network::new(a.network(), a.prefix()).ok());
         let subnets: BTreeSet<Ipv4Network> =
             of_addresses.chain(routes.iter().filter_map(destination)).collect();
-        Ok(subnets.into_iter().collect())
+        Ok(subnets.into_iter().filter(|net| net.prefix() >= SHORTEST_SUBNET).collect())
     }
 }
 
@@ -58,13 +62,14 @@ mod tests {
             run("ip", "route add default via 10.20.0.1");
             run("ip", "route add 192.168.7.0/24 via 10.20.0.1");
             run("ip", "route add 10.99.0.0/20 via 10.20.0.1 table 77");
+            run("ip", "route add 0.0.0.0/1 via 10.20.0.1");
             run("ip", "route add blackhole 10.128.0.0/9");
             let used = block_on(async { Netlink::open().unwrap().used_subnets().await.unwrap() });
             let used: Vec<String> = used.iter().map(Ipv4Network::to_string).collect();
             for net in ["10.20.0.0/16", "172.20.1.0/24", "192.168.7.0/24", "10.99.0.0/20", "10.128.0.0/9"] {
                 assert!(used.iter().any(|found| found == net), "{net} in {used:?}");
             }
-            assert!(!used.iter().any(|found| found.ends_with("/0")), "{used:?}");
+            assert!(!used.iter().any(|found| found.starts_with("0.0.0.0/")), "{used:?}");
         });
     }
 }
