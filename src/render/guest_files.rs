@@ -98,7 +98,7 @@ fn networkd(lease: &Lease, resolvers: &[IpAddr]) -> String {
          {dns}\
          DHCP=no\n\
          IPv6AcceptRA=no\n\
-         LinkLocalAddressing=ipv6\n\
+         LinkLocalAddressing=no\n\
          KeepConfiguration=static\n",
         lease.ipv4, lease.gateway
     )
