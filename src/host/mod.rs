@@ -1,2 +1,7 @@
+//! The broker: the only code that runs with the host's rights. Small enough to be read in an hour.
+
+pub mod broker;
+pub mod interface;
+pub mod setup;
 pub mod spawn;
-pub mod stage;
+mod stage;

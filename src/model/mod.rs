@@ -7,4 +7,5 @@ pub mod instance;
 pub mod monitor;
 pub mod name;
 pub mod network;
+pub mod subid;
 pub mod template;

@@ -4,6 +4,8 @@
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
+pub mod erase;
+pub mod forked;
 pub mod guest_net;
 pub mod mount;
 pub mod netlink;
@@ -14,6 +16,7 @@ pub mod passwd;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod storage_ns;
+pub mod subid;
 pub mod sysctl;
 pub mod userns;
 

@@ -1,0 +1,182 @@
+//! The broker of a command that root has typed: the process forks; this half stays root and serves
+//! the interface on a socket pair, the other half becomes the service user for good.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use zbus::Fd;
+use zbus::conn::AuthMechanism;
+use zbus::connection::Builder;
+
+use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
+use super::setup::Owner;
+use crate::model::instance::Instance;
+use crate::sys::clone::{self, Child, CloneSpec};
+use crate::sys::storage_ns::error_text;
+use crate::sys::{Context, SysError, SysResult, userns};
+
+/// Why the broker could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// It makes no sense, or the owner may not have it.
+    #[error("{0}")]
+    Refused(String),
+    /// The host lacks something.
+    #[error("{0}")]
+    Lacking(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("cannot reach the broker")]
+    Unreachable(#[source] zbus::Error),
+    #[error("cannot run the broker")]
+    Start(#[from] SysError),
+}
+
+impl From<HostError> for BrokerError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Bus(e) => Self::Unreachable(e),
+            HostError::Refused(m) => Self::Refused(m),
+            HostError::Lacking(m) => Self::Lacking(m),
+            HostError::Failed(m) => Self::Failed(m),
+        }
+    }
+}
+
+/// The manager's end: connects at its first call, so that commands which need no broker pay for a
+/// fork only.
+pub struct Broker {
+    process: Option<Child>,
+    stream: Option<UnixStream>,
+    connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
+}
+
+/// Splits this process, which is root's and has one thread. In the parent, which the user's shell
+/// waits for, every right is given up: it becomes `owner` and goes on as the manager.
+pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
+    let (manager, broker) = UnixStream::pair().cannot(|| "make a socket pair")?;
+    let child = clone::fork(&CloneSpec::default(), || serve(instance, owner, &broker))?;
+    drop(broker);
+    userns::become_user(owner.uid, owner.gid)?;
+    // Files of the service user's other processes, memory included, stay closed to this one's
+    // core dumps and tracers as a matter of course; what it makes is its own.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    Ok(Broker { process: Some(child), stream: Some(manager), connection: None })
+}
+
+/// The root half. Nothing is set up before the manager speaks.
+fn serve(instance: &Instance, owner: Owner, stream: &UnixStream) -> i32 {
+    ignore_terminal_signals();
+    let mut fds = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::IN)];
+    let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
+    let mut byte = [0u8; 1];
+    let peeked = rustix::net::recv(stream, &mut byte[..], rustix::net::RecvFlags::PEEK);
+    if !matches!(peeked, Ok((_, 1))) {
+        return 0;
+    }
+    let run = || -> Result<(), String> {
+        let runtime = runtime().map_err(|e| error_text(&e))?;
+        runtime.block_on(async {
+            let stream = stream.try_clone().map_err(|e| e.to_string())?;
+            let host = Host1::new(instance.clone(), owner);
+            let builder = Builder::unix_stream(stream)
+                .server(zbus::Guid::generate())
+                .auth_mechanism(AuthMechanism::Anonymous)
+                .p2p();
+            let builder = match host {
+                Ok(host) => builder.serve_at(PATH, host),
+                Err(e) => return Err(e.to_string()),
+            };
+            let connection = builder.build().await.map_err(|e| e.to_string())?;
+            connection.closed().await;
+            Ok(())
+        })
+    };
+    match run() {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("nagaya: the broker cannot work: {e}");
+            1
+        }
+    }
+}
+
+/// What a user types at the terminal is for the manager; the broker finishes what it has begun and
+/// ends with the manager.
+fn ignore_terminal_signals() {
+    use nix::sys::signal::{SigSet, Signal};
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGTSTP]
+        .into_iter()
+        .collect();
+    let _ = signals.thread_block();
+}
+
+fn runtime() -> SysResult<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().cannot(|| "start the event loop")
+}
+
+impl Broker {
+    fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
+        if let Some(stream) = self.stream.take() {
+            let runtime = runtime()?;
+            let proxy = runtime
+                .block_on(async {
+                    let connection = Builder::unix_stream(stream)
+                        .auth_mechanism(AuthMechanism::Anonymous)
+                        .p2p()
+                        .build()
+                        .await?;
+                    Host1CallerProxy::builder(&connection)
+                        .cache_properties(zbus::proxy::CacheProperties::No)
+                        .build()
+                        .await
+                })
+                .map_err(BrokerError::Unreachable)?;
+            self.connection = Some((runtime, proxy));
+        }
+        let (runtime, proxy) =
+            self.connection.as_ref().ok_or_else(|| BrokerError::Failed("the broker is gone".to_owned()))?;
+        Ok((runtime, proxy))
+    }
+
+    /// A user namespace over the storage slice.
+    pub fn storage_namespace(&mut self) -> Result<std::os::fd::OwnedFd, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.storage_namespace())?.into())
+    }
+
+    /// See `Host1::ensure_network`; returns the bridge's index.
+    pub fn ensure_network(&mut self, bridge: &str, ipv4: &str) -> Result<u32, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.ensure_network(bridge, ipv4))?)
+    }
+
+    /// See `Host1::spawn`.
+    pub fn spawn(
+        &mut self,
+        order: SpawnOrder,
+        bridge_index: u32,
+        fds: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<(i32, i32), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let fds = fds.iter().map(|fd| Fd::from(fd.as_fd())).collect();
+        Ok(runtime.block_on(proxy.spawn(order, bridge_index, fds))?)
+    }
+
+    /// See `Host1::clear`.
+    pub fn clear(&mut self, container: &str) -> Result<Vec<String>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.clear(container))?)
+    }
+}
+
+impl Drop for Broker {
+    /// No process of a command's outlives it.
+    fn drop(&mut self) {
+        self.connection = None;
+        self.stream = None;
+        if let Some(process) = self.process.take() {
+            let _ = process.wait();
+        }
+    }
+}
