@@ -3,6 +3,9 @@
 pub mod container;
 pub mod ids;
 pub mod instance;
+pub mod manifest;
 pub mod name;
 pub mod network;
+pub mod suggest;
 pub mod template;
+pub mod words;
