@@ -16,6 +16,27 @@ impl std::fmt::Display for Mac {
     }
 }
 
+/// A string that is not six bytes as `02:00:00:00:00:00` in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not an Ethernet address (02:00:00:00:00:00, lower case)")]
+pub struct MacError(pub String);
+
+impl std::str::FromStr for Mac {
+    type Err = MacError;
+
+    /// Reads back what `Display` writes and nothing else.
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let bad = || MacError(text.to_owned());
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            *byte = parts.next().and_then(|part| u8::from_str_radix(part, 16).ok()).ok_or_else(bad)?;
+        }
+        let mac = Self(bytes);
+        if mac.to_string() == text { Ok(mac) } else { Err(bad()) }
+    }
+}
+
 impl Mac {
     /// A guest's address: locally administered unicast, from 5 random bytes.
     pub fn guest(random: [u8; 5]) -> Self {
@@ -44,6 +65,18 @@ pub struct Network {
 impl Network {
     pub fn gateway(&self) -> Ipv4Addr {
         self.ipv4.ip()
+    }
+
+    /// Whether the gateway is a host's address and leaves room for at least one guest.
+    pub fn has_guest_addresses(&self) -> bool {
+        let edge = self.gateway() == self.ipv4.network() || self.gateway() == self.ipv4.broadcast();
+        self.ipv4.prefix() <= 30 && !edge
+    }
+
+    /// Whether a guest may have `ip`: inside, and neither network, broadcast nor gateway.
+    pub fn is_guest_address(&self, ip: Ipv4Addr) -> bool {
+        let edge = ip == self.ipv4.network() || ip == self.ipv4.broadcast();
+        self.ipv4.contains(ip) && !edge && ip != self.gateway()
     }
 
     /// Addresses that guests may have: all but network, broadcast and gateway.
@@ -92,6 +125,22 @@ pub struct Lease {
     pub gateway: Ipv4Addr,
 }
 
+impl Lease {
+    /// The network it is on, which the lease says in full.
+    pub fn network(&self) -> Network {
+        // A prefix length out of an Ipv4Network is at most 32, which is all that new() checks.
+        let ipv4 = Ipv4Network::new(self.gateway, self.ipv4.prefix()).unwrap_or(self.ipv4);
+        Network { bridge: self.bridge.clone(), ipv4 }
+    }
+}
+
+/// Whether `text` may name a bridge: below the kernel's 16 bytes, and without anything that an
+/// nftables string or a path would read differently.
+pub fn is_bridge_name(text: &str) -> bool {
+    (1..=15).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +150,28 @@ mod tests {
         let network = Network { bridge: "b0".into(), ipv4: "10.9.0.1/29".parse().unwrap() };
         let all: Vec<_> = network.guest_addresses().map(|ip| ip.to_string()).collect();
         assert_eq!(all, ["10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"]);
+        for last in 0..=9 {
+            let ip = Ipv4Addr::new(10, 9, 0, last);
+            assert_eq!(network.is_guest_address(ip), all.contains(&ip.to_string()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn macs_are_read_back_as_they_are_written() {
+        let mac = Mac([2, 0, 0x1f, 0xff, 7, 9]);
+        assert_eq!(mac.to_string().parse(), Ok(mac));
+        let long = "02:00:00:00:00:00:00";
+        for bad in [
+            "",
+            "2:0:0:0:0:0",
+            "02:00:00:00:00",
+            long,
+            "02:00:00:00:00:0G",
+            "02:00:00:00:00:FF",
+            "+2:00:00:00:00:00",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
     }
 
     fn nets(texts: &[&str]) -> Vec<Ipv4Network> {

@@ -69,6 +69,26 @@ pub struct TemplateFacts {
     pub arch: String,
 }
 
+/// One unpacked root filesystem in the pool, however many names it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    pub id: TemplateId,
+    pub facts: TemplateFacts,
+    /// What its files take on disk.
+    pub bytes: u64,
+    /// Seconds since 1970.
+    pub created_at: i64,
+}
+
+/// Whether `text` may name a template: 1 to 128 of ASCII letters, digits and `.`, `_`, `:`, `/`,
+/// `+`, `@`, `-`, beginning with a letter or a digit. Wide enough for `ubuntu/22.04` and for
+/// the reference of an OCI image; it is never a path.
+pub fn is_template_name(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/+@-".contains(&b))
+}
+
 /// SHA-256 of the template's uncompressed tar stream: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -111,5 +131,20 @@ impl TryFrom<String> for TemplateId {
 impl From<TemplateId> for String {
     fn from(id: TemplateId) -> String {
         id.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_names_are_bounded_and_plain() {
+        for good in ["centos7", "ubuntu/22.04", "docker.io/library/debian:12@sha256", &"x".repeat(128)] {
+            assert!(is_template_name(good), "{good}");
+        }
+        for bad in ["", "-a", "/a", ".", "a b", "a\n", "a\"", "ä", &"x".repeat(129)] {
+            assert!(!is_template_name(bad), "{bad:?}");
+        }
     }
 }

@@ -1,0 +1,89 @@
+//! Types of the model as columns. What is read passes the same constructors as what people type.
+
+use std::error::Error;
+
+use rusqlite::ToSql;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+
+use crate::model::container::Phase;
+use crate::model::ids::Slice;
+use crate::model::name::{ContainerId, Name};
+use crate::model::network::Mac;
+use crate::model::template::TemplateId;
+
+/// `text` read by `parse`, whose error says what it should have been.
+fn parsed<T, E>(value: ValueRef<'_>, parse: impl FnOnce(&str) -> Result<T, E>) -> FromSqlResult<T>
+where
+    E: Error + Send + Sync + 'static,
+{
+    parse(value.as_str()?).map_err(|err| FromSqlError::Other(Box::new(err)))
+}
+
+macro_rules! text_column {
+    ($type:ty) => {
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                parsed(value, <$type>::new)
+            }
+        }
+    };
+}
+
+text_column!(Name);
+text_column!(ContainerId);
+text_column!(TemplateId);
+
+impl ToSql for Mac {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_string().into())
+    }
+}
+
+impl FromSql for Mac {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, str::parse)
+    }
+}
+
+impl ToSql for Slice {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.base().into())
+    }
+}
+
+impl FromSql for Slice {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let base = u32::column_result(value)?;
+        Slice::at(base).ok_or(FromSqlError::OutOfRange(base.into()))
+    }
+}
+
+impl ToSql for Phase {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let text = match self {
+            Phase::Creating => "creating",
+            Phase::Settled => "settled",
+            Phase::Starting => "starting",
+            Phase::Deleting => "deleting",
+        };
+        Ok(text.into())
+    }
+}
+
+impl FromSql for Phase {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "creating" => Ok(Phase::Creating),
+            "settled" => Ok(Phase::Settled),
+            "starting" => Ok(Phase::Starting),
+            "deleting" => Ok(Phase::Deleting),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}

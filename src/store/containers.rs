@@ -1,0 +1,451 @@
+//! Containers, and the slices and addresses that are theirs.
+
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+
+use super::allot::{lowest_free, runtime_bases};
+use super::error::Attempt;
+use super::setup::{ipv4_with_prefix, network, range};
+use super::templates::{doom_if_unused, is_doomed};
+use super::{Store, StoreError};
+use crate::model::container::{Container, NewContainer, NicRequest, Phase};
+use crate::model::ids::{Range, Slice};
+use crate::model::name::{ContainerId, Name};
+use crate::model::network::{Lease, Mac, Network};
+use crate::model::template::TemplateId;
+
+const SELECT: &str = "SELECT c.id, c.name, c.template, c.template_name, c.slice, c.uuid, c.created_at, \
+     c.phase, c.wanted_up, l.bridge, l.mac, l.address, n.ipv4 FROM container c \
+     LEFT JOIN lease l ON l.container = c.id LEFT JOIN network n ON n.bridge = l.bridge";
+
+impl Store {
+    /// Stores a container with the lowest free runtime slice and the address asked for, or the
+    /// lowest free one: all or nothing, however many others are being created.
+    pub fn create_container(&mut self, new: &NewContainer) -> Result<Container, StoreError> {
+        self.write("create a container", |tx| {
+            check_free(tx, &new.name, &new.id, &new.uuid)?;
+            check_template(tx, &new.template)?;
+            let range = range(tx)?.ok_or(StoreError::NoRange)?;
+            let lease = match &new.nic {
+                Some(request) => Some(pick_lease(tx, request)?),
+                None => None,
+            };
+            let container = Container {
+                id: new.id.clone(),
+                name: new.name.clone(),
+                template: new.template.clone(),
+                template_name: new.template_name.clone(),
+                slice: pick_slice(tx, range)?,
+                uuid: new.uuid.clone(),
+                created_at: new.created_at,
+                phase: new.phase,
+                wanted_up: new.wanted_up,
+                lease,
+            };
+            insert(tx, &container)?;
+            Ok(container)
+        })
+    }
+
+    /// Records what is being done, and with `Some` whether the container is wanted up.
+    pub fn set_phase(
+        &mut self,
+        id: &ContainerId,
+        phase: Phase,
+        wanted_up: Option<bool>,
+    ) -> Result<(), StoreError> {
+        self.write("record a container's phase", |tx| {
+            let sql = "UPDATE container SET phase = ?2, wanted_up = coalesce(?3, wanted_up) WHERE id = ?1";
+            changed_one(id, tx.prepare_cached(sql)?.execute((id, phase, wanted_up))?)
+        })
+    }
+
+    pub fn rename(&mut self, id: &ContainerId, name: &Name) -> Result<(), StoreError> {
+        self.write("rename a container", |tx| {
+            let taken = "SELECT EXISTS (SELECT 1 FROM container WHERE name = ?1 AND id <> ?2)";
+            if tx.query_row(taken, (name, id), |row| row.get(0))? {
+                return Err(StoreError::NameTaken { name: name.clone() }.into());
+            }
+            changed_one(id, tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", (id, name))?)
+        })
+    }
+
+    /// Forgets a container; its slice and address are free. Returns its template's content if that
+    /// is doomed now, having had no name and no other container.
+    pub fn delete_container(&mut self, id: &ContainerId) -> Result<Option<TemplateId>, StoreError> {
+        self.write("delete a container", |tx| {
+            let template: Option<TemplateId> = tx
+                .query_row("DELETE FROM container WHERE id = ?1 RETURNING template", [id], |row| row.get(0))
+                .optional()?;
+            let template = template.ok_or_else(|| StoreError::NoSuchContainer { id: id.clone() })?;
+            Ok(doom_if_unused(tx, &template)?.then_some(template))
+        })
+    }
+
+    pub fn container(&self, name: &Name) -> Result<Option<Container>, StoreError> {
+        let found = self.read("read a container", |conn| select(conn, "WHERE c.name = ?1", [name]))?;
+        Ok(found.into_iter().next())
+    }
+
+    pub fn container_by_id(&self, id: &ContainerId) -> Result<Option<Container>, StoreError> {
+        let found = self.read("read a container", |conn| select(conn, "WHERE c.id = ?1", [id]))?;
+        Ok(found.into_iter().next())
+    }
+
+    /// All containers, sorted by name.
+    pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
+        self.read("list the containers", |conn| select(conn, "ORDER BY c.name", []))
+    }
+
+    /// Containers to which something is being done, or was when a command died.
+    pub fn unsettled(&self) -> Result<Vec<Container>, StoreError> {
+        self.read("list unsettled containers", |conn| {
+            select(conn, "WHERE c.phase <> 'settled' ORDER BY c.name", [])
+        })
+    }
+}
+
+/// `count` rows were changed by a statement about `id`.
+fn changed_one(id: &ContainerId, count: usize) -> Attempt<()> {
+    if count == 0 { Err(StoreError::NoSuchContainer { id: id.clone() }.into()) } else { Ok(()) }
+}
+
+/// Refuses a name, an id or a uuid that a container has.
+pub(super) fn check_free(conn: &Connection, name: &Name, id: &ContainerId, uuid: &str) -> Attempt<()> {
+    let same_name: Option<bool> = conn
+        .prepare_cached("SELECT max(name = ?1) FROM container WHERE name = ?1 OR id = ?2 OR uuid = ?3")?
+        .query_row((name, id, uuid), |row| row.get(0))?;
+    match same_name {
+        None => Ok(()),
+        Some(true) => Err(StoreError::NameTaken { name: name.clone() }.into()),
+        Some(false) => Err(StoreError::IdTaken { id: id.clone() }.into()),
+    }
+}
+
+/// Refuses content that is unknown or being deleted.
+pub(super) fn check_template(conn: &Connection, id: &TemplateId) -> Attempt<()> {
+    match is_doomed(conn, id)? {
+        Some(false) => Ok(()),
+        Some(true) | None => Err(StoreError::TemplateGone { id: id.clone() }.into()),
+    }
+}
+
+/// Refuses what a guest on `network` may not have or another guest has.
+pub(super) fn check_lease(conn: &Connection, network: &Network, ip: Ipv4Addr, mac: Mac) -> Attempt<()> {
+    let bridge = || network.bridge.clone();
+    if !network.is_guest_address(ip) {
+        return Err(StoreError::OutsideNetwork { bridge: bridge(), ip }.into());
+    }
+    let mut taken = conn.prepare_cached("SELECT 1 FROM lease WHERE bridge = ?1 AND address = ?2")?;
+    if taken.exists((&network.bridge, ip.to_bits()))? {
+        return Err(StoreError::AddressTaken { bridge: bridge(), ip }.into());
+    }
+    if conn.prepare_cached("SELECT 1 FROM lease WHERE mac = ?1")?.exists([mac])? {
+        return Err(StoreError::MacTaken { mac }.into());
+    }
+    Ok(())
+}
+
+fn pick_slice(conn: &Connection, range: Range) -> Attempt<Slice> {
+    let mut taken = conn.prepare_cached("SELECT slice FROM container ORDER BY slice")?;
+    let base = lowest_free(runtime_bases(range), taken.query_map([], |row| row.get(0))?)?;
+    base.and_then(Slice::at)
+        .ok_or_else(|| StoreError::NoSliceLeft { total: range.slices().saturating_sub(1) }.into())
+}
+
+fn pick_lease(conn: &Connection, request: &NicRequest) -> Attempt<Lease> {
+    let bridge = || request.bridge.clone();
+    let network =
+        network(conn, &request.bridge)?.ok_or_else(|| StoreError::NoSuchNetwork { bridge: bridge() })?;
+    let ip = match request.ipv4 {
+        Some(ip) => ip,
+        None => {
+            let mut taken =
+                conn.prepare_cached("SELECT address FROM lease WHERE bridge = ?1 ORDER BY address")?;
+            let addresses = network.guest_addresses().map(Ipv4Addr::to_bits);
+            lowest_free(addresses, taken.query_map([&request.bridge], |row| row.get(0))?)?
+                .map(Ipv4Addr::from)
+                .ok_or_else(|| StoreError::NoAddressLeft { bridge: bridge() })?
+        }
+    };
+    check_lease(conn, &network, ip, request.mac)?;
+    Ok(lease(&network, request.mac, ip))
+}
+
+fn lease(network: &Network, mac: Mac, ip: Ipv4Addr) -> Lease {
+    // A host's address with its network's prefix length, which is at most 32.
+    let ipv4 = Ipv4Network::new(ip, network.ipv4.prefix()).unwrap_or(Ipv4Network::from(ip));
+    Lease { bridge: network.bridge.clone(), mac, ipv4, gateway: network.gateway() }
+}
+
+/// Stores a container all of whose parts were found free.
+pub(super) fn insert(conn: &Connection, container: &Container) -> Attempt<()> {
+    let Container { id, name, template, template_name, slice, uuid, created_at, phase, wanted_up, lease } =
+        container;
+    container.check().map_err(|source| StoreError::BadField { name: name.clone(), source })?;
+    conn.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
+        id,
+        name,
+        template,
+        template_name,
+        slice,
+        uuid,
+        created_at,
+        phase,
+        wanted_up,
+    ))?;
+    if let Some(lease) = lease {
+        conn.prepare_cached("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)")?.execute((
+            id,
+            &lease.bridge,
+            lease.mac,
+            lease.ipv4.ip().to_bits(),
+        ))?;
+    }
+    Ok(())
+}
+
+fn select(conn: &Connection, rest: &str, params: impl Params) -> rusqlite::Result<Vec<Container>> {
+    conn.prepare_cached(&format!("{SELECT} {rest}"))?.query_map(params, from_row)?.collect()
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
+    let bridge: Option<String> = row.get(9)?;
+    let lease = match bridge {
+        Some(bridge) => {
+            let network = Network { bridge, ipv4: ipv4_with_prefix(row, 12)? };
+            let address: u32 = row.get(11)?;
+            Some(lease(&network, row.get(10)?, Ipv4Addr::from(address)))
+        }
+        None => None,
+    };
+    Ok(Container {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        template: row.get(2)?,
+        template_name: row.get(3)?,
+        slice: row.get(4)?,
+        uuid: row.get(5)?,
+        created_at: row.get(6)?,
+        phase: row.get(7)?,
+        wanted_up: row.get(8)?,
+        lease,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::SLICE;
+    use crate::store::fixture::{RANGE, store, template, web};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn ip(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 9, 0, last)
+    }
+
+    fn asking_for(n: u32, wanted: Ipv4Addr) -> NewContainer {
+        let mut new = web(n);
+        new.nic.as_mut().unwrap().ipv4 = Some(wanted);
+        new
+    }
+
+    fn address(container: &Container) -> Ipv4Addr {
+        container.lease.as_ref().unwrap().ipv4.ip()
+    }
+
+    #[test]
+    fn what_is_created_is_read_back() {
+        let (_dir, mut store) = store();
+        let with = store.create_container(&web(1)).unwrap();
+        let without = store
+            .create_container(&NewContainer { nic: None, phase: Phase::Starting, wanted_up: true, ..web(2) })
+            .unwrap();
+        assert_eq!(with.slice, RANGE.runtime(0).unwrap());
+        assert_eq!(with.lease.as_ref().unwrap().ipv4.to_string(), "10.9.0.2/24");
+        assert_eq!(with.lease.as_ref().unwrap().gateway, ip(1));
+        assert_eq!((with.phase, with.wanted_up), (Phase::Creating, false));
+        assert_eq!((without.phase, without.wanted_up), (Phase::Starting, true));
+        assert_eq!(without.lease, None);
+        assert_eq!(store.container(&with.name).unwrap(), Some(with.clone()));
+        assert_eq!(store.container_by_id(&without.id).unwrap(), Some(without.clone()));
+        assert_eq!(store.container(&web(3).name).unwrap(), None);
+        assert_eq!(store.containers().unwrap(), [with, without]);
+    }
+
+    #[test]
+    fn the_lowest_free_slice_and_address_are_given() {
+        let (_dir, mut store) = store();
+        for n in 1..=4 {
+            store.create_container(&web(n)).unwrap();
+        }
+        for n in [3, 2] {
+            store.delete_container(&web(n).id).unwrap();
+        }
+        let again = store.create_container(&web(5)).unwrap();
+        assert_eq!(again.slice, RANGE.runtime(1).unwrap());
+        assert_eq!(address(&again), ip(3));
+    }
+
+    #[test]
+    fn a_requested_address_is_checked() {
+        let (_dir, mut store) = store();
+        assert_eq!(address(&store.create_container(&asking_for(1, ip(2))).unwrap()), ip(2));
+        assert_eq!(address(&store.create_container(&web(2)).unwrap()), ip(3), "past the one asked for");
+        let taken = store.create_container(&asking_for(3, ip(2)));
+        assert!(matches!(taken, Err(StoreError::AddressTaken { ip: which, .. }) if which == ip(2)));
+        for bad in [ip(0), ip(1), ip(255), Ipv4Addr::new(10, 9, 1, 2)] {
+            let outside = store.create_container(&asking_for(3, bad));
+            assert!(matches!(outside, Err(StoreError::OutsideNetwork { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_another_has_is_refused_and_nothing_is_kept() {
+        let (_dir, mut store) = store();
+        let first = store.create_container(&web(1)).unwrap();
+        let mut refused = |new: NewContainer| store.create_container(&new).unwrap_err();
+        let same_name = refused(NewContainer { name: web(1).name, ..web(2) });
+        assert!(matches!(same_name, StoreError::NameTaken { name } if name == web(1).name));
+        let same_name_and_id = refused(NewContainer { template: template('e').id, ..web(1) });
+        assert!(matches!(same_name_and_id, StoreError::NameTaken { .. }));
+        assert!(matches!(refused(NewContainer { id: web(1).id, ..web(2) }), StoreError::IdTaken { .. }));
+        assert!(matches!(refused(NewContainer { uuid: web(1).uuid, ..web(2) }), StoreError::IdTaken { .. }));
+        assert!(matches!(refused(NewContainer { nic: web(1).nic, ..web(2) }), StoreError::MacTaken { .. }));
+        let gone = refused(NewContainer { template: template('e').id, ..web(2) });
+        assert!(matches!(gone, StoreError::TemplateGone { .. }));
+        let bad_uuid = refused(NewContainer { uuid: "U".repeat(32), ..web(2) });
+        assert!(matches!(bad_uuid, StoreError::BadField { .. }));
+        let mut elsewhere = web(2);
+        elsewhere.nic.as_mut().unwrap().bridge = "b9".into();
+        assert!(matches!(refused(elsewhere), StoreError::NoSuchNetwork { bridge } if bridge == "b9"));
+        assert_eq!(store.containers().unwrap(), [first]);
+    }
+
+    #[test]
+    fn slices_and_addresses_run_out() {
+        let (_dir, mut store) = store();
+        let small = Network { bridge: "b1".into(), ipv4: "10.8.0.1/30".parse().unwrap() };
+        store.add_network(&small).unwrap();
+        let on_small = |n| {
+            let mut new = web(n);
+            new.nic.as_mut().unwrap().bridge = "b1".into();
+            new
+        };
+        store.create_container(&on_small(1)).unwrap();
+        let full = store.create_container(&on_small(2));
+        assert!(matches!(full, Err(StoreError::NoAddressLeft { bridge }) if bridge == "b1"));
+        store.set_range(Range { start: RANGE.start, count: 3 * SLICE }).unwrap();
+        store.create_container(&web(2)).unwrap();
+        assert!(matches!(store.create_container(&web(3)), Err(StoreError::NoSliceLeft { total: 2 })));
+        store.delete_container(&web(1).id).unwrap();
+        assert_eq!(store.create_container(&on_small(3)).unwrap().slice, RANGE.runtime(0).unwrap());
+    }
+
+    #[test]
+    fn without_a_range_nothing_can_be_created() {
+        let (_dir, mut store) = store();
+        store.conn.execute("DELETE FROM meta", []).unwrap();
+        assert!(matches!(store.create_container(&web(1)), Err(StoreError::NoRange)));
+    }
+
+    #[test]
+    fn phases_are_recorded() {
+        let (_dir, mut store) = store();
+        for n in [2, 1, 3] {
+            store.create_container(&web(n)).unwrap();
+        }
+        store.set_phase(&web(1).id, Phase::Settled, Some(true)).unwrap();
+        store.set_phase(&web(1).id, Phase::Deleting, None).unwrap();
+        store.set_phase(&web(3).id, Phase::Settled, None).unwrap();
+        let unsettled = store.unsettled().unwrap();
+        let seen: Vec<_> = unsettled.iter().map(|c| (c.name.as_str(), c.phase, c.wanted_up)).collect();
+        assert_eq!(seen, [("web01", Phase::Deleting, true), ("web02", Phase::Creating, false)]);
+        let missing = store.set_phase(&web(9).id, Phase::Settled, None);
+        assert!(matches!(missing, Err(StoreError::NoSuchContainer { id }) if id == web(9).id));
+    }
+
+    #[test]
+    fn renaming_moves_the_name_alone() {
+        let (_dir, mut store) = store();
+        let before = store.create_container(&web(1)).unwrap();
+        store.create_container(&web(2)).unwrap();
+        assert!(matches!(store.rename(&before.id, &web(2).name), Err(StoreError::NameTaken { .. })));
+        store.rename(&before.id, &before.name).unwrap();
+        let name = Name::new("mail").unwrap();
+        store.rename(&before.id, &name).unwrap();
+        let after = store.container(&name).unwrap().unwrap();
+        assert_eq!(after, Container { name: name.clone(), ..before });
+        assert_eq!(store.container(&web(1).name).unwrap(), None);
+        assert!(matches!(store.rename(&web(9).id, &web(9).name), Err(StoreError::NoSuchContainer { .. })));
+    }
+
+    #[test]
+    fn a_deleted_container_leaves_nothing() {
+        let (_dir, mut store) = store();
+        store.create_container(&web(1)).unwrap();
+        assert_eq!(store.delete_container(&web(1).id).unwrap(), None, "its template has a name");
+        let leases: i64 = store.conn.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).unwrap();
+        assert_eq!(leases, 0);
+        assert!(matches!(store.delete_container(&web(1).id), Err(StoreError::NoSuchContainer { .. })));
+        store.create_container(&web(1)).unwrap();
+    }
+
+    #[test]
+    fn rows_that_we_would_not_have_written_are_damage() {
+        let (_dir, mut store) = store();
+        store.create_container(&web(1)).unwrap();
+        store.conn.execute("UPDATE container SET name = '../etc'", []).unwrap();
+        let err = store.containers().unwrap_err();
+        assert!(matches!(&err, StoreError::Corrupt { path, .. } if path == store.path()), "{err:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        /// Whatever is created and deleted in whatever order: no slice or address twice, always
+        /// the lowest free ones, and refusal exactly when there are none.
+        #[test]
+        fn allotment_agrees_with_a_simple_model(
+            steps in proptest::collection::vec((0u32..10, proptest::option::of(0u8..9)), 1..40),
+        ) {
+            let (_dir, mut store) = store();
+            let tiny = Network { bridge: "tiny".into(), ipv4: "10.7.0.1/29".parse().unwrap() };
+            store.add_network(&tiny).unwrap();
+            store.set_range(Range { start: RANGE.start, count: 5 * SLICE }).unwrap();
+            let mut model: Vec<(u32, u32, Ipv4Addr)> = Vec::new();
+            for (n, wanted) in steps {
+                if let Some(at) = model.iter().position(|(id, ..)| *id == n) {
+                    store.delete_container(&web(n).id).unwrap();
+                    model.remove(at);
+                    continue;
+                }
+                let wanted = wanted.map(|last| Ipv4Addr::new(10, 7, 0, last));
+                let mut new = web(n);
+                let nic = new.nic.as_mut().unwrap();
+                (nic.bridge, nic.ipv4) = (tiny.bridge.clone(), wanted);
+                let slice = (0..4).find(|k| model.iter().all(|(_, slice, _)| slice != k));
+                let free = |ip: &Ipv4Addr| model.iter().all(|(.., taken)| taken != ip);
+                let ip = match wanted {
+                    Some(ip) => Some(ip).filter(|ip| tiny.is_guest_address(*ip) && free(ip)),
+                    None => tiny.guest_addresses().find(free),
+                };
+                match (store.create_container(&new), slice, ip) {
+                    (Ok(made), Some(slice), Some(ip)) => {
+                        prop_assert_eq!(made.slice, RANGE.runtime(slice).unwrap());
+                        prop_assert_eq!(address(&made), ip);
+                        model.push((n, slice, ip));
+                    }
+                    (result, slice, ip) => prop_assert!(result.is_err() && (slice.is_none() || ip.is_none())),
+                }
+                let stored = store.containers().unwrap();
+                prop_assert_eq!(stored.len(), model.len());
+                prop_assert_eq!(stored.iter().map(|c| c.slice).collect::<BTreeSet<_>>().len(), model.len());
+                prop_assert_eq!(stored.iter().map(address).collect::<BTreeSet<_>>().len(), model.len());
+            }
+        }
+    }
+}

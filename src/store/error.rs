@@ -1,0 +1,162 @@
+//! What can go wrong with the database, and what it refuses.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{ErrorCode, ffi};
+
+use crate::model::container::FieldError;
+use crate::model::ids::Slice;
+use crate::model::name::{ContainerId, Name};
+use crate::model::network::Mac;
+use crate::model::template::TemplateId;
+
+/// Why the database did not do what was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("nothing is set up: there is no database '{path}'")]
+    NotSetUp { path: PathBuf },
+    #[error("database '{path}' has schema version {found}, and this nagaya knows only {known}")]
+    Newer { path: PathBuf, found: i32, known: i32 },
+    #[error("'{path}' is not a database of nagaya's")]
+    Foreign { path: PathBuf },
+    #[error("cannot {doing} '{path}'")]
+    File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {doing}: database '{path}' stayed locked by another command")]
+    Busy { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {doing}: no space is left for database '{path}'")]
+    Full { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {doing}: database '{path}' cannot be written")]
+    ReadOnly { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {doing}: database '{path}' is damaged")]
+    Corrupt { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {doing} in database '{path}'")]
+    Sqlite { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot bring database '{path}' to this version's schema")]
+    Migration { path: PathBuf, source: rusqlite_migration::Error },
+
+    #[error("no range of subordinate ids is set")]
+    NoRange,
+    #[error("templates or containers stand on the ids of the present range, from {start}, and need them")]
+    RangeInUse { start: u32 },
+    #[error("network '{bridge}' exists already with another subnet")]
+    NetworkTaken { bridge: String },
+    #[error("the subnet of network '{bridge}' overlaps that of network '{other}'")]
+    NetworkOverlaps { bridge: String, other: String },
+    #[error(
+        "network '{bridge}' needs a name of 1 to 15 of a-z, 0-9 and '-', and room for a gateway and a guest"
+    )]
+    BadNetwork { bridge: String },
+    #[error("there is no network '{bridge}'")]
+    NoSuchNetwork { bridge: String },
+
+    #[error("'{name}' cannot name a template")]
+    BadTemplateName { name: String },
+    #[error("there is a template '{name}' already")]
+    TemplateNameTaken { name: String },
+    #[error("there is no template '{name}'")]
+    NoSuchTemplate { name: String },
+    #[error("template '{name}' is used by {}", listed(users))]
+    TemplateInUse { name: String, users: Vec<Name> },
+    #[error("template content {} is gone", .id.short())]
+    TemplateGone { id: TemplateId },
+    #[error("template content {} is being deleted", .id.short())]
+    TemplateDoomed { id: TemplateId },
+
+    #[error("there is a container '{name}' already")]
+    NameTaken { name: Name },
+    #[error("container id {id} or its uuid is taken")]
+    IdTaken { id: ContainerId },
+    #[error("there is no container with id {id}")]
+    NoSuchContainer { id: ContainerId },
+    #[error("all {total} runtime slices of the id range are in use")]
+    NoSliceLeft { total: u32 },
+    #[error("the slice from id {} belongs to another container", .slice.base())]
+    SliceTaken { slice: Slice },
+    #[error("the slice from id {} is not a runtime slice of the id range", .slice.base())]
+    SliceOutsideRange { slice: Slice },
+    #[error("network '{bridge}' has no address left")]
+    NoAddressLeft { bridge: String },
+    #[error("address {ip} on network '{bridge}' belongs to another container")]
+    AddressTaken { bridge: String, ip: Ipv4Addr },
+    #[error("{ip} is not an address that a guest may have on network '{bridge}'")]
+    OutsideNetwork { bridge: String, ip: Ipv4Addr },
+    #[error("the Ethernet address {mac} belongs to another container")]
+    MacTaken { mac: Mac },
+    #[error("cannot store container '{name}'")]
+    BadField { name: Name, source: FieldError },
+}
+
+/// The first few of `names`, and how many more there are.
+fn listed(names: &[Name]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(Name::as_str).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+impl StoreError {
+    /// Sorts SQLite's errors by what the user can do about them.
+    pub(super) fn from_sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let Some(&failure) = source.sqlite_error() else {
+            // Whatever does not come from SQLite itself is a value that we would not have stored.
+            return match source {
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+                | rusqlite::Error::InvalidColumnType(..) => Self::Corrupt { doing, path, source },
+                _ => Self::Sqlite { doing, path, source },
+            };
+        };
+        // On a full disk the index of the WAL cannot grow, which SQLite does not call SQLITE_FULL.
+        if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE {
+            return Self::Full { doing, path, source };
+        }
+        match failure.code {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy { doing, path, source },
+            ErrorCode::DiskFull => Self::Full { doing, path, source },
+            ErrorCode::ReadOnly => Self::ReadOnly { doing, path, source },
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt { doing, path, source },
+            _ => Self::Sqlite { doing, path, source },
+        }
+    }
+}
+
+/// Result of a step inside a transaction.
+pub(super) type Attempt<T> = Result<T, Failure>;
+
+/// Why a transaction is rolled back.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Refused(Box<StoreError>),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(err: rusqlite::Error) -> Self {
+        Self::Sqlite(err)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(err: StoreError) -> Self {
+        Self::Refused(Box::new(err))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_a_template_are_listed_up_to_a_point() {
+        let names: Vec<Name> = (1..=7).map(|n| Name::new(&format!("web{n}")).unwrap()).collect();
+        let text = |users: &[Name]| {
+            StoreError::TemplateInUse { name: "c7".into(), users: users.to_vec() }.to_string()
+        };
+        assert_eq!(text(&names[..2]), "template 'c7' is used by web1, web2");
+        assert_eq!(text(&names), "template 'c7' is used by web1, web2, web3, web4, web5 and 2 more");
+    }
+}

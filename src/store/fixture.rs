@@ -1,0 +1,57 @@
+//! A database with a range, a network and a template in it, for tests.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::Store;
+use crate::model::container::{NewContainer, NicRequest, Phase};
+use crate::model::ids::{Range, SLICE};
+use crate::model::name::{ContainerId, Name};
+use crate::model::network::{Mac, Network};
+use crate::model::template::{InitKind, NetworkStyle, Template, TemplateFacts, TemplateId};
+
+pub const RANGE: Range = Range { start: 1_000_000, count: 201 * SLICE };
+
+pub fn store() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = stocked(&dir.path().join("nagaya.db"));
+    (dir, store)
+}
+
+pub fn stocked(path: &Path) -> Store {
+    let mut store = Store::open(path).unwrap();
+    store.set_range(RANGE).unwrap();
+    store.add_network(&network()).unwrap();
+    store.add_template("centos7", &template('c'), false).unwrap();
+    store
+}
+
+pub fn network() -> Network {
+    Network { bridge: "nagaya0".into(), ipv4: "10.9.0.1/24".parse().unwrap() }
+}
+
+/// The template whose id is 64 times `digit`.
+pub fn template(digit: char) -> Template {
+    let os = "CentOS Linux 7 (Core)".into();
+    let facts =
+        TemplateFacts { init: InitKind::Systemd, network: NetworkStyle::None, os, arch: "x86_64".into() };
+    let id = TemplateId::new(&digit.to_string().repeat(64)).unwrap();
+    Template { id, facts, bytes: 1 << 30, created_at: 1_700_000_000 }
+}
+
+/// Container number `n`, on the network, of template `c`.
+pub fn web(n: u32) -> NewContainer {
+    let [_, b, c, d] = n.to_be_bytes();
+    NewContainer {
+        id: ContainerId::from_random(n),
+        name: Name::new(&format!("web{n:02}")).unwrap(),
+        template: template('c').id,
+        template_name: "centos7".into(),
+        uuid: format!("{n:032x}"),
+        created_at: 1_700_000_000,
+        phase: Phase::Creating,
+        wanted_up: false,
+        nic: Some(NicRequest { bridge: "nagaya0".into(), mac: Mac::guest([0, 0, b, c, d]), ipv4: None }),
+    }
+}
