@@ -1,1 +1,18 @@
-//! template
+//! Where root filesystems come from: recipes and the builds they describe, archives, and what an
+//! unpacked tree says of itself.
+
+pub mod build;
+pub mod decompress;
+pub mod detect;
+pub mod extract;
+mod header;
+mod member;
+mod pax;
+pub mod recipe;
+mod rooted;
+mod source;
+mod tree;
+mod xattr;
+
+#[cfg(test)]
+mod archive_tests;
