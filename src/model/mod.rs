@@ -5,4 +5,5 @@ pub mod ids;
 pub mod instance;
 pub mod name;
 pub mod network;
+pub mod subid;
 pub mod template;
