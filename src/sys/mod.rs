@@ -1,1 +1,7 @@
-//! sys
+//! One file for each facility of the kernel or the host.
+
+pub mod erase;
+pub mod forked;
+pub mod passwd;
+pub mod probe;
+pub mod subid;
