@@ -1,0 +1,302 @@
+//! The service user and its subordinate ids, through the distribution's own programs: they hold
+//! the locks and write the files as the distribution wants them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::model::ids::Range;
+use crate::model::instance::Instance;
+use crate::model::subid::{self, Entry};
+use crate::sys::passwd::{self, User};
+use crate::sys::subid::IdFiles;
+
+use super::{Account, ETC, Ids, SetupError};
+
+const SUBUID: &str = "/etc/subuid";
+const SUBGID: &str = "/etc/subgid";
+const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
+/// The service user, made where there is none.
+pub fn ensure_user(instance: &Instance, created: &mut Vec<String>) -> Result<Account, SetupError> {
+    let files = read()?;
+    if let Some(user) = passwd::user(&files.passwd, instance.user()) {
+        return check_user(&files, &user, instance);
+    }
+    if passwd::group(&files.group, instance.user()).is_some() {
+        return Err(SetupError::ForeignGroup { group: instance.user().to_owned() });
+    }
+    let home = instance.state_dir().display().to_string();
+    let flags = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"];
+    run("useradd", flags.into_iter().chain(["--home-dir", &home, instance.user()]))?;
+    let files = read()?;
+    let user = passwd::user(&files.passwd, instance.user())
+        .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })?;
+    created.push(format!("user and group {} (uid {}, gid {})", user.name, user.uid, user.gid));
+    check_user(&files, &user, instance)
+}
+
+/// A person's account that happens to have the instance's name must not come to own containers:
+/// its home tells it from one that [`ensure_user`] made.
+pub fn check_user(files: &IdFiles, user: &User, instance: &Instance) -> Result<Account, SetupError> {
+    if user.uid == 0 || user.gid == 0 || Path::new(&user.home) != instance.state_dir() {
+        return Err(SetupError::ForeignUser {
+            user: user.name.clone(),
+            home: user.home.clone(),
+            wanted: instance.state_dir(),
+        });
+    }
+    match passwd::group(&files.group, instance.user()) {
+        Some(group) if group.gid == user.gid => Ok(Account { uid: user.uid, gid: user.gid }),
+        _ => Err(SetupError::ForeignGroup { group: instance.user().to_owned() }),
+    }
+}
+
+/// What the files lack of a range.
+#[derive(Debug, PartialEq, Eq)]
+enum Need {
+    Nothing(Range),
+    /// It stands in one file alone: an allotment that was cut short.
+    Subuid(Range),
+    Subgid(Range),
+    Both,
+}
+
+/// The user's range, allotted where there is none.
+pub fn ensure_range(
+    instance: &Instance,
+    uid: u32,
+    slices: u32,
+    created: &mut Vec<String>,
+) -> Result<Range, SetupError> {
+    let files = read()?;
+    let user = User { uid, ..known_user(&files, instance)? };
+    let need = needed(&files, &user)?;
+    let (range, uids, gids) = match need {
+        Need::Nothing(range) => (range, false, false),
+        Need::Subuid(range) => (range, true, false),
+        Need::Subgid(range) => (range, false, true),
+        Need::Both => {
+            let range = subid::choose_range(&files.taken(), slices).ok_or(SetupError::NoRoom { slices })?;
+            (range, true, true)
+        }
+    };
+    check_overlap(&files, &user, range)?;
+    if uids || gids {
+        add(&user, range, uids, gids)?;
+        created.push(format!("ids {} for {} in {SUBUID} and {SUBGID}", Ids(range), user.name));
+        match needed(&read()?, &user)? {
+            Need::Nothing(written) if written == range => {}
+            _ => return Err(SetupError::NotWritten { command: "usermod", file: SUBUID }),
+        }
+    }
+    Ok(range)
+}
+
+/// The user's range where both files have it.
+pub fn whole_range(files: &IdFiles, user: &User) -> Result<Option<Range>, SetupError> {
+    match needed(files, user)? {
+        Need::Nothing(range) => Ok(Some(range)),
+        Need::Subuid(_) | Need::Subgid(_) | Need::Both => Ok(None),
+    }
+}
+
+fn known_user(files: &IdFiles, instance: &Instance) -> Result<User, SetupError> {
+    passwd::user(&files.passwd, instance.user())
+        .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })
+}
+
+fn add(user: &User, range: Range, uids: bool, gids: bool) -> Result<(), SetupError> {
+    let ids = Ids(range).to_string();
+    let mut arguments = Vec::new();
+    if uids {
+        arguments.extend(["--add-subuids", &ids]);
+    }
+    if gids {
+        arguments.extend(["--add-subgids", &ids]);
+    }
+    run("usermod", arguments.into_iter().chain([user.name.as_str()]))
+}
+
+fn needed(files: &IdFiles, user: &User) -> Result<Need, SetupError> {
+    let own = |text| -> Vec<Entry<'_>> {
+        subid::parse(text).0.into_iter().filter(|e| e.belongs_to(&user.name, user.uid)).collect()
+    };
+    let (uids, gids) = (own(&files.subuid), own(&files.subgid));
+    let ranges = |entries: &[Entry<'_>]| entries.iter().map(|e| e.range).collect::<Vec<_>>();
+    if let Some(range) = subid::common_range(&ranges(&uids), &ranges(&gids)) {
+        return Ok(Need::Nothing(range));
+    }
+    let whole = |entry: &Entry<'_>, file| match entry.range.storage() {
+        Some(_) => Ok(entry.range),
+        None => Err(SetupError::RangeTooSmall { user: user.name.clone(), file, line: entry.line }),
+    };
+    match (uids.as_slice(), gids.as_slice()) {
+        ([], []) => Ok(Need::Both),
+        ([one], []) => whole(one, SUBUID).map(Need::Subgid),
+        ([], [one]) => whole(one, SUBGID).map(Need::Subuid),
+        ([uid], [gid]) if uid.range == gid.range => whole(uid, SUBUID).map(Need::Nothing),
+        _ => Err(SetupError::RangesDiffer {
+            user: user.name.clone(),
+            uid_lines: described(SUBUID, &uids),
+            gid_lines: described(SUBGID, &gids),
+        }),
+    }
+}
+
+fn described(file: &str, entries: &[Entry<'_>]) -> String {
+    if entries.is_empty() {
+        return format!("{file}: no line");
+    }
+    let lines: Vec<_> = entries.iter().map(|e| format!("{} in line {}", Ids(e.range), e.line)).collect();
+    format!("{file}: {}", lines.join(", "))
+}
+
+/// Refuses ids that another user's line grants too, or that a user or group of the host has.
+pub fn check_overlap(files: &IdFiles, user: &User, range: Range) -> Result<(), SetupError> {
+    for (file, text) in [(SUBUID, &files.subuid), (SUBGID, &files.subgid)] {
+        let foreign = |e: &Entry<'_>| e.range.overlaps(range) && !e.belongs_to(&user.name, user.uid);
+        if let Some(entry) = subid::parse(text).0.into_iter().find(foreign) {
+            return Err(SetupError::RangeOverlaps {
+                user: user.name.clone(),
+                ours: Ids(range),
+                other: entry.owner.to_owned(),
+                file,
+                line: entry.line,
+            });
+        }
+    }
+    let held = |id: u32| range.overlaps(Range { start: id, count: 1 });
+    let account = |kind, other, id, file| SetupError::RangeHoldsAccount {
+        user: user.name.clone(),
+        ours: Ids(range),
+        kind,
+        other,
+        id,
+        file,
+    };
+    if let Some(found) = passwd::users(&files.passwd).find(|found| held(found.uid)) {
+        return Err(account("user", found.name, found.uid, "/etc/passwd"));
+    }
+    match passwd::groups(&files.group).find(|found| held(found.gid)) {
+        Some(found) => Err(account("group", found.name, found.gid, "/etc/group")),
+        None => Ok(()),
+    }
+}
+
+/// Deletes the user, its group and its subordinate ids, where they are.
+pub fn delete_user(instance: &Instance, removed: &mut Vec<String>) -> Result<(), SetupError> {
+    let name = instance.user();
+    if passwd::user(&read()?.passwd, name).is_some() {
+        run("userdel", [name])?;
+        removed.push(format!("user {name} and its ids"));
+    }
+    // userdel keeps the group where /etc/login.defs says USERGROUPS_ENAB no.
+    if passwd::group(&read()?.group, name).is_some() {
+        run("groupdel", [name])?;
+    }
+    let files = read()?;
+    for (file, text) in [(SUBUID, &files.subuid), (SUBGID, &files.subgid)] {
+        if subid::parse(text).0.iter().any(|entry| entry.owner == name) {
+            return Err(SetupError::NotWritten { command: "userdel", file });
+        }
+    }
+    Ok(())
+}
+
+fn read() -> Result<IdFiles, SetupError> {
+    Ok(IdFiles::read(Path::new(ETC))?)
+}
+
+fn run<'a>(program: &'static str, arguments: impl IntoIterator<Item = &'a str>) -> Result<(), SetupError> {
+    let path = PROGRAM_DIRS
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.is_file())
+        .ok_or(SetupError::ProgramMissing { program, package: "passwd" })?;
+    let arguments: Vec<&str> = arguments.into_iter().collect();
+    let command = || format!("{program} {}", arguments.join(" "));
+    let failed = |said: String| SetupError::ProgramFailed { command: command(), said };
+    let output = Command::new(&path)
+        .args(&arguments)
+        .env_clear()
+        .env("PATH", PROGRAM_DIRS.join(":"))
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .current_dir("/")
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim().lines().last().unwrap_or_default();
+    Err(failed(if said.is_empty() { output.status.to_string() } else { said.to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(subuid: &str, subgid: &str) -> IdFiles {
+        IdFiles {
+            passwd: "ann:x:1000:1000::/home/ann:/bin/sh\nn:x:990:990::/var/lib/n:/usr/sbin/nologin\n".into(),
+            group: "ann:x:1000:\nn:x:990:\nhigh:x:7000000:\n".into(),
+            subuid: subuid.into(),
+            subgid: subgid.into(),
+        }
+    }
+
+    fn user() -> User {
+        User { name: "n".into(), uid: 990, gid: 990, home: "/var/lib/n".into() }
+    }
+
+    fn need(subuid: &str, subgid: &str) -> Result<Need, String> {
+        needed(&files(subuid, subgid), &user()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_there_decides_what_is_added() {
+        let range = Range { start: 2_000_000, count: 65_536 };
+        let line = "n:2000000:65536\n";
+        assert_eq!(need("", "ann:1:5\n"), Ok(Need::Both));
+        assert_eq!(need(line, ""), Ok(Need::Subgid(range)));
+        assert_eq!(need("", "990:2000000:65536\n"), Ok(Need::Subuid(range)));
+        assert_eq!(need(line, line), Ok(Need::Nothing(range)));
+        let text = need(line, "ann:5:5\nn:2000001:65536\n").unwrap_err();
+        assert!(text.contains("/etc/subuid: 2000000-2065535 in line 1"), "{text}");
+        assert!(text.contains("/etc/subgid: 2000001-2065536 in line 2"), "{text}");
+        let text = need("ann:5:5\nn:2000000:65535\n", "").unwrap_err();
+        assert!(text.contains("line 2 of /etc/subuid"), "{text}");
+        assert!(need("n:5:10\n", "n:5:10\n").unwrap_err().contains("fewer than 65536"));
+    }
+
+    #[test]
+    fn ids_that_others_have_are_refused_by_file_and_line() {
+        let range = Range { start: 2_000_000, count: 65_536 };
+        let overlap = |subuid: &str, subgid: &str, range| {
+            check_overlap(&files(subuid, subgid), &user(), range).map_err(|e| e.to_string())
+        };
+        assert_eq!(overlap("n:2000000:65536\n", "ann:2065536:5\n990:2000000:70000\n", range), Ok(()));
+        assert_eq!(
+            overlap("n:2000000:65536\n", "\nann:2065535:1\n", range).unwrap_err(),
+            "ids 2000000-2065535 of 'n' are also given to 'ann' by line 2 of /etc/subgid"
+        );
+        let low = overlap("", "", Range { start: 900, count: 65_536 }).unwrap_err();
+        assert_eq!(low, "ids 900-66435 of 'n' contain user 'ann' (1000) of /etc/passwd");
+        let high = overlap("", "", Range { start: 6_990_000, count: 65_536 }).unwrap_err();
+        assert!(high.ends_with("group 'high' (7000000) of /etc/group"), "{high}");
+    }
+
+    #[test]
+    fn a_persons_account_is_not_taken_over() {
+        let instance = Instance::new("ann").unwrap();
+        let files = files("", "");
+        let ann = passwd::user(&files.passwd, "ann").unwrap();
+        let error = check_user(&files, &ann, &instance).unwrap_err();
+        assert!(matches!(error, SetupError::ForeignUser { .. }), "{error}");
+        let n = Instance::new("n").unwrap();
+        assert_eq!(check_user(&files, &user(), &n).unwrap(), Account { uid: 990, gid: 990 });
+        let other = User { gid: 1000, ..user() };
+        assert!(matches!(check_user(&files, &other, &n), Err(SetupError::ForeignGroup { .. })));
+    }
+}

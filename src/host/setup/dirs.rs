@@ -1,0 +1,139 @@
+//! An instance's directories. Each is made under another name, given away, and only then put in its
+//! place: no moment shows one that belongs to root, and none is taken over from somebody else.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
+use rustix::io::Errno;
+
+use crate::model::instance::Instance;
+
+use super::{Account, Owner, SetupError};
+
+/// Entered by its owner alone.
+const CLOSED: Mode = Mode::RWXU;
+
+/// A directory and the account that it must belong to.
+pub struct Place<'a> {
+    pub parent: BorrowedFd<'a>,
+    pub name: &'a str,
+    /// For messages.
+    pub path: PathBuf,
+    pub owner: Account,
+}
+
+/// Makes the state directory and those in it that setup is responsible for.
+pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String>) -> Result<(), SetupError> {
+    let user = Account { uid: owner.uid, gid: owner.gid };
+    let storage = Account { uid: owner.storage.base(), gid: owner.storage.base() };
+    let path = instance.state_dir();
+    let parent = open_parent(&path)?;
+    let (state, made) = ensure(&Place { parent: parent.as_fd(), name: instance.name(), path, owner: user })?;
+    if made {
+        created.push(format!("directory {}", instance.state_dir().display()));
+    }
+    for (name, owner) in [("pool", storage), ("containers", user)] {
+        let path = instance.state_dir().join(name);
+        let (_, made) = ensure(&Place { parent: state.as_fd(), name, path, owner })?;
+        if made {
+            created.push(format!("directory {}", instance.state_dir().join(name).display()));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the run directory; true where it was not there.
+pub fn ensure_run(instance: &Instance, owner: Account) -> Result<bool, SetupError> {
+    let path = instance.run_dir();
+    let parent = open_parent(&path)?;
+    ensure(&Place { parent: parent.as_fd(), name: instance.name(), path, owner }).map(|(_, made)| made)
+}
+
+/// The directory above `path`, which only root can write to.
+pub fn open_parent(path: &Path) -> Result<OwnedFd, SetupError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(parent, flags, Mode::empty()).map_err(|errno| io("open", parent, errno))
+}
+
+/// Opens the directory as it is.
+///
+/// # Errors
+/// When it is a link or a file, or belongs to another account. `None` when nothing is there.
+pub fn open_owned(place: &Place<'_>) -> Result<Option<OwnedFd>, SetupError> {
+    match open_dir(place.parent, place.name) {
+        Ok(dir) => {
+            let stat = stat(&dir, &place.path)?;
+            let owner = account(&stat);
+            if owner != place.owner {
+                return Err(SetupError::ForeignDir { path: place.path.clone(), owner, wanted: place.owner });
+            }
+            Ok(Some(dir))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        // O_NOFOLLOW with O_DIRECTORY says the same of a link as of a file.
+        Err(Errno::NOTDIR | Errno::LOOP) => Err(SetupError::NotADirectory { path: place.path.clone() }),
+        Err(errno) => Err(io("open", &place.path, errno)),
+    }
+}
+
+fn ensure(place: &Place<'_>) -> Result<(OwnedFd, bool), SetupError> {
+    if let Some(dir) = open_owned(place)? {
+        let mode = Mode::from_raw_mode(stat(&dir, &place.path)?.st_mode);
+        if mode & Mode::from_raw_mode(0o7777) != CLOSED {
+            rustix::fs::fchmod(&dir, CLOSED).map_err(|errno| io("close", &place.path, errno))?;
+        }
+        return Ok((dir, false));
+    }
+    make(place).map(|dir| (dir, true))
+}
+
+fn make(place: &Place<'_>) -> Result<OwnedFd, SetupError> {
+    let failed = |operation| move |errno| io(operation, &place.path, errno);
+    let mut unfinished = OsString::from(".");
+    unfinished.push(place.name);
+    unfinished.push(".new");
+    // What an interrupted setup left is empty; anything else of that name is not ours to delete.
+    match rustix::fs::unlinkat(place.parent, &unfinished, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed("clear the way for")(errno)),
+    }
+    rustix::fs::mkdirat(place.parent, &unfinished, CLOSED).map_err(failed("make"))?;
+    let dir = open_dir(place.parent, &unfinished).map_err(failed("open"))?;
+    let made = stat(&dir, &place.path)?;
+    // The parent may be the service user's, who could have put another directory in its place.
+    // Nobody but root can have made one that belongs to root.
+    if account(&made) != (Account { uid: 0, gid: 0 }) {
+        let owner = account(&made);
+        return Err(SetupError::ForeignDir {
+            path: place.path.clone(),
+            owner,
+            wanted: Account { uid: 0, gid: 0 },
+        });
+    }
+    let (uid, gid) = (Uid::from_raw(place.owner.uid), Gid::from_raw(place.owner.gid));
+    rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(failed("give away"))?;
+    rustix::fs::fchmod(&dir, CLOSED).map_err(failed("close"))?;
+    rustix::fs::renameat_with(place.parent, &unfinished, place.parent, place.name, RenameFlags::NOREPLACE)
+        .map_err(failed("put in place"))?;
+    Ok(dir)
+}
+
+fn open_dir<P: rustix::path::Arg>(parent: BorrowedFd<'_>, name: P) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+fn stat(dir: &OwnedFd, path: &Path) -> Result<Stat, SetupError> {
+    rustix::fs::fstat(dir).map_err(|errno| io("look at", path, errno))
+}
+
+fn account(stat: &Stat) -> Account {
+    Account { uid: stat.st_uid, gid: stat.st_gid }
+}
+
+pub fn io(operation: &'static str, path: &Path, errno: Errno) -> SetupError {
+    SetupError::Io { operation, path: path.to_owned(), source: errno.into() }
+}

@@ -1,0 +1,158 @@
+//! Undoing [`setup`](super::setup): every file that belongs to the instance, then its user.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir};
+use rustix::io::Errno;
+
+use crate::model::ids::Range;
+use crate::model::instance::Instance;
+use crate::sys::erase::{Eraser, empty_dir_as};
+use crate::sys::forked;
+use crate::sys::passwd::{self, User};
+use crate::sys::subid::IdFiles;
+
+use super::dirs::{Place, io, open_owned, open_parent};
+use super::{Account, ETC, SetupError, accounts, lock, require_root};
+
+/// What may be asked of [`remove`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoveOptions {
+    /// Deletes containers and templates too. Without it their existence is an error.
+    pub delete_data: bool,
+}
+
+/// Takes away directories, user, group and ids, and says what went. Running it again after it was
+/// cut short finishes it; without anything to remove it succeeds.
+///
+/// Guests' files are deleted by a child that is root of the storage slice's user namespace, the
+/// rest by one that has become the service user: neither can reach a file of anybody else.
+///
+/// # Errors
+/// When a process still runs under one of the instance's ids, when there is data and it was not
+/// asked to delete it, and when a directory is not the instance's.
+pub fn remove(instance: &Instance, options: RemoveOptions) -> Result<Vec<String>, SetupError> {
+    require_root(instance)?;
+    let _lock = lock::acquire()?;
+    let files = IdFiles::read(Path::new(ETC))?;
+    let mut removed = Vec::new();
+    let Some(user) = passwd::user(&files.passwd, instance.user()) else {
+        // The user goes last, so there is nothing left that could be told to be the instance's.
+        return Ok(removed);
+    };
+    let account = accounts::check_user(&files, &user, instance)?;
+    let range = accounts::whole_range(&files, &user)?;
+    refuse_if_busy(&user, range)?;
+    remove_state(instance, account, range, options, &mut removed)?;
+    remove_run(instance, account, &mut removed)?;
+    accounts::delete_user(instance, &mut removed)?;
+    Ok(removed)
+}
+
+fn remove_state(
+    instance: &Instance,
+    account: Account,
+    range: Option<Range>,
+    options: RemoveOptions,
+    removed: &mut Vec<String>,
+) -> Result<(), SetupError> {
+    let path = instance.state_dir();
+    let parent = open_parent(&path)?;
+    let place = Place { parent: parent.as_fd(), name: instance.name(), path: path.clone(), owner: account };
+    let Some(state) = open_owned(&place)? else { return Ok(()) };
+    let storage = range.and_then(Range::storage);
+    let pool_path = path.join("pool");
+    let pool = match storage {
+        Some(slice) => {
+            let owner = Account { uid: slice.base(), gid: slice.base() };
+            open_owned(&Place { parent: state.as_fd(), name: "pool", path: pool_path.clone(), owner })?
+        }
+        None => None,
+    };
+    if !options.delete_data {
+        if let Some(pool) = &pool {
+            refuse_if_full(pool, &pool_path)?;
+        }
+        let path = path.join("containers");
+        let containers = Place { parent: state.as_fd(), name: "containers", path, owner: account };
+        if let Some(dir) = open_owned(&containers)? {
+            refuse_if_full(&dir, &containers.path)?;
+        }
+    }
+    if let (Some(pool), Some(slice)) = (&pool, storage) {
+        let erase = |source| SetupError::Erase { path: pool_path.clone(), source };
+        let eraser = Eraser::Slice(forked::user_namespace(slice).map_err(erase)?);
+        empty_dir_as(pool.as_fd(), &eraser).map_err(erase)?;
+    }
+    // The pool itself is empty by now, and an entry of the service user's own directory.
+    erase_own(&state, &path, account)?;
+    unlink_dir(parent.as_fd(), instance.name(), &path)?;
+    removed.push(format!("directory {}", path.display()));
+    Ok(())
+}
+
+fn remove_run(instance: &Instance, account: Account, removed: &mut Vec<String>) -> Result<(), SetupError> {
+    let path = instance.run_dir();
+    let parent = open_parent(&path)?;
+    let place = Place { parent: parent.as_fd(), name: instance.name(), path: path.clone(), owner: account };
+    let Some(run) = open_owned(&place)? else { return Ok(()) };
+    erase_own(&run, &path, account)?;
+    unlink_dir(parent.as_fd(), instance.name(), &path)?;
+    removed.push(format!("directory {}", path.display()));
+    Ok(())
+}
+
+fn erase_own(dir: &OwnedFd, path: &Path, account: Account) -> Result<(), SetupError> {
+    let eraser = Eraser::User { uid: account.uid, gid: account.gid };
+    empty_dir_as(dir.as_fd(), &eraser).map_err(|source| SetupError::Erase { path: path.to_owned(), source })
+}
+
+fn unlink_dir(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<(), SetupError> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(io("delete", path, errno)),
+    }
+}
+
+fn refuse_if_full(dir: &OwnedFd, path: &Path) -> Result<(), SetupError> {
+    let entries = Dir::read_from(dir).map_err(|errno| io("list", path, errno))?;
+    for entry in entries {
+        let entry = entry.map_err(|errno| io("list", path, errno))?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Err(SetupError::HoldsData { path: path.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Ids must not pass on to the next user while processes run under them.
+fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
+    let proc = PathBuf::from("/proc");
+    let entries = fs::read_dir(&proc).map_err(|source| SetupError::Io {
+        operation: "list",
+        path: proc.clone(),
+        source,
+    })?;
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process that ended meanwhile has no status any more.
+        let Ok(status) = fs::read(entry.path().join("status")) else { continue };
+        let (command, uids) = command_and_uids(&String::from_utf8_lossy(&status));
+        let ours = |uid: &u32| {
+            *uid == user.uid || range.is_some_and(|r| r.overlaps(Range { start: *uid, count: 1 }))
+        };
+        if let Some(uid) = uids.into_iter().find(ours) {
+            return Err(SetupError::Busy { user: user.name.clone(), pid, command, uid });
+        }
+    }
+    Ok(())
+}
+
+/// Name and the four uids of /proc/PID/status.
+fn command_and_uids(status: &str) -> (String, Vec<u32>) {
+    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
+    let uids = field("Uid:").split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    (field("Name:").to_owned(), uids)
+}
