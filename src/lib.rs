@@ -2,6 +2,7 @@
 //! those below it: `cli`, `app`, `template`, `guest`, `runtime`, `store`, `host`, `sys`,
 //! `render`, `model`.
 
+pub mod app;
 pub mod host;
 pub mod model;
 pub mod render;

@@ -13,6 +13,7 @@ pub mod netlink;
 mod netns_fixture;
 pub mod nft;
 pub mod passwd;
+pub mod probe;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod storage_ns;

@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn user() -> User {
-        User { name: "n".into(), uid: 990, gid: 990, home: "/var/lib/n".into() }
+        User { name: "n".into(), uid: 990, gid: 990, home: "/var/lib/n".into(), shell: String::new() }
     }
 
     fn need(subuid: &str, subgid: &str) -> Result<Need, String> {

@@ -1,0 +1,180 @@
+//! What the kernel is and what it lets us do.
+
+use std::path::Path;
+
+use crate::model::ids::Slice;
+use crate::sys::{forked, probe};
+
+use super::check::{Check, Packages, Tried, read, sysctl};
+
+const AREA: &str = "kernel";
+
+/// Ids that a trial maps where the instance has none yet.
+const TRIAL_IDS: u32 = 1_879_048_192;
+
+/// `storage` is the storage slice, if there is one; `dir` the state directory or what is there of
+/// the way to it.
+pub fn checks(storage: Option<Slice>, dir: &Path, packages: Packages, root: bool) -> Vec<Check> {
+    let newer = packages.newer_kernel();
+    let mut checks = vec![
+        version(&read("/proc/sys/kernel/osrelease").unwrap_or_default(), packages),
+        user_namespaces(
+            read("/proc/sys/kernel/unprivileged_userns_clone").as_deref(),
+            read("/proc/sys/user/max_user_namespaces").as_deref(),
+        ),
+        apparmor(
+            read("/sys/module/apparmor/parameters/enabled").as_deref(),
+            read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref(),
+        ),
+        seccomp(read("/proc/sys/kernel/seccomp/actions_avail").as_deref(), packages),
+    ];
+    let modprobe = "modprobe overlay && echo overlay >/etc/modules-load.d/overlay.conf";
+    let namespace = match (root, storage.or(Slice::at(TRIAL_IDS))) {
+        (true, Some(slice)) => Some(forked::user_namespace(slice)),
+        _ => None,
+    };
+    let made = namespace.as_ref().map_or(Tried::NotRoot, |made| Tried::of(made.as_ref()));
+    let fix = "dmesg | grep -i -e apparmor -e userns | tail";
+    checks.push(made.judge(AREA, "namespace of a slice", "made and mapped", fix));
+    let overlay = if root { Tried::of(probe::overlay()) } else { Tried::NotRoot };
+    checks.push(overlay.judge(AREA, "overlayfs", "there", modprobe));
+    if namespace.is_none() {
+        checks.push(Tried::NotRoot.judge(AREA, "idmapped mounts", "", ""));
+    }
+    if let Some(Ok(namespace)) = &namespace {
+        let mapped = Tried::of(probe::idmapped_mount(dir, namespace));
+        let works = format!("work on the file system of {}", dir.display());
+        let fix = format!("mount an ext4, XFS or btrfs file system on {}", dir.display());
+        let mapped_works = mapped == Tried::Worked;
+        checks.push(mapped.judge(AREA, "idmapped mounts", &works, fix));
+        if mapped_works {
+            let stacked = Tried::of(probe::overlay_on_idmapped(dir, namespace));
+            checks.push(stacked.judge(AREA, "overlay on idmapped", "works", newer));
+        }
+    }
+    checks
+}
+
+/// `release` as uname(2) says it.
+fn version(release: &str, packages: Packages) -> Check {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
+    let known: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    let fix = packages.newer_kernel();
+    if known < (5, 15) {
+        return Check::missing(AREA, "version", format!("{release}: older than 5.15"), fix);
+    }
+    if known < (5, 19) {
+        let detail = format!("{release}: before 5.19 overlays do not take idmapped layers");
+        return Check::degraded(AREA, "version", detail, fix);
+    }
+    Check::ok(AREA, "version", release)
+}
+
+fn user_namespaces(unprivileged: Option<&str>, max: Option<&str>) -> Check {
+    const NAME: &str = "user namespaces";
+    match (unprivileged, max) {
+        (_, None) => Check::missing(
+            AREA,
+            NAME,
+            "this kernel has none (CONFIG_USER_NS)",
+            "zgrep CONFIG_USER_NS /proc/config.gz /boot/config-$(uname -r)",
+        ),
+        (_, Some("0")) => Check::missing(
+            AREA,
+            NAME,
+            "forbidden: user.max_user_namespaces is 0",
+            sysctl("user.max_user_namespaces", 65_536),
+        ),
+        (Some("0"), _) => Check::degraded(
+            AREA,
+            NAME,
+            "kernel.unprivileged_userns_clone is 0: none for ordinary users, nor inside containers",
+            sysctl("kernel.unprivileged_userns_clone", 1),
+        ),
+        (_, Some(max)) => Check::ok(AREA, NAME, format!("enabled, at most {max} for each user")),
+    }
+}
+
+fn apparmor(enabled: Option<&str>, restricts: Option<&str>) -> Check {
+    const NAME: &str = "AppArmor";
+    match (enabled, restricts) {
+        (_, Some("1")) => Check::degraded(
+            AREA,
+            NAME,
+            "kernel.apparmor_restrict_unprivileged_userns is 1: user namespaces only for programs \
+             whose profile allows them",
+            sysctl("kernel.apparmor_restrict_unprivileged_userns", 0),
+        ),
+        (Some("Y"), _) => Check::ok(AREA, NAME, "enabled, does not restrict user namespaces"),
+        _ => Check::ok(AREA, NAME, "not enabled"),
+    }
+}
+
+fn seccomp(actions: Option<&str>, packages: Packages) -> Check {
+    const NAME: &str = "seccomp";
+    match actions {
+        Some(actions) if actions.split(' ').any(|action| action == "errno") => {
+            Check::ok(AREA, NAME, "filters are there")
+        }
+        _ => Check::missing(
+            AREA,
+            NAME,
+            "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)",
+            packages.newer_kernel(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Status;
+    use super::*;
+
+    #[test]
+    fn the_floor_is_5_15_and_overlays_want_5_19() {
+        let status = |release| version(release, Packages::Apt).status;
+        for (release, expected) in [
+            ("6.18.44-fc", Status::Ok),
+            ("5.19", Status::Ok),
+            ("5.18.0-1-amd64", Status::Degraded),
+            ("5.15.0", Status::Degraded),
+            ("5.9.0", Status::Missing),
+            ("4.18.0-553.el8", Status::Missing),
+            ("10.0.0", Status::Ok),
+            ("", Status::Missing),
+            ("rubbish", Status::Missing),
+        ] {
+            assert_eq!(status(release), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn what_forbids_user_namespaces_is_named_with_the_sysctl() {
+        assert_eq!(user_namespaces(Some("1"), Some("96365")).status, Status::Ok);
+        assert_eq!(user_namespaces(None, Some("96365")).status, Status::Ok);
+        assert_eq!(user_namespaces(None, None).status, Status::Missing);
+        let none = user_namespaces(Some("0"), Some("0"));
+        assert_eq!(none.status, Status::Missing);
+        assert!(none.fix.unwrap().contains("user.max_user_namespaces = 65536"));
+        let debian = user_namespaces(Some("0"), Some("1"));
+        assert_eq!(debian.status, Status::Degraded);
+        assert!(debian.fix.unwrap().contains("unprivileged_userns_clone = 1"));
+    }
+
+    #[test]
+    fn ubuntus_restriction_is_named() {
+        assert_eq!(apparmor(Some("Y"), Some("0")).status, Status::Ok);
+        assert_eq!(apparmor(None, None).detail, "not enabled");
+        let ubuntu = apparmor(Some("Y"), Some("1"));
+        assert_eq!(ubuntu.status, Status::Degraded);
+        assert!(ubuntu.fix.unwrap().contains("apparmor_restrict_unprivileged_userns = 0"));
+    }
+
+    #[test]
+    fn filters_need_the_errno_action() {
+        let all = "kill_process kill_thread trap errno user_notif trace log allow";
+        assert_eq!(seccomp(Some(all), Packages::Apt).status, Status::Ok);
+        assert_eq!(seccomp(Some(""), Packages::Apt).status, Status::Missing);
+        assert_eq!(seccomp(None, Packages::Other).status, Status::Missing);
+    }
+}

@@ -1,0 +1,3 @@
+//! What the verbs do.
+
+pub mod doctor;

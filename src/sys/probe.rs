@@ -1,0 +1,199 @@
+//! Trying what a version number or a configuration can only promise. Each trial happens where
+//! nothing of it is left: in a child, on detached mounts, in namespaces that end with it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::thread;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::thread::UnshareFlags;
+
+use super::forked::{self, Doing, Failed, ForkError};
+
+/// A trial that could not be made, or that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error(transparent)]
+    Child(#[from] ForkError),
+    #[error("cannot {what}")]
+    System {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> ProbeError {
+    move |error| ProbeError::System { what, source: error.into() }
+}
+
+/// Whether overlayfs is there. The kernel loads its module if need be. Wants root.
+pub fn overlay() -> Result<(), ProbeError> {
+    rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map(drop)
+        .map_err(system("open file system 'overlay'"))
+}
+
+/// Whether the file system of `dir` can be mounted with its ids mapped through `namespace`.
+/// Wants root.
+pub fn idmapped_mount(dir: &Path, namespace: &OwnedFd) -> Result<(), ProbeError> {
+    let dir = open_dir(dir)?;
+    Ok(forked::run(|_| idmapped(dir.as_fd(), namespace).map(drop))?)
+}
+
+/// Whether an overlay stands on a layer that is mounted like that. Nothing is written: `dir` itself
+/// becomes a lower layer. Wants root.
+pub fn overlay_on_idmapped(dir: &Path, namespace: &OwnedFd) -> Result<(), ProbeError> {
+    let dir = open_dir(dir)?;
+    Ok(forked::run(|_| {
+        let layer = idmapped(dir.as_fd(), namespace)?;
+        private_run_dir()?;
+        rustix::mount::move_mount(&layer, c"", CWD, c"/run/a", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .doing("attach an idmapped mount")?;
+        let overlay = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+            .doing("open file system 'overlay'")?;
+        rustix::mount::fsconfig_set_string(overlay.as_fd(), c"lowerdir", c"/run/a:/run/b")
+            .doing("set an overlay's layers")?;
+        rustix::mount::fsconfig_set_flag(overlay.as_fd(), c"userxattr").doing("set userxattr")?;
+        rustix::mount::fsconfig_create(overlay.as_fd()).doing("stack an overlay on an idmapped layer")?;
+        rustix::mount::fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .map(drop)
+            .doing("mount an overlay on an idmapped layer")
+    })?)
+}
+
+/// A mount namespace of the child's own, in which /run is empty but for two directories.
+fn private_run_dir() -> Result<(), Failed> {
+    // SAFETY: a forked child with one thread; its table of descriptors is not unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.doing("make a mount namespace")?;
+    rustix::mount::mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+        .doing("make mounts private")?;
+    rustix::mount::mount(c"tmpfs", c"/run", c"tmpfs", MountFlags::empty(), None).doing("mount a tmpfs")?;
+    for name in [c"/run/a", c"/run/b"] {
+        rustix::fs::mkdir(name, Mode::RWXU).doing("make a directory")?;
+    }
+    Ok(())
+}
+
+fn idmapped(dir: BorrowedFd<'_>, namespace: &OwnedFd) -> Result<OwnedFd, Failed> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(dir, c"", flags).doing("clone a mount")?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd().unsigned_abs().into(),
+    };
+    // SAFETY: valid descriptors, an empty path, and a struct whose size is stated.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 {
+        return Ok(mount);
+    }
+    let errno = io::Error::last_os_error();
+    Err(Errno::from_io_error(&errno).unwrap_or(Errno::INVAL)).doing("map the ids of a mount")
+}
+
+fn open_dir(dir: &Path) -> Result<OwnedFd, ProbeError> {
+    rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(system("open the directory"))
+}
+
+/// Runs `body` in a new, empty network namespace, in a thread that ends with it; programs started
+/// there stand in it too. Wants root.
+pub fn in_network_namespace<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T, ProbeError> {
+    let run = || {
+        // SAFETY: only this thread's network namespace changes; no descriptor is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+        Ok(body())
+    };
+    thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or(Err(Errno::CANCELED))
+        .map_err(system("make a network namespace"))
+}
+
+/// Whether the kernel makes bridges and veth pairs, in a network namespace of its own. Wants root.
+pub fn bridge_and_veth() -> Result<(), ProbeError> {
+    in_network_namespace(|| {
+        make_link("ngprobe0", InfoKind::Bridge).map_err(system("make a bridge"))?;
+        make_link("ngprobe1", InfoKind::Veth).map_err(system("make a veth pair"))
+    })?
+}
+
+fn make_link(name: &str, kind: InfoKind) -> io::Result<()> {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewLink(link));
+    message.header.flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
+    match answer.payload {
+        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::Slice;
+
+    fn namespace() -> OwnedFd {
+        forked::user_namespace(Slice::at(1_993_000_000).unwrap()).unwrap()
+    }
+
+    fn net_ns() -> std::path::PathBuf {
+        std::fs::read_link("/proc/thread-self/ns/net").unwrap()
+    }
+
+    #[test]
+    fn a_disk_takes_idmapped_mounts_and_proc_does_not() {
+        let namespace = namespace();
+        idmapped_mount(Path::new("/var/lib"), &namespace).unwrap();
+        overlay_on_idmapped(Path::new("/var/lib"), &namespace).unwrap();
+        let error = idmapped_mount(Path::new("/proc"), &namespace).unwrap_err();
+        assert_eq!(error.to_string(), "cannot map the ids of a mount");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(" /run/a "), "{mounts}");
+    }
+
+    #[test]
+    fn links_are_made_in_a_namespace_that_goes() {
+        bridge_and_veth().unwrap();
+        assert!(!Path::new("/sys/class/net/ngprobe0").exists());
+        let here = net_ns();
+        assert_ne!(in_network_namespace(net_ns).unwrap(), here);
+        assert_eq!(net_ns(), here);
+        let error = in_network_namespace(|| make_link("lo", InfoKind::Bridge)).unwrap().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EEXIST));
+    }
+}
