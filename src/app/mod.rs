@@ -1,3 +1,33 @@
 //! What the verbs do.
 
+pub mod console;
+mod context;
+pub mod delete;
 pub mod doctor;
+mod error;
+pub mod exec;
+mod guest_config;
+pub mod launch;
+mod layout;
+pub mod lifecycle;
+pub mod list;
+mod lock;
+mod monitor;
+mod network;
+mod pool;
+mod reconcile;
+pub mod rename;
+pub mod setup;
+mod state;
+pub mod templates;
+
+pub use context::App;
+pub use error::{AppError, AppResult, Kind};
+
+/// Progress of slow work, for whoever shows it. The app itself never prints.
+pub trait Progress {
+    /// A new stage of work, with how far the whole has come (0 to 100) where that is known.
+    fn stage(&self, text: &str, percent: Option<u8>);
+    /// Bytes done, of a total where that is known.
+    fn bytes(&self, done: u64, total: Option<u64>);
+}

@@ -115,20 +115,41 @@ fn chown_at(dir: &OwnedFd, file: &str, owner: u32) -> SysResult<()> {
     }
 }
 
-/// Whether a process lives in the cgroup or below it; false where there is no such cgroup.
-pub fn populated(dir: &Path) -> bool {
-    std::fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|t| t.contains("populated 1"))
+/// What cgroup.events says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Events {
+    /// A process lives in the cgroup or below it.
+    pub populated: bool,
+    /// All of them are frozen.
+    pub frozen: bool,
 }
 
-/// Whether the whole cgroup is frozen.
-pub fn frozen(dir: &Path) -> bool {
-    std::fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|t| t.contains("frozen 1"))
+/// The cgroup's state; none where there is no such cgroup.
+pub fn events(dir: &Path) -> Option<Events> {
+    let text = std::fs::read_to_string(dir.join("cgroup.events")).ok()?;
+    Some(Events { populated: text.contains("populated 1"), frozen: text.contains("frozen 1") })
+}
+
+/// Whether a process lives in the cgroup or below it; false where there is no such cgroup.
+pub fn populated(dir: &Path) -> bool {
+    events(dir).is_some_and(|events| events.populated)
 }
 
 /// Process numbers directly in the cgroup, as seen from the host.
 pub fn processes(dir: &Path) -> Vec<i32> {
     let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+/// Process numbers in the cgroup and all below it.
+pub fn all_processes(dir: &Path) -> Vec<i32> {
+    let mut found = processes(dir);
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            found.extend(all_processes(&entry.path()));
+        }
+    }
+    found
 }
 
 /// Opens a file of a cgroup by its directory's descriptor and writes to it.

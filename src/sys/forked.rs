@@ -41,6 +41,11 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// No file.
+    pub fn empty() -> Self {
+        Self { bytes: [0; 255], len: 0 }
+    }
+
     pub fn set(&mut self, name: &[u8]) {
         self.len = name.len().min(self.bytes.len());
         self.bytes[..self.len].copy_from_slice(&name[..self.len]);

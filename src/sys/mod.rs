@@ -7,6 +7,7 @@ pub mod clone;
 pub mod erase;
 pub mod forked;
 pub mod guest_net;
+pub mod interrupt;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
@@ -36,6 +37,17 @@ impl SysError {
         Self { what: what.into(), source: source.into() }
     }
 
+    /// A failure that a child process has described as `text`, which begins with "cannot ".
+    pub fn from_worker(text: &str, errno: Option<i32>) -> Self {
+        let (what, _) = text.rsplit_once(": ").unwrap_or((text, ""));
+        match errno {
+            Some(errno) => {
+                Self::new(what.trim_start_matches("cannot "), std::io::Error::from_raw_os_error(errno))
+            }
+            None => Self::new("do the file work", std::io::Error::other(text.to_owned())),
+        }
+    }
+
     /// The last system call's errno.
     pub fn last(what: impl Into<String>) -> Self {
         Self::new(what, std::io::Error::last_os_error())
@@ -43,6 +55,15 @@ impl SysError {
 
     pub fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
+    }
+
+    /// No space or no quota is left.
+    pub fn is_host_full(&self) -> bool {
+        matches!(self.errno(), Some(libc::ENOSPC | libc::EDQUOT))
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.errno() == Some(libc::EROFS)
     }
 }
 

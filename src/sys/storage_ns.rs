@@ -1,7 +1,6 @@
 //! File work as the storage slice: in a forked child that is uid 0 of a user namespace over that
 //! slice, so it can touch the slice's files and nothing else of the host.
 
-use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::thread::LinkNameSpaceType;
@@ -9,7 +8,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::clone::{self, CloneSpec, Exit};
-use super::{Context, SysError, SysResult, userns};
+use super::{Context, SysError, SysResult, seqpacket, userns};
+
+/// What a worker says.
+#[derive(Serialize, serde::Deserialize)]
+enum Word<T> {
+    /// How far it is; for `run_with`.
+    Progress(u64),
+    Outcome(T),
+}
+
+/// Tells how far the work is.
+pub type Tell<'a> = &'a mut dyn FnMut(u64);
 
 /// Runs `body` in the storage slice behind `namespace` and hands back what it returns. The caller
 /// has a single thread. A child that dies in between is an error.
@@ -17,25 +27,54 @@ pub fn run<T, E, F>(namespace: &OwnedFd, body: F) -> SysResult<Result<T, E>>
 where
     T: Serialize + DeserializeOwned,
     E: Serialize + DeserializeOwned,
-    F: FnOnce() -> Result<T, E>,
+    F: FnOnce(Tell<'_>) -> Result<T, E>,
 {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).cannot(|| "make a pipe")?;
+    run_with(namespace, body, |_| true)
+}
+
+/// The same for long work: `watch` is told how far it is, and ends it by returning false.
+pub fn run_with<T, E, F>(
+    namespace: &OwnedFd,
+    body: F,
+    mut watch: impl FnMut(u64) -> bool,
+) -> SysResult<Result<T, E>>
+where
+    T: Serialize + DeserializeOwned,
+    E: Serialize + DeserializeOwned,
+    F: FnOnce(Tell<'_>) -> Result<T, E>,
+{
+    let (ours, theirs) = seqpacket::pair()?;
     let child = clone::fork(&CloneSpec::default(), || {
-        let entered = enter(namespace).map_err(|e| error_text(&e));
-        let outcome: Result<Result<T, E>, String> = entered.map(|()| body());
-        let text = serde_json::to_vec(&outcome).unwrap_or_default();
-        i32::from(std::fs::File::from(write).write_all(&text).is_err())
+        let entered = enter(namespace).and_then(|()| die_with_parent()).map_err(|e| error_text(&e));
+        let mut tell = |done: u64| {
+            let _ = seqpacket::send(&theirs, &Word::<()>::Progress(done), &[]);
+        };
+        let outcome: Result<Result<T, E>, String> = entered.map(|()| body(&mut tell));
+        i32::from(seqpacket::send(&theirs, &Word::Outcome(outcome), &[]).is_err())
     })?;
-    // Ours must go, or the end of the child's would never be seen.
-    let mut text = Vec::new();
-    let got = {
-        let mut read = std::fs::File::from(read);
-        read.read_to_end(&mut text)
-    };
-    let exit = child.wait()?;
-    got.cannot(|| "hear from the file worker")?;
-    let outcome: Result<Result<T, E>, String> = serde_json::from_slice(&text).map_err(|_| died(exit))?;
-    outcome.map_err(|e| SysError::new("become the storage slice", std::io::Error::other(e)))
+    drop(theirs);
+    loop {
+        match seqpacket::recv::<Word<Result<Result<T, E>, String>>>(&ours)? {
+            Some((Word::Progress(done), _)) => {
+                if !watch(done) {
+                    child.kill();
+                    return Err(SysError::new("go on with the file work", std::io::ErrorKind::Interrupted));
+                }
+            }
+            Some((Word::Outcome(outcome), _)) => {
+                child.wait()?;
+                return outcome
+                    .map_err(|e| SysError::new("become the storage slice", std::io::Error::other(e)));
+            }
+            None => return Err(died(child.wait()?)),
+        }
+    }
+}
+
+/// A killed command's worker must not write on. To be called last: a change of ids undoes it.
+fn die_with_parent() -> SysResult<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .cannot(|| "tie the worker to its command")
 }
 
 fn died(exit: Exit) -> SysError {

@@ -1,0 +1,90 @@
+//! One opened instance: who owns it, its database, its broker.
+
+use std::os::fd::OwnedFd;
+
+use super::error::{AppError, AppResult};
+use super::{layout, reconcile};
+use crate::host::broker::{self, Broker};
+use crate::host::setup::{self, Owner, SetupOptions};
+use crate::model::container::Container;
+use crate::model::instance::Instance;
+use crate::model::name::Name;
+use crate::model::suggest;
+use crate::store::Store;
+use crate::sys::cgroup;
+
+/// Everything a verb works with. While it lives, this process is the service user's.
+pub struct App {
+    pub instance: Instance,
+    pub(super) owner: Owner,
+    pub(super) store: Store,
+    pub(super) broker: Broker,
+    /// Below the cgroup v2 mount; none where the host has no such hierarchy.
+    pub(super) cgroup_dir: Option<std::path::PathBuf>,
+    pool: Option<OwnedFd>,
+    storage_ns: Option<OwnedFd>,
+}
+
+impl App {
+    /// Opens the instance, which is set up first if it is not. To be called once, by root, while
+    /// the process has one thread: it forks the broker and gives up root for good. What a killed
+    /// command has left is finished or undone here.
+    pub fn open(instance: Instance) -> AppResult<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(AppError::NotRoot);
+        }
+        let owner = match setup::is_set_up(&instance) {
+            Some(owner) => owner,
+            None => {
+                setup::setup(&instance, SetupOptions::default())?;
+                setup::is_set_up(&instance)
+                    .ok_or_else(|| AppError::Refused("the set-up did not take effect".to_owned()))?
+            }
+        };
+        setup::ensure_run_dir(&instance, &owner)?;
+        let broker = broker::split(&instance, owner)?;
+        let store = open_store(&instance, owner)?;
+        let cgroup_dir = cgroup::mount_dir().ok().map(|mount| mount.join(instance.cgroup()));
+        let mut app = Self { instance, owner, store, broker, cgroup_dir, pool: None, storage_ns: None };
+        reconcile::unsettled(&mut app)?;
+        Ok(app)
+    }
+
+    /// The container of that name.
+    pub(super) fn find(&self, name: &Name) -> AppResult<Container> {
+        if let Some(found) = self.store.container(name)? {
+            return Ok(found);
+        }
+        let all = self.store.containers()?;
+        let nearest = suggest::nearest(name.as_str(), all.iter().map(|c| c.name.as_str())).map(str::to_owned);
+        Err(AppError::NoContainer { name: name.clone(), nearest })
+    }
+
+    /// The pool's directory.
+    pub(super) fn pool(&mut self) -> AppResult<&OwnedFd> {
+        if self.pool.is_none() {
+            self.pool = Some(layout::open_pool(&self.instance)?);
+        }
+        self.pool.as_ref().ok_or_else(|| AppError::Refused("the pool is not open".to_owned()))
+    }
+
+    /// The user namespace for file work, and the pool to work in.
+    pub(super) fn storage(&mut self) -> AppResult<(&OwnedFd, &OwnedFd)> {
+        if self.storage_ns.is_none() {
+            self.storage_ns = Some(self.broker.storage_namespace()?);
+        }
+        self.pool()?;
+        match (&self.storage_ns, &self.pool) {
+            (Some(namespace), Some(pool)) => Ok((namespace, pool)),
+            _ => Err(AppError::Refused("the pool is not open".to_owned())),
+        }
+    }
+}
+
+fn open_store(instance: &Instance, owner: Owner) -> AppResult<Store> {
+    let mut store = Store::open(&layout::database(instance))?;
+    if store.range()? != Some(owner.range) {
+        store.set_range(owner.range)?;
+    }
+    Ok(store)
+}

@@ -1,0 +1,43 @@
+//! `delete`: a container and all that is its own.
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::{layout, lifecycle, lock, monitor, pool, state, templates};
+use crate::model::container::{Container, Phase, State};
+use crate::model::name::Name;
+use crate::sys::Context;
+
+/// Deletes a stopped container; a running one only with `force`.
+pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
+    let container = app.find(name)?;
+    let _lock = lock::container(&app.instance, &container.id, name)?;
+    let container = app.find(name)?;
+    if matches!(state::of(app, &container), State::Running | State::Frozen) && !force {
+        return Err(AppError::Running(name.clone()));
+    }
+    app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;
+    erase(app, &container)
+}
+
+/// Removes everything of a container that is recorded as being made or deleted; the record last.
+/// Idempotent: what an interrupted run has removed already is fine.
+pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
+    if state::has_traces(app, &container.id) {
+        lifecycle::clear(app, container)?;
+    }
+    pool::delete_container(app, &container.id)?;
+    let dir = layout::container_dir(&app.instance, &container.id);
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).cannot(|| format!("delete {}", dir.display())).map_err(AppError::from);
+        }
+        _ => {}
+    }
+    monitor::forget(app, container);
+    let doomed = app.store.delete_container(&container.id)?;
+    lock::forget_container(&app.instance, &container.id);
+    if doomed.is_some() {
+        templates::clean(app)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What can go wrong in a verb, what kind of failure it is, and what to type next.
+
+use crate::host::broker::BrokerError;
+use crate::host::setup::SetupError;
+use crate::model::name::Name;
+use crate::store::StoreError;
+use crate::sys::SysError;
+
+/// Whose failure it is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The user's mistake, or a refusal.
+    User,
+    /// The host lacks something.
+    Host,
+    /// Ours.
+    Bug,
+    /// The user has interrupted it.
+    Interrupted,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("nagaya must be run as root")]
+    NotRoot,
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    #[error("there is no container '{name}'")]
+    NoContainer { name: Name, nearest: Option<String> },
+    #[error("there is no template '{name}'")]
+    NoTemplate { name: String, nearest: Option<String> },
+    #[error("container '{0}' is not running")]
+    NotRunning(Name),
+    #[error("container '{0}' is running already")]
+    AlreadyRunning(Name),
+    #[error("container '{0}' is running")]
+    Running(Name),
+    #[error("container '{0}' is paused")]
+    Frozen(Name),
+    #[error("container '{0}' is not paused")]
+    NotFrozen(Name),
+    #[error("another command is at work on container '{0}'")]
+    Busy(Name),
+    #[error("container '{name}' has not shut down within {seconds} s")]
+    StopTimeout { name: Name, seconds: u64 },
+    #[error("container '{name}' has not answered within {seconds} s")]
+    WaitTimeout { name: Name, seconds: u64 },
+    #[error("container '{name}' has ended: {reason}")]
+    Ended { name: Name, reason: String },
+    #[error("cannot start container '{name}': {reason}")]
+    Start { name: Name, reason: String },
+    #[error("container '{name}': {reason}")]
+    Monitor { name: Name, reason: String },
+    #[error("something of container '{name}' is left: {left}")]
+    Left { name: Name, left: String },
+    #[error("cannot {what}: {reason}")]
+    Template { what: String, reason: String, lacking: bool },
+    #[error("no private network of this host is free for '{0}'")]
+    NoSubnet(String),
+    #[error("interrupted")]
+    Interrupted,
+    #[error("{0}")]
+    Refused(String),
+}
+
+pub type AppResult<T> = Result<T, AppError>;
+
+impl AppError {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Setup(SetupError::ProgramMissing { .. })
+            | Self::Broker(BrokerError::Lacking(_))
+            | Self::Template { lacking: true, .. }
+            | Self::Store(
+                StoreError::Full { .. }
+                | StoreError::ReadOnly { .. }
+                | StoreError::NoSliceLeft { .. }
+                | StoreError::NoAddressLeft { .. },
+            )
+            | Self::NoSubnet(_) => Kind::Host,
+            Self::Sys(e) if e.is_host_full() || e.is_read_only() => Kind::Host,
+            Self::Start { reason, .. } | Self::Template { reason, .. }
+                if reason.contains("No space left") || reason.contains("Read-only file system") =>
+            {
+                Kind::Host
+            }
+            Self::Broker(BrokerError::Unreachable(_)) => Kind::Bug,
+            Self::Interrupted => Kind::Interrupted,
+            _ => Kind::User,
+        }
+    }
+
+    /// What to type next, where we know.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotRoot => "run it as root, for example with sudo".to_owned(),
+            Self::NoContainer { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
+            Self::NoContainer { nearest: None, .. } => "'nagaya list' shows the containers".to_owned(),
+            Self::NoTemplate { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
+            Self::NoTemplate { nearest: None, .. } | Self::Store(StoreError::NoSuchTemplate { .. }) => {
+                "'nagaya template list' shows the templates; 'nagaya template import FILE --name NAME' adds one"
+                    .to_owned()
+            }
+            Self::NotRunning(name) => format!("start it: nagaya start {name}"),
+            Self::AlreadyRunning(name) => format!("restart it: nagaya restart {name}"),
+            Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),
+            Self::Frozen(name) => format!("let it go on: nagaya resume {name}"),
+            Self::Busy(_) => "wait for it, or see what it is: ps -C nagaya".to_owned(),
+            Self::StopTimeout { name, .. } => format!("end it at once: nagaya stop --force {name}"),
+            Self::WaitTimeout { name, .. } | Self::Ended { name, .. } => {
+                format!("see what it printed: nagaya logs {name}")
+            }
+            Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
+            Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
+            Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),
+            Self::Setup(SetupError::ProgramMissing { package, .. }) => format!("apt-get install {package}"),
+            Self::Broker(BrokerError::Lacking(_)) => "see what is missing: nagaya doctor".to_owned(),
+            Self::Store(StoreError::NameTaken { name }) => {
+                format!("choose another name, or delete it: nagaya delete {name}")
+            }
+            Self::Store(StoreError::NoSliceLeft { .. }) => {
+                "delete a container that is not needed, or give the service user a longer range of \
+                 subordinate ids: see 'nagaya doctor'"
+                    .to_owned()
+            }
+            Self::Store(StoreError::NoAddressLeft { .. }) => {
+                "delete a container that is not needed; its address becomes free".to_owned()
+            }
+            Self::Store(StoreError::TemplateInUse { .. }) => "delete those containers first".to_owned(),
+            Self::Store(StoreError::TemplateNameTaken { name }) => {
+                format!("choose another name, or delete it: nagaya template delete {name}")
+            }
+            Self::Store(StoreError::Full { .. }) => "make room on that file system: df -h".to_owned(),
+            Self::Store(StoreError::ReadOnly { .. }) => {
+                "see how its file system is mounted: findmnt -T /var/lib".to_owned()
+            }
+            Self::Store(StoreError::Corrupt { .. } | StoreError::Foreign { .. }) => {
+                "rebuild it from the containers' manifests: nagaya repair".to_owned()
+            }
+            Self::Store(StoreError::Newer { .. }) => "install that newer nagaya again".to_owned(),
+            _ if self.kind() == Kind::Host => "see what the host has left: nagaya doctor".to_owned(),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! `exec` and `shell`: a program in a running container.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::FileType;
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::lifecycle;
+use super::monitor::{self, Connection};
+use crate::model::name::Name;
+use crate::runtime::protocol::{ExecRequest, Reply, Request};
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Exited(i32),
+    /// It could not start; 126 or 127 as in a shell, 70 for anything else.
+    NotStarted {
+        code: i32,
+        reason: String,
+    },
+}
+
+/// A program under way.
+pub struct Session {
+    connection: Connection,
+    terminal: Option<OwnedFd>,
+    name: Name,
+}
+
+/// Starts `request` in container `name`. Without a terminal the program gets `stdio` itself as its
+/// standard input, output and error.
+///
+/// # Errors
+/// Where a descriptor may not be lent to a guest, or the container does not run.
+pub fn exec(
+    app: &mut App,
+    name: &Name,
+    request: ExecRequest,
+    stdio: Option<[BorrowedFd<'_>; 3]>,
+) -> AppResult<Session> {
+    let fds: &[BorrowedFd<'_>] = stdio.as_ref().map_or(&[], |fds| fds);
+    if let Some(number) = fds.iter().position(|fd| !may_lend(*fd)) {
+        return Err(AppError::Refused(format!("descriptor {number} may not be handed to a guest")));
+    }
+    let container = lifecycle::running(app, name)?;
+    let connection = monitor::connect(app, &container)?;
+    let tty = request.tty.is_some();
+    connection.send(&Request::Exec(request), fds)?;
+    let mut session = Session { connection, terminal: None, name: name.clone() };
+    if tty {
+        session.receive_terminal()?;
+    }
+    Ok(session)
+}
+
+/// Whether a guest may be handed this descriptor itself. A terminal would let it type on the
+/// operator's behalf, a directory would lead it into the host.
+pub fn may_lend(fd: BorrowedFd<'_>) -> bool {
+    let Ok(stat) = rustix::fs::fstat(fd) else { return false };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo | FileType::Socket | FileType::RegularFile => true,
+        FileType::CharacterDevice => {
+            (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3)
+        }
+        _ => false,
+    }
+}
+
+impl Session {
+    fn receive_terminal(&mut self) -> AppResult<()> {
+        let failed = |reason: String| AppError::Monitor { name: self.name.clone(), reason };
+        match self.connection.receive()? {
+            Some((Reply::Terminal, fds)) => {
+                self.terminal = fds.into_iter().next();
+                Ok(())
+            }
+            Some((Reply::NotStarted { reason, .. } | Reply::Failed { reason }, _)) => Err(failed(reason)),
+            _ => Err(AppError::NotRunning(self.name.clone())),
+        }
+    }
+
+    /// Becomes readable when `next` has something.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.socket.as_fd()
+    }
+
+    /// Master side of the program's terminal, when one was asked for.
+    pub fn terminal(&self) -> Option<BorrowedFd<'_>> {
+        self.terminal.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Blocks until the program has ended.
+    pub fn next(&mut self) -> AppResult<Event> {
+        match self.connection.receive()? {
+            Some((Reply::Exited(code), _)) => Ok(Event::Exited(code)),
+            Some((Reply::NotStarted { code, reason }, _)) => Ok(Event::NotStarted { code, reason }),
+            Some((Reply::Failed { reason }, _)) => Err(AppError::Monitor { name: self.name.clone(), reason }),
+            Some(_) => Err(AppError::Monitor {
+                name: self.name.clone(),
+                reason: "its monitor is out of step".to_owned(),
+            }),
+            None => Err(AppError::Ended {
+                name: self.name.clone(),
+                reason: "the guest or its monitor ended before the program did".to_owned(),
+            }),
+        }
+    }
+
+    /// Passes a signal on to the program.
+    pub fn signal(&self, number: i32) -> AppResult<()> {
+        self.connection.send(&Request::Signal(number), &[])
+    }
+}

@@ -1,0 +1,61 @@
+//! From a container's row to what its monitor is told.
+
+use super::error::AppResult;
+use crate::model::container::Container;
+use crate::model::guest_file::{GuestFile, When};
+use crate::model::template::{InitKind, TemplateFacts};
+use crate::render::guest_files;
+use crate::runtime::config::MonitorConfig;
+use crate::sys::seccomp;
+
+/// The monitor's configuration for a start, or for taking over init `adopt`.
+pub fn build(container: &Container, facts: &TemplateFacts, adopt: Option<i32>) -> AppResult<MonitorConfig> {
+    Ok(MonitorConfig {
+        name: container.name.clone(),
+        uuid: container.uuid.clone(),
+        init: vec!["/sbin/init".to_owned()],
+        init_kind: facts.init,
+        env: environment(container, facts),
+        seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
+        files: files(container, facts),
+        lease: container.lease.clone(),
+        adopt,
+    })
+}
+
+/// What init finds in its environment, and nothing else: systemd's container interface. The
+/// manager calls itself lxc, for OpenRC and many images know only that.
+fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, String)> {
+    let mut env = vec![
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("container", "lxc"),
+        ("container_uuid", &container.uuid),
+        ("HOME", "/root"),
+        ("TERM", "linux"),
+    ];
+    if facts.init == InitKind::Systemd {
+        env.push(("NOTIFY_SOCKET", "/run/host/notify"));
+    }
+    env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+fn files(container: &Container, facts: &TemplateFacts) -> Vec<GuestFile> {
+    let mut files = match &container.lease {
+        Some(lease) => guest_files::guest_files(facts.network, &container.name, lease, &resolvers()),
+        None => Vec::new(),
+    };
+    // The machine's identity is the container's, never that of the machine the template was.
+    files.push(GuestFile {
+        path: "/etc/machine-id".to_owned(),
+        content: format!("{}\n", container.uuid),
+        mode: 0o444,
+        when: When::Always,
+    });
+    files
+}
+
+fn resolvers() -> Vec<std::net::IpAddr> {
+    let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let resolved = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
+    guest_files::resolvers(&own, resolved.as_deref())
+}

@@ -1,0 +1,121 @@
+//! `launch` and `create`: a new container from a template.
+
+use super::context::App;
+use super::delete;
+use super::error::{AppError, AppResult};
+use super::{Progress, layout, lifecycle, lock, network, pool, templates};
+use crate::model::container::{Container, NewContainer, NicRequest, Phase};
+use crate::model::manifest;
+use crate::model::name::{ContainerId, Name};
+use crate::model::network::Mac;
+use crate::model::template::Template;
+use crate::model::words;
+use crate::store::StoreError;
+use crate::sys::{Context, SysResult};
+
+/// What the user wants.
+pub struct LaunchRequest {
+    pub template: String,
+    /// A random readable name where none is given.
+    pub name: Option<Name>,
+    /// False for `create`.
+    pub start: bool,
+}
+
+/// Makes the container, and starts it if that is wanted; a missing template is built first. On
+/// failure nothing of it is left.
+pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -> AppResult<Name> {
+    let template = templates::ensure(app, &request.template, progress)?;
+    let bridge = network::ensure(app, None)?.bridge;
+    let id = ContainerId::from_random(random()? as u32);
+    // Held before the row is there, so that no other command takes the row for abandoned.
+    let _lock = lock::try_container(&app.instance, &id)?
+        .ok_or_else(|| AppError::Refused(format!("container id {id} is taken; try again")))?;
+    let container = insert(app, request, &template, &id, &bridge)?;
+    let made = fill(app, &container).and_then(|()| {
+        if request.start { lifecycle::boot(app, &container) } else { Ok(()) }
+    });
+    if let Err(e) = made {
+        if let Err(undo) = delete::erase(app, &container) {
+            tracing::warn!("what is left of '{}' is removed by the next command: {undo}", container.name);
+        }
+        return Err(e);
+    }
+    app.store.set_phase(&id, Phase::Settled, None)?;
+    Ok(container.name)
+}
+
+/// Takes name, slice and address in one transaction.
+fn insert(
+    app: &mut App,
+    request: &LaunchRequest,
+    template: &Template,
+    id: &ContainerId,
+    bridge: &str,
+) -> AppResult<Container> {
+    const TRIES: u32 = 20;
+    for attempt in 1.. {
+        let name = match &request.name {
+            Some(name) => name.clone(),
+            None => words::random_name(random()?),
+        };
+        let mac = random()?.to_ne_bytes();
+        let new = NewContainer {
+            id: id.clone(),
+            name,
+            template: template.id.clone(),
+            template_name: request.template.clone(),
+            uuid: format!("{:016x}{:016x}", random()?, random()?),
+            created_at: now(),
+            phase: Phase::Creating,
+            wanted_up: request.start,
+            nic: Some(NicRequest {
+                bridge: bridge.to_owned(),
+                mac: Mac::guest([mac[0], mac[1], mac[2], mac[3], mac[4]]),
+                ipv4: None,
+            }),
+        };
+        match app.store.create_container(&new) {
+            // Only what we have drawn ourselves can be drawn again.
+            Err(StoreError::NameTaken { .. }) if request.name.is_none() && attempt < TRIES => {}
+            Err(StoreError::MacTaken { .. }) if attempt < TRIES => {}
+            other => return Ok(other?),
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+/// The container's directories and its manifest.
+fn fill(app: &mut App, container: &Container) -> AppResult<()> {
+    let dir = layout::container_dir(&app.instance, &container.id);
+    std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
+    write_manifest(app, container)?;
+    pool::make_container(app, &container.id)
+}
+
+/// Writes the manifest that stands beside the container's data, in place of an older one.
+pub(super) fn write_manifest(app: &App, container: &Container) -> AppResult<()> {
+    let path = layout::manifest(&app.instance, &container.id);
+    let temporary = path.with_extension("new");
+    let write = || -> SysResult<()> {
+        std::fs::write(&temporary, manifest::to_toml(container))
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .cannot(|| format!("write {}", path.display()))
+    };
+    Ok(write()?)
+}
+
+/// 64 bits of the kernel's randomness.
+pub(super) fn random() -> SysResult<u64> {
+    let mut bytes = [0u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .cannot(|| "draw random bytes")?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs() as i64)
+}

@@ -1,0 +1,65 @@
+//! Where an instance keeps what: the one place that knows the names below its directories.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::model::instance::Instance;
+use crate::model::name::ContainerId;
+use crate::model::template::TemplateId;
+use crate::sys::{SysResult, mount};
+
+/// Below the pool, which belongs to the storage slice.
+pub const POOL_CONTAINERS: &str = "containers";
+pub const POOL_TEMPLATES: &str = "templates";
+pub const POOL_TMP: &str = "tmp";
+
+pub fn database(instance: &Instance) -> PathBuf {
+    instance.state_dir().join("nagaya.db")
+}
+
+/// Manifest and console history of a container; the owner's.
+pub fn container_dir(instance: &Instance, id: &ContainerId) -> PathBuf {
+    instance.state_dir().join("containers").join(id.as_str())
+}
+
+pub fn manifest(instance: &Instance, id: &ContainerId) -> PathBuf {
+    container_dir(instance, id).join("manifest.toml")
+}
+
+/// The two files of a console's history.
+pub fn console_logs(instance: &Instance, id: &ContainerId) -> [PathBuf; 2] {
+    let dir = container_dir(instance, id);
+    [dir.join("console.0"), dir.join("console.1")]
+}
+
+/// Socket and state record of a container's monitor.
+pub fn monitor_dir(instance: &Instance, id: &ContainerId) -> PathBuf {
+    instance.run_dir().join("containers").join(id.as_str())
+}
+
+pub fn control_socket(instance: &Instance, id: &ContainerId) -> PathBuf {
+    monitor_dir(instance, id).join("control")
+}
+
+pub fn state_record(instance: &Instance, id: &ContainerId) -> PathBuf {
+    monitor_dir(instance, id).join("state")
+}
+
+pub fn locks(instance: &Instance) -> PathBuf {
+    instance.run_dir().join("locks")
+}
+
+/// The pool's directory, for walking only: its content is the storage slice's.
+pub fn open_pool(instance: &Instance) -> SysResult<OwnedFd> {
+    mount::open_dir(&instance.state_dir().join("pool").to_string_lossy())
+}
+
+/// A container's own data, relative to the pool.
+pub fn data_in_pool(id: &ContainerId) -> String {
+    format!("{POOL_CONTAINERS}/{id}")
+}
+
+/// A template's root directory, relative to the pool.
+pub fn template_in_pool(id: &TemplateId) -> String {
+    format!("{POOL_TEMPLATES}/{id}")
+}

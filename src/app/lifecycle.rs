@@ -1,0 +1,230 @@
+//! `start`, `stop`, `restart`, `pause`, `resume`, and waiting for a container to be up.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::monitor::{self, Connection};
+use super::{lock, state};
+use crate::model::container::{Container, Phase, State};
+use crate::model::name::Name;
+use crate::runtime::protocol::{Ended, Reply, Request};
+use crate::sys::interrupt;
+
+/// How long an init is watched for an end at once.
+const FIRST_LIGHT: Duration = Duration::from_millis(8);
+/// How long the kernel may take to end a container that is killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How to stop.
+#[derive(Clone, Copy)]
+pub struct StopOptions {
+    /// For a clean shutdown.
+    pub timeout: Duration,
+    /// Without one.
+    pub force: bool,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum WaitFor {
+    /// The guest's init says that it is up.
+    Running,
+    /// The guest's address answers.
+    Network,
+}
+
+pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
+    let container = app.find(name)?;
+    let _lock = lock::container(&app.instance, &container.id, name)?;
+    let container = app.find(name)?;
+    match state::of(app, &container) {
+        State::Stopped => {}
+        State::Frozen => return Err(AppError::Frozen(name.clone())),
+        _ => return Err(AppError::AlreadyRunning(name.clone())),
+    }
+    app.store.set_phase(&container.id, Phase::Starting, Some(true))?;
+    let booted = boot(app, &container);
+    let wanted = booted.is_ok();
+    app.store.set_phase(&container.id, Phase::Settled, Some(wanted))?;
+    booted
+}
+
+/// Boots a container that is recorded as being started. On failure nothing of it runs.
+pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
+    if state::has_traces(app, &container.id) {
+        clear(app, container)?;
+    }
+    let booted = monitor::spawn(app, container, None).and_then(|()| first_light(app, container));
+    if booted.is_err() {
+        clear(app, container)?;
+    }
+    booted
+}
+
+/// Sees whether init ends as soon as it has begun.
+fn first_light(app: &mut App, container: &Container) -> AppResult<()> {
+    let gone = |ended: Option<Ended>| {
+        let reason = ended.map_or_else(|| "its init ended at once".to_owned(), |e| format!("{} at once", e.reason));
+        AppError::Start { name: container.name.clone(), reason }
+    };
+    let connection = match monitor::connect(app, container) {
+        Ok(connection) => connection,
+        Err(AppError::NotRunning(_)) => return Err(gone(state::record(app, &container.id).and_then(|r| r.ended))),
+        Err(e) => return Err(e),
+    };
+    connection.send(&Request::WaitStopped, &[])?;
+    match connection.receive_within(FIRST_LIGHT)? {
+        Err(()) => Ok(()),
+        Ok(Some(Reply::Stopped(ended))) => Err(gone(Some(ended))),
+        Ok(_) => Err(gone(state::record(app, &container.id).and_then(|r| r.ended))),
+    }
+}
+
+/// Ends and removes whatever the kernel has of the container. Why its guest ended stays on record
+/// until the next start.
+pub(super) fn clear(app: &mut App, container: &Container) -> AppResult<()> {
+    let left = app.broker.clear(container.id.as_str())?;
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(AppError::Left { name: container.name.clone(), left: left.join("; ") })
+    }
+}
+
+/// Stops a container. The lock is not held while the guest shuts down, so that a forced stop need
+/// not wait for a patient one.
+pub fn stop(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
+    let container = app.find(name)?;
+    if state::of(app, &container) == State::Stopped {
+        return Err(AppError::NotRunning(name.clone()));
+    }
+    interrupt::arm();
+    app.store.set_phase(&container.id, container.phase, Some(false))?;
+    if options.force {
+        kill(app, &container)?;
+    } else {
+        shut_down(app, &container, options.timeout)?;
+    }
+    let _lock = lock::container(&app.instance, &container.id, name)?;
+    // Somebody may have started it again before we had the lock.
+    if state::guest_lives(app, &container.id) && !options.force {
+        return Ok(());
+    }
+    clear(app, &container)
+}
+
+fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResult<()> {
+    let connection = match monitor::connect(app, container) {
+        Ok(connection) => connection,
+        Err(AppError::NotRunning(_)) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    connection.ask(&Request::Shutdown, &[])?;
+    wait_stopped(&connection, timeout, container)
+}
+
+fn wait_stopped(connection: &Connection, timeout: Duration, container: &Container) -> AppResult<()> {
+    connection.send(&Request::WaitStopped, &[])?;
+    match connection.receive_within(timeout)? {
+        // The end of the connection is the end of the monitor, and so of its guest.
+        Ok(_) => Ok(()),
+        Err(()) => {
+            Err(AppError::StopTimeout { name: container.name.clone(), seconds: timeout.as_secs() })
+        }
+    }
+}
+
+/// Through the monitor where it answers, so that it can say why its guest ended; the broker clears
+/// away what is left in any case.
+fn kill(app: &mut App, container: &Container) -> AppResult<()> {
+    if state::monitor_pid(app, &container.id).is_some()
+        && let Ok(connection) = monitor::connect(app, container)
+    {
+        let asked = connection.ask(&Request::Kill, &[]);
+        if asked.and_then(|()| wait_stopped(&connection, KILL_PATIENCE, container)).is_ok() {
+            return Ok(());
+        }
+    }
+    clear(app, container)
+}
+
+pub fn restart(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
+    match stop(app, name, options) {
+        Ok(()) | Err(AppError::NotRunning(_)) => start(app, name),
+        Err(e) => Err(e),
+    }
+}
+
+pub fn pause(app: &mut App, name: &Name) -> AppResult<()> {
+    let container = running(app, name)?;
+    monitor::connect(app, &container)?.ask(&Request::Freeze, &[])
+}
+
+pub fn resume(app: &mut App, name: &Name) -> AppResult<()> {
+    let container = app.find(name)?;
+    match state::of(app, &container) {
+        State::Frozen => monitor::connect(app, &container)?.ask(&Request::Thaw, &[]),
+        State::Running => Err(AppError::NotFrozen(name.clone())),
+        _ => Err(AppError::NotRunning(name.clone())),
+    }
+}
+
+/// The container of that name, if it runs and is not paused.
+pub(super) fn running(app: &App, name: &Name) -> AppResult<Container> {
+    let container = app.find(name)?;
+    match state::of(app, &container) {
+        State::Running => Ok(container),
+        State::Frozen => Err(AppError::Frozen(name.clone())),
+        _ => Err(AppError::NotRunning(name.clone())),
+    }
+}
+
+pub fn wait(app: &mut App, name: &Name, what: WaitFor, timeout: Duration) -> AppResult<()> {
+    interrupt::arm();
+    let container = app.find(name)?;
+    let late = || AppError::WaitTimeout { name: name.clone(), seconds: timeout.as_secs() };
+    if what == WaitFor::Network {
+        return wait_network(app, &container, timeout);
+    }
+    let connection = monitor::connect(app, &container)?;
+    connection.send(&Request::WaitReady, &[])?;
+    match connection.receive_within(timeout)? {
+        Ok(Some(Reply::Done)) => Ok(()),
+        Ok(_) => Err(ended(app, &container)),
+        Err(()) => Err(late()),
+    }
+}
+
+fn ended(app: &App, container: &Container) -> AppError {
+    let reason = state::record(app, &container.id)
+        .and_then(|r| r.ended)
+        .map_or_else(|| "its monitor is gone".to_owned(), |e| e.reason);
+    AppError::Ended { name: container.name.clone(), reason }
+}
+
+/// An address answers when a connection to its discard port is refused: by a machine, not by
+/// silence.
+fn wait_network(app: &App, container: &Container, timeout: Duration) -> AppResult<()> {
+    const PORT: u16 = 9;
+    const TRY: Duration = Duration::from_millis(250);
+    let Some(lease) = &container.lease else {
+        return Err(AppError::Refused(format!("container '{}' has no network", container.name)));
+    };
+    let address = SocketAddr::from((lease.ipv4.ip(), PORT));
+    let end = Instant::now() + timeout;
+    loop {
+        match TcpStream::connect_timeout(&address, TRY) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(()),
+            Err(_) if interrupt::pending() => return Err(AppError::Interrupted),
+            Err(_) if !state::guest_lives(app, &container.id) => return Err(ended(app, container)),
+            Err(_) if Instant::now() >= end => {
+                let (name, seconds) = (container.name.clone(), timeout.as_secs());
+                return Err(AppError::WaitTimeout { name, seconds });
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}

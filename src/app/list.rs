@@ -1,0 +1,98 @@
+//! `list` and `info`: what the database knows and the kernel says.
+
+use super::context::App;
+use super::error::AppResult;
+use super::{lifecycle, lock, state};
+use crate::model::container::{Container, Phase, State};
+use crate::model::name::Name;
+use crate::runtime::protocol::Ended;
+use crate::sys::cgroup;
+
+/// One container.
+pub struct Row {
+    pub container: Container,
+    pub state: State,
+    /// Init's, on the host; none for a container that does not run.
+    pub pid: Option<i32>,
+}
+
+/// More of one container.
+pub struct Info {
+    pub row: Row,
+    /// The guest's init has said that it is up.
+    pub ready: bool,
+    /// How often it has booted since it was started.
+    pub boots: u32,
+    /// Why it does not run any more.
+    pub ended: Option<Ended>,
+    pub monitor_pid: Option<i32>,
+    pub processes: usize,
+    /// Name of its link's end on the host.
+    pub host_link: Option<String>,
+    pub cgroup: String,
+    /// What the container runs without, and how to get it.
+    pub notes: Vec<String>,
+}
+
+/// All containers, or those named, sorted by name.
+pub fn list(app: &mut App, names: &[Name]) -> AppResult<Vec<Row>> {
+    let mut containers = if names.is_empty() {
+        app.store.containers()?
+    } else {
+        names.iter().map(|name| app.find(name)).collect::<AppResult<Vec<_>>>()?
+    };
+    containers.sort_by(|a, b| a.name.cmp(&b.name));
+    containers.dedup_by(|a, b| a.id == b.id);
+    Ok(containers.into_iter().map(|container| row(app, container)).collect())
+}
+
+fn row(app: &mut App, container: Container) -> Row {
+    let state = state::of(app, &container);
+    if state == State::Stopped && container.phase == Phase::Settled {
+        sweep(app, &container);
+    }
+    let up = matches!(state, State::Running | State::Frozen);
+    let pid = if up {
+        let recorded = state::record(app, &container.id).map(|r| r.init_pid);
+        recorded.or_else(|| state::find_init(app, &container.id))
+    } else {
+        None
+    };
+    Row { container, state, pid }
+}
+
+/// A guest that has powered itself off leaves an empty cgroup, for nobody was there to remove it.
+fn sweep(app: &mut App, container: &Container) {
+    if state::has_traces(app, &container.id)
+        && let Ok(Some(_lock)) = lock::try_container(&app.instance, &container.id)
+        && state::of(app, container) == State::Stopped
+        && let Err(e) = lifecycle::clear(app, container)
+    {
+        tracing::warn!("{e}");
+    }
+}
+
+pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
+    let container = app.find(name)?;
+    let row = row(app, container);
+    let id = row.container.id.clone();
+    let record = state::record(app, &id);
+    let up = matches!(row.state, State::Running | State::Frozen);
+    let dir = state::cgroup_dir(app, &id).unwrap_or_default();
+    let monitor_pid = state::monitor_pid(app, &id);
+    let mut notes = Vec::new();
+    if up && monitor_pid.is_none() {
+        notes.push("its monitor was killed; the next command that needs one gives it a new one".to_owned());
+    }
+    Ok(Info {
+        ready: up && record.as_ref().is_some_and(|r| r.ready),
+        boots: record.as_ref().map_or(0, |r| r.boots),
+        ended: record.and_then(|r| r.ended),
+        monitor_pid,
+        processes: cgroup::all_processes(&dir.join("payload")).len(),
+        host_link: up.then(|| id.host_link()),
+        cgroup: dir.to_string_lossy().into_owned(),
+        notes,
+        row,
+    })
+}

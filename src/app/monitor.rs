@@ -1,0 +1,194 @@
+//! Talking to a container's monitor, and giving it one.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::{guest_config, layout, lock, pool, state};
+use crate::host::interface::SpawnOrder;
+use crate::model::container::Container;
+use crate::model::name::Name;
+use crate::runtime::protocol::{Reply, Request};
+use crate::sys::{Context, SysResult, interrupt, seqpacket};
+
+/// A connection to a monitor.
+pub struct Connection {
+    pub socket: OwnedFd,
+    name: Name,
+}
+
+/// Connects to the monitor of a running container; one that has lost its monitor gets a new one.
+pub fn connect(app: &mut App, container: &Container) -> AppResult<Connection> {
+    if let Ok(socket) = dial(app, container) {
+        return Ok(Connection { socket, name: container.name.clone() });
+    }
+    if !state::guest_lives(app, &container.id) {
+        return Err(AppError::NotRunning(container.name.clone()));
+    }
+    let held = lock::container(&app.instance, &container.id, &container.name)?;
+    // Another command may have been quicker.
+    if dial(app, container).is_err() {
+        adopt(app, container)?;
+    }
+    drop(held);
+    let socket = dial(app, container)?;
+    Ok(Connection { socket, name: container.name.clone() })
+}
+
+fn dial(app: &App, container: &Container) -> SysResult<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let path = layout::control_socket(&app.instance, &container.id);
+    let what = || format!("reach the monitor at {}", path.display());
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .cannot(what)?;
+    let address = SocketAddrUnix::new(&path).cannot(what)?;
+    rustix::net::connect(&socket, &address).cannot(what)?;
+    Ok(socket)
+}
+
+impl Connection {
+    pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
+        Ok(seqpacket::send(&self.socket, request, fds)?)
+    }
+
+    /// The next reply; none when the monitor has gone.
+    pub fn receive(&self) -> AppResult<Option<(Reply, Vec<OwnedFd>)>> {
+        Ok(seqpacket::recv(&self.socket)?)
+    }
+
+    /// The same within `patience`; `Ok(Err(()))` when that is over.
+    pub fn receive_within(&self, patience: Duration) -> AppResult<Result<Option<Reply>, ()>> {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return Ok(Err(())),
+                Ok(_) => return Ok(Ok(self.receive()?.map(|(reply, _)| reply))),
+                Err(rustix::io::Errno::INTR) if interrupt::pending() => return Err(AppError::Interrupted),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(crate::sys::SysError::new("wait for the monitor", e).into()),
+            }
+        }
+    }
+
+    /// Asks for something that is answered at once.
+    pub fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
+        self.send(request, fds)?;
+        let failed = |reason: String| AppError::Monitor { name: self.name.clone(), reason };
+        match self.receive()? {
+            Some((Reply::Done, _)) => Ok(()),
+            Some((Reply::Failed { reason }, _)) => Err(failed(reason)),
+            Some(_) => Err(failed("its monitor is out of step".to_owned())),
+            None => Err(AppError::NotRunning(self.name.clone())),
+        }
+    }
+}
+
+/// What a monitor is given by its owner, open.
+struct Files {
+    config: OwnedFd,
+    control: OwnedFd,
+    state: OwnedFd,
+    logs: [OwnedFd; 2],
+    template: OwnedFd,
+    data: OwnedFd,
+}
+
+fn open_files(app: &mut App, container: &Container, init: Option<i32>) -> AppResult<Files> {
+    let template = app
+        .store
+        .template(&container.template)?
+        .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
+    let config = guest_config::build(container, &template.facts, init)?.seal()?;
+    let dir = layout::monitor_dir(&app.instance, &container.id);
+    std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
+    let control = listen(&layout::control_socket(&app.instance, &container.id))?;
+    // A new record, not the old one's file: a monitor that still has that open must not write here.
+    let record = layout::state_record(&app.instance, &container.id);
+    let _ = std::fs::remove_file(&record);
+    let open = |path: &std::path::Path| -> SysResult<OwnedFd> {
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(path).map(OwnedFd::from).cannot(|| format!("open {}", path.display()))
+    };
+    let [log, other_log] = layout::console_logs(&app.instance, &container.id);
+    let (tree, data) = (layout::template_in_pool(&container.template), layout::data_in_pool(&container.id));
+    let pool = app.pool()?;
+    let in_pool = |path: &str| pool::open(pool, path).cannot(|| format!("open {path} in the pool"));
+    Ok(Files {
+        config,
+        control,
+        state: open(&record)?,
+        logs: [open(&log)?, open(&other_log)?],
+        template: in_pool(&tree)?,
+        data: in_pool(&data)?,
+    })
+}
+
+fn listen(path: &std::path::Path) -> SysResult<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let what = || format!("listen at {}", path.display());
+    let _ = std::fs::remove_file(path);
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .cannot(what)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path).cannot(what)?).cannot(what)?;
+    rustix::net::listen(&socket, 128).cannot(what)?;
+    Ok(socket)
+}
+
+/// Has the broker start a monitor. The caller holds the container's lock.
+pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppResult<()> {
+    let name = &container.name;
+    let failed = |e: crate::host::broker::BrokerError| match e {
+        crate::host::broker::BrokerError::Failed(reason) => {
+            AppError::Start { name: name.clone(), reason }
+        }
+        other => other.into(),
+    };
+    let bridge_index = match (&container.lease, adopt) {
+        (Some(lease), None) => {
+            let gateway = ipnetwork::Ipv4Network::new(lease.gateway, lease.ipv4.prefix())
+                .map_err(|e| AppError::Refused(e.to_string()))?;
+            app.broker.ensure_network(&lease.bridge, &gateway.to_string()).map_err(failed)?
+        }
+        _ => 0,
+    };
+    let files = open_files(app, container, adopt)?;
+    let order = SpawnOrder {
+        container: container.id.to_string(),
+        name: name.to_string(),
+        slice: container.slice.base(),
+        bridge: container.lease.as_ref().map(|l| l.bridge.clone()).unwrap_or_default(),
+        mac: container.lease.as_ref().map(|l| l.mac.0.to_vec()).unwrap_or_default(),
+        adopt: adopt.unwrap_or(0),
+    };
+    let fds = [
+        files.template.as_fd(),
+        files.data.as_fd(),
+        files.config.as_fd(),
+        files.control.as_fd(),
+        files.state.as_fd(),
+        files.logs[0].as_fd(),
+        files.logs[1].as_fd(),
+    ];
+    app.broker.spawn(order, bridge_index, &fds).map_err(failed)?;
+    Ok(())
+}
+
+/// Gives a guest whose monitor was killed a new one. The caller holds the container's lock.
+fn adopt(app: &mut App, container: &Container) -> AppResult<()> {
+    let init = state::find_init(app, &container.id)
+        .ok_or_else(|| AppError::NotRunning(container.name.clone()))?;
+    tracing::info!("the monitor of '{}' is gone; taking over process {init}", container.name);
+    spawn(app, container, Some(init))
+}
+
+/// Removes what a monitor had in the run directory.
+pub fn forget(app: &App, container: &Container) {
+    let _ = std::fs::remove_dir_all(layout::monitor_dir(&app.instance, &container.id));
+}

@@ -1,0 +1,32 @@
+//! Finishing or undoing what a killed command has begun.
+
+use super::context::App;
+use super::delete;
+use super::error::AppResult;
+use super::{lifecycle, lock, templates};
+use crate::model::container::Phase;
+
+/// Looks for operations that were recorded as begun and whose lock nobody holds. Cheap where there
+/// are none: two queries.
+pub fn unsettled(app: &mut App) -> AppResult<()> {
+    for found in app.store.unsettled()? {
+        // Whoever holds the lock is at work on it.
+        let Some(_lock) = lock::try_container(&app.instance, &found.id)? else { continue };
+        // It may have been settled between the query and the lock.
+        let Some(container) = app.store.container_by_id(&found.id)? else { continue };
+        let done = match container.phase {
+            Phase::Settled => continue,
+            Phase::Creating | Phase::Deleting => delete::erase(app, &container),
+            Phase::Starting => lifecycle::clear(app, &container)
+                .and_then(|()| Ok(app.store.set_phase(&container.id, Phase::Settled, Some(false))?)),
+        };
+        match done {
+            Ok(()) => tracing::info!("tidied up container '{}' after a killed command", container.name),
+            Err(e) => tracing::warn!("cannot tidy up container '{}' yet: {e}", container.name),
+        }
+    }
+    if !app.store.unfinished_work()?.is_empty() || !app.store.doomed_templates()?.is_empty() {
+        templates::clean(app)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! `rename`: another name for a stopped container; nothing of it moves.
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::{launch, lock, state};
+use crate::model::container::State;
+use crate::model::name::Name;
+
+pub fn rename(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
+    let container = app.find(from)?;
+    let _lock = lock::container(&app.instance, &container.id, from)?;
+    let mut container = app.find(from)?;
+    // Its host name, which guests keep in many places, would stay the old one until a restart.
+    if state::of(app, &container) != State::Stopped {
+        return Err(AppError::Running(from.clone()));
+    }
+    app.store.rename(&container.id, to)?;
+    container.name = to.clone();
+    launch::write_manifest(app, &container)
+}

@@ -1,0 +1,70 @@
+//! What the kernel and the monitor's record say of a container, as opposed to the database.
+
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::context::App;
+use super::layout;
+use crate::model::container::{Container, Phase, State};
+use crate::model::name::ContainerId;
+use crate::runtime::protocol::StateRecord;
+use crate::sys::{cgroup, userns};
+
+/// A container's cgroup; none on a host without the hierarchy, where nothing runs.
+pub fn cgroup_dir(app: &App, id: &ContainerId) -> Option<PathBuf> {
+    app.cgroup_dir.as_ref().map(|dir| dir.join(id.as_str()))
+}
+
+/// Whether processes of the guest live.
+pub fn guest_lives(app: &App, id: &ContainerId) -> bool {
+    cgroup_dir(app, id).is_some_and(|dir| cgroup::populated(&dir.join("payload")))
+}
+
+/// The living monitor, if there is one.
+pub fn monitor_pid(app: &App, id: &ContainerId) -> Option<i32> {
+    cgroup_dir(app, id).and_then(|dir| cgroup::processes(&dir.join("monitor")).first().copied())
+}
+
+/// Whether anything of the container is left in the kernel.
+pub fn has_traces(app: &App, id: &ContainerId) -> bool {
+    cgroup_dir(app, id).is_some_and(|dir| dir.exists())
+        || std::path::Path::new("/sys/class/net").join(id.host_link()).exists()
+}
+
+/// The state that users see.
+pub fn of(app: &App, container: &Container) -> State {
+    if matches!(container.phase, Phase::Creating | Phase::Deleting) {
+        return State::Busy;
+    }
+    let Some(payload) = cgroup_dir(app, &container.id).map(|dir| dir.join("payload")) else {
+        return State::Stopped;
+    };
+    match cgroup::events(&payload) {
+        Some(events) if events.populated && events.frozen => State::Frozen,
+        Some(events) if events.populated => State::Running,
+        _ => State::Stopped,
+    }
+}
+
+/// The monitor's latest record; none where there is none, or while one is half written.
+pub fn record(app: &App, id: &ContainerId) -> Option<StateRecord> {
+    let file = std::fs::File::open(layout::state_record(&app.instance, id)).ok()?;
+    let mut text = [0u8; StateRecord::SIZE];
+    let length = file.read_at(&mut text, 0).ok()?;
+    StateRecord::from_bytes(&text[..length])
+}
+
+/// The guest's process 1 as the host numbers it: the one of the record if it is alive and right,
+/// else whichever in the guest's cgroup is process 1 of a namespace directly below the host's.
+pub fn find_init(app: &App, id: &ContainerId) -> Option<i32> {
+    let payload = cgroup_dir(app, id)?.join("payload");
+    let is_init = |pid: i32| userns::pid_namespace_depth(pid) == Some((2, 1));
+    let below = format!("/{}/{id}/payload", app.instance.cgroup());
+    if let Some(pid) = record(app, id).map(|r| r.init_pid)
+        && cgroup::holds(&below, pid)
+        && is_init(pid)
+    {
+        return Some(pid);
+    }
+    cgroup::all_processes(&payload).into_iter().find(|pid| is_init(*pid))
+}
