@@ -1,1 +1,339 @@
+//! What an unpacked tree says of itself: its init, what configures its network, its name and
+//! architecture. All of it is hearsay: it chooses defaults, never permissions.
 
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::rooted::Rooted;
+use crate::model::template::{InitKind, NetworkStyle, TemplateFacts};
+
+/// What a container executes as its first process, always.
+const INIT: &str = "sbin/init";
+/// Where other systems keep an init; only to say so.
+const OTHER_INITS: [&str; 4] = ["etc/init", "bin/init", "lib/systemd/systemd", "usr/lib/systemd/systemd"];
+const OS_RELEASE_MAX: u64 = 64 << 10;
+/// The largest init searched for strings, busybox linked statically, has 1 to 3 MiB.
+const INIT_MAX: u64 = 8 << 20;
+const NAME_MAX: usize = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    #[error("the tree has no executable file /sbin/init")]
+    NoInit,
+    #[error("the tree has no executable file /sbin/init, only /{other}")]
+    InitElsewhere { other: &'static str },
+    #[error("cannot look at '/{path}' in the tree")]
+    Look { path: &'static str, source: std::io::Error },
+}
+
+/// Reads the tree below `root`; nothing outside of it is looked at, whatever its links say.
+pub fn detect(root: BorrowedFd<'_>) -> Result<TemplateFacts, DetectError> {
+    let tree = Rooted::new(root);
+    if !is_program(&tree, INIT)? {
+        for other in OTHER_INITS {
+            if is_program(&tree, other)? {
+                return Err(DetectError::InitElsewhere { other });
+            }
+        }
+        return Err(DetectError::NoInit);
+    }
+    let program = tree.read_start(INIT, INIT_MAX).map_err(at(INIT))?.unwrap_or_default();
+    let init = init_kind(&tree, &program)?;
+    let arch = match elf_machine(&program) {
+        Some(arch) => arch,
+        // An init that is a script: its shell tells.
+        None => {
+            let shell = tree.read_start("bin/sh", 64).map_err(at("bin/sh"))?.unwrap_or_default();
+            elf_machine(&shell).unwrap_or("unknown")
+        }
+    };
+    Ok(TemplateFacts {
+        init,
+        network: network_style(&tree, init)?,
+        os: os_name(&tree)?,
+        arch: arch.to_owned(),
+    })
+}
+
+fn is_program(tree: &Rooted<'_>, path: &'static str) -> Result<bool, DetectError> {
+    Ok(tree.regular_file(path).map_err(at(path))?.is_some_and(|file| file.is_executable))
+}
+
+/// By what `/sbin/init` leads to where that has a known place, else by the words in it.
+fn init_kind(tree: &Rooted<'_>, program: &[u8]) -> Result<InitKind, DetectError> {
+    const PLACES: [(&str, InitKind); 8] = [
+        ("lib/systemd/systemd", InitKind::Systemd),
+        ("usr/lib/systemd/systemd", InitKind::Systemd),
+        ("sbin/openrc-init", InitKind::Openrc),
+        ("usr/sbin/openrc-init", InitKind::Openrc),
+        ("usr/bin/openrc-init", InitKind::Openrc),
+        ("bin/busybox", InitKind::Busybox),
+        ("usr/bin/busybox", InitKind::Busybox),
+        ("sbin/busybox", InitKind::Busybox),
+    ];
+    const WORDS: [(&[u8], InitKind); 4] = [
+        (b"libsystemd-shared", InitKind::Systemd),
+        (b"openrc-init", InitKind::Openrc),
+        (b"BusyBox v", InitKind::Busybox),
+        (b"/run/initctl", InitKind::Sysvinit),
+    ];
+    let init = tree.regular_file(INIT).map_err(at(INIT))?.map(|file| file.identity);
+    for (path, kind) in PLACES {
+        let there = tree.regular_file(path).map_err(at(path))?.map(|file| file.identity);
+        if there.is_some() && there == init {
+            return Ok(kind);
+        }
+    }
+    // Scripts mention other programs: only machine code is searched.
+    if elf_machine(program).is_some() {
+        for (word, kind) in WORDS {
+            if program.windows(word.len()).any(|window| window == word) {
+                return Ok(kind);
+            }
+        }
+    }
+    Ok(InitKind::Unknown)
+}
+
+fn network_style(tree: &Rooted<'_>, init: InitKind) -> Result<NetworkStyle, DetectError> {
+    const UNITS: &str = "etc/systemd/system";
+    const INTERFACES: &str = "etc/network/interfaces";
+    let has = |path: &'static str| tree.is_regular_file(path).map_err(at(path));
+    let has_ifupdown = has("sbin/ifup")? || has("usr/sbin/ifup")?;
+    if init == InitKind::Systemd {
+        let has_networkd = has("lib/systemd/systemd-networkd")? || has("usr/lib/systemd/systemd-networkd")?;
+        if has_networkd && (!has_ifupdown || networkd_is_wanted(tree).map_err(at(UNITS))?) {
+            return Ok(NetworkStyle::Networkd);
+        }
+    }
+    Ok(if has_ifupdown && has(INTERFACES)? { NetworkStyle::Ifupdown } else { NetworkStyle::None })
+}
+
+fn networkd_is_wanted(tree: &Rooted<'_>) -> Result<bool, Errno> {
+    for name in tree.names("etc/systemd/system")? {
+        if name.ends_with(b".wants") {
+            let directory = [b"etc/systemd/system/", &name[..]].concat();
+            if tree.has_entry(&directory, "systemd-networkd.service")? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn os_name(tree: &Rooted<'_>) -> Result<String, DetectError> {
+    for path in ["etc/os-release", "usr/lib/os-release"] {
+        if let Some(text) = tree.read_start(path, OS_RELEASE_MAX).map_err(at(path))? {
+            return Ok(pretty_name(&String::from_utf8_lossy(&text)));
+        }
+    }
+    Ok(String::new())
+}
+
+/// os-release(5): assignments as a shell reads them; the last one counts.
+fn pretty_name(text: &str) -> String {
+    let value =
+        text.lines().filter_map(|line| line.trim().strip_prefix("PRETTY_NAME=")).next_back().unwrap_or("");
+    let quoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    let mut plain = String::new();
+    let mut escaped = false;
+    for c in quoted.unwrap_or(value).chars() {
+        if c == '\\' && !escaped {
+            escaped = true;
+            continue;
+        }
+        escaped = false;
+        if is_printable(c) {
+            plain.push(c);
+        }
+    }
+    plain.chars().take(NAME_MAX).collect::<String>().trim().to_owned()
+}
+
+/// Neither a control character nor one that reorders or breaks the line it stands in.
+fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The machine of an ELF header, in uname's words.
+fn elf_machine(program: &[u8]) -> Option<&'static str> {
+    let header = program.first_chunk::<20>()?;
+    if header[..4] != *b"\x7fELF" {
+        return None;
+    }
+    let is_64 = header[4] == 2;
+    let is_little = header[5] == 1;
+    let machine = [header[18], header[19]];
+    let machine = if is_little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) };
+    Some(match (machine, is_64) {
+        (62, true) => "x86_64",
+        (3, false) => "i686",
+        (183, true) if is_little => "aarch64",
+        (40, false) => "armv7l",
+        (243, true) => "riscv64",
+        (21, true) => {
+            if is_little {
+                "ppc64le"
+            } else {
+                "ppc64"
+            }
+        }
+        (22, true) => "s390x",
+        (258, true) => "loongarch64",
+        _ => "unknown",
+    })
+}
+
+fn at(path: &'static str) -> impl Fn(Errno) -> DetectError {
+    move |errno| DetectError::Look { path, source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Tree(TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            Self(TempDir::new().unwrap())
+        }
+
+        fn file(self, path: &str, content: &[u8], mode: u32) -> Self {
+            let full = self.0.path().join(path);
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            fs::write(&full, content).unwrap();
+            fs::set_permissions(full, fs::Permissions::from_mode(mode)).unwrap();
+            self
+        }
+
+        fn link(self, path: &str, target: &str) -> Self {
+            let full = self.0.path().join(path);
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            symlink(target, full).unwrap();
+            self
+        }
+
+        fn fifo(self, path: &str) -> Self {
+            let full = self.0.path().join(path);
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            rustix::fs::mkfifoat(rustix::fs::CWD, full, rustix::fs::Mode::from_raw_mode(0o666)).unwrap();
+            self
+        }
+
+        fn systemd() -> Self {
+            Self::new()
+                .file("usr/lib/systemd/systemd", &elf(62, b""), 0o755)
+                .link("lib", "usr/lib")
+                .link("sbin", "usr/sbin")
+                .link("usr/sbin/init", "../lib/systemd/systemd")
+        }
+
+        fn detect(&self) -> Result<TemplateFacts, DetectError> {
+            detect(File::open(self.0.path()).unwrap().as_fd())
+        }
+    }
+
+    fn elf(machine: u8, content: &[u8]) -> Vec<u8> {
+        [b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0", &[machine, 0][..], content].concat()
+    }
+
+    #[test]
+    fn inits_are_known_by_place_or_by_content() {
+        assert_eq!(Tree::systemd().detect().unwrap().init, InitKind::Systemd);
+        let alpine = Tree::new().file("bin/busybox", &elf(62, b""), 0o755).link("sbin/init", "/bin/busybox");
+        assert_eq!(alpine.detect().unwrap().init, InitKind::Busybox);
+        let gentoo =
+            Tree::new().file("sbin/openrc-init", &elf(62, b""), 0o755).link("sbin/init", "openrc-init");
+        assert_eq!(gentoo.detect().unwrap().init, InitKind::Openrc);
+        for (content, kind) in [
+            (&b"xx/run/initctl\0"[..], InitKind::Sysvinit),
+            (b"BusyBox v1.36", InitKind::Busybox),
+            (b"nothing", InitKind::Unknown),
+        ] {
+            let tree = Tree::new().file("sbin/init", &elf(183, content), 0o755);
+            assert_eq!(tree.detect().unwrap().init, kind);
+            assert_eq!(tree.detect().unwrap().arch, "aarch64");
+        }
+        let script = Tree::new().file("sbin/init", b"#!/bin/sh\n: BusyBox v1\n", 0o755);
+        let script = script.file("bin/sh", &elf(243, b""), 0o755).detect().unwrap();
+        assert_eq!((script.init, script.arch.as_str()), (InitKind::Unknown, "riscv64"));
+    }
+
+    #[test]
+    fn a_tree_without_init_is_refused() {
+        assert!(matches!(Tree::new().detect(), Err(DetectError::NoInit)));
+        let dull = Tree::new().file("sbin/init", &elf(62, b""), 0o644);
+        assert!(matches!(dull.detect(), Err(DetectError::NoInit)));
+        assert!(matches!(Tree::new().link("sbin/init", "init").detect(), Err(DetectError::NoInit)));
+        assert!(matches!(Tree::new().fifo("sbin/init").detect(), Err(DetectError::NoInit)));
+        let elsewhere = Tree::new().file("lib/systemd/systemd", &elf(62, b""), 0o755).detect();
+        assert!(matches!(elsewhere, Err(DetectError::InitElsewhere { other: "lib/systemd/systemd" })));
+    }
+
+    #[test]
+    fn links_do_not_lead_out_of_the_tree() {
+        assert!(Path::new("/bin/sh").exists() && Path::new("/etc/os-release").exists());
+        for up in ["/bin/sh", "../../../../../../bin/sh"] {
+            assert!(matches!(Tree::new().link("sbin/init", up).detect(), Err(DetectError::NoInit)));
+        }
+        let tree = Tree::systemd().link("etc/os-release", "../../../../../../../etc/os-release");
+        assert_eq!(tree.detect().unwrap().os, "");
+        let magic = Tree::systemd().link("etc/os-release", "/proc/self/exe");
+        assert_eq!(magic.detect().unwrap().os, "");
+    }
+
+    #[test]
+    fn nothing_hangs_and_nothing_large_is_read() {
+        let tree = Tree::systemd().fifo("etc/os-release").file("usr/lib/os-release", b"PRETTY_NAME=X", 0o644);
+        assert_eq!(tree.detect().unwrap().os, "X");
+        let tree = Tree::new().file("sbin/init", &elf(62, b""), 0o755).file("etc/os-release", b"", 0o644);
+        for path in ["sbin/init", "etc/os-release"] {
+            let file = File::options().write(true).open(tree.0.path().join(path)).unwrap();
+            file.set_len(10 << 30).unwrap();
+        }
+        let started = std::time::Instant::now();
+        assert_eq!(tree.detect().unwrap().init, InitKind::Unknown);
+        assert!(started.elapsed().as_secs() < 20);
+    }
+
+    #[test]
+    fn pretty_names_are_made_plain() {
+        for (text, name) in [
+            ("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n", "Debian GNU/Linux 12 (bookworm)"),
+            ("PRETTY_NAME='Alpine Linux v3.20'", "Alpine Linux v3.20"),
+            ("PRETTY_NAME=Void\r\n", "Void"),
+            ("PRETTY_NAME=\"a \\\"b\\\" \\\\ c\"", "a \"b\" \\ c"),
+            ("PRETTY_NAME=\"\x1b[31mred\u{202e}\x07\"", "[31mred"),
+            ("PRETTY_NAME=one\nPRETTY_NAME=two", "two"),
+            ("ID=x", ""),
+        ] {
+            assert_eq!(pretty_name(text), name);
+        }
+        assert_eq!(pretty_name(&format!("PRETTY_NAME={}", "é".repeat(500))).chars().count(), 100);
+    }
+
+    #[test]
+    fn the_network_is_configured_by_what_is_there() {
+        let networkd = || Tree::systemd().file("usr/lib/systemd/systemd-networkd", b"", 0o755);
+        let ifupdown =
+            |tree: Tree| tree.file("usr/sbin/ifup", b"", 0o755).file("etc/network/interfaces", b"", 0o644);
+        let wants = "etc/systemd/system/multi-user.target.wants/systemd-networkd.service";
+        assert_eq!(networkd().detect().unwrap().network, NetworkStyle::Networkd);
+        assert_eq!(ifupdown(networkd()).detect().unwrap().network, NetworkStyle::Ifupdown);
+        let enabled = ifupdown(networkd()).link(wants, "/lib/systemd/system/systemd-networkd.service");
+        assert_eq!(enabled.detect().unwrap().network, NetworkStyle::Networkd);
+        assert_eq!(Tree::systemd().detect().unwrap().network, NetworkStyle::None);
+        let hollow = ifupdown(Tree::systemd()).link(wants, "/lib/systemd/system/systemd-networkd.service");
+        assert_eq!(hollow.detect().unwrap().network, NetworkStyle::Ifupdown);
+    }
+}

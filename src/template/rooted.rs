@@ -1,1 +1,102 @@
+//! Looking at files of a tree that nobody vouches for, as if the tree were `/`: links lead nowhere
+//! else, and only regular files are ever opened, so that no fifo blocks and no device is touched.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, statat};
+use rustix::io::Errno;
+
+/// More entries than any directory that is looked through here has.
+const LISTED_MAX: usize = 4096;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rooted<'a> {
+    root: BorrowedFd<'a>,
+}
+
+/// A name for an inode, the same by whichever path it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+pub(super) struct RegularFile {
+    pub identity: Identity,
+    pub is_executable: bool,
+}
+
+impl<'a> Rooted<'a> {
+    pub(super) fn new(root: BorrowedFd<'a>) -> Self {
+        Self { root }
+    }
+
+    /// What `path` leads to in the end, if that is a regular file.
+    pub(super) fn regular_file(&self, path: &str) -> Result<Option<RegularFile>, Errno> {
+        let Some(fd) = self.open(path, OFlags::PATH)? else { return Ok(None) };
+        let stat = fstat(&fd)?;
+        Ok(is_regular(&stat).then(|| RegularFile {
+            identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+            is_executable: stat.st_mode & 0o111 != 0,
+        }))
+    }
+
+    pub(super) fn is_regular_file(&self, path: &str) -> Result<bool, Errno> {
+        Ok(self.regular_file(path)?.is_some())
+    }
+
+    /// The first bytes, at most `max`, of a regular file.
+    pub(super) fn read_start(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, Errno> {
+        if self.regular_file(path)?.is_none() {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let Some(fd) = self.open(path, flags)? else { return Ok(None) };
+        if !is_regular(&fstat(&fd)?) {
+            return Ok(None);
+        }
+        let mut data = Vec::new();
+        match File::from(fd).take(max).read_to_end(&mut data) {
+            Ok(_) => Ok(Some(data)),
+            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+
+    /// Names in a directory, without `.` and `..`, the first few thousand; none where there is none.
+    pub(super) fn names(&self, path: &str) -> Result<Vec<Vec<u8>>, Errno> {
+        let Some(fd) = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)? else { return Ok(Vec::new()) };
+        let names = Dir::read_from(&fd)?
+            .map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()))
+            .filter(|name| !matches!(name.as_deref(), Ok(b"." | b"..")));
+        names.take(LISTED_MAX).collect()
+    }
+
+    /// Whether `directory` holds `name`, be it a link that leads nowhere.
+    pub(super) fn has_entry(&self, directory: &[u8], name: &str) -> Result<bool, Errno> {
+        let Some(fd) = self.open(directory, OFlags::PATH | OFlags::DIRECTORY)? else { return Ok(false) };
+        match statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// `None` where the path does not lead to anything.
+    fn open(&self, path: impl rustix::path::Arg + Copy, access: OFlags) -> Result<Option<OwnedFd>, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            match openat2(self.root, path, access | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Ok(fd) => return Ok(Some(fd)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => return Ok(None),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_file()
+}
