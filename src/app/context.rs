@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::error::{AppError, AppResult};
 use super::{layout, reconcile};
 use crate::host::broker::{self, Broker};
-use crate::host::setup::{self, Owner, SetupOptions};
+use crate::host::setup::{self, SetupOptions};
 use crate::model::container::Container;
 use crate::model::instance::Instance;
 use crate::model::name::Name;
@@ -16,7 +16,6 @@ use crate::sys::cgroup;
 /// Everything a verb works with. While it lives, this process is the service user's.
 pub struct App {
     pub instance: Instance,
-    pub(super) owner: Owner,
     pub(super) store: Store,
     pub(super) broker: Broker,
     /// Below the cgroup v2 mount; none where the host has no such hierarchy.
@@ -30,6 +29,20 @@ impl App {
     /// the process has one thread: it forks the broker and gives up root for good. What a killed
     /// command has left is finished or undone here.
     pub fn open(instance: Instance) -> AppResult<Self> {
+        let mut app = Self::open_with(instance, |instance| Ok(Store::open(&layout::database(instance))?))?;
+        reconcile::unsettled(&mut app)?;
+        Ok(app)
+    }
+
+    /// The same with an empty database, to be filled from the manifests.
+    pub(super) fn open_for_repair(instance: Instance) -> AppResult<Self> {
+        Self::open_with(instance, super::setup::fresh_store)
+    }
+
+    fn open_with(
+        instance: Instance,
+        open_store: impl FnOnce(&Instance) -> AppResult<Store>,
+    ) -> AppResult<Self> {
         if !rustix::process::geteuid().is_root() {
             return Err(AppError::NotRoot);
         }
@@ -43,11 +56,12 @@ impl App {
         };
         setup::ensure_run_dir(&instance, &owner)?;
         let broker = broker::split(&instance, owner)?;
-        let store = open_store(&instance, owner)?;
+        let mut store = open_store(&instance)?;
+        if store.range()? != Some(owner.range) {
+            store.set_range(owner.range)?;
+        }
         let cgroup_dir = cgroup::mount_dir().ok().map(|mount| mount.join(instance.cgroup()));
-        let mut app = Self { instance, owner, store, broker, cgroup_dir, pool: None, storage_ns: None };
-        reconcile::unsettled(&mut app)?;
-        Ok(app)
+        Ok(Self { instance, store, broker, cgroup_dir, pool: None, storage_ns: None })
     }
 
     /// The container of that name.
@@ -79,12 +93,4 @@ impl App {
             _ => Err(AppError::Refused("the pool is not open".to_owned())),
         }
     }
-}
-
-fn open_store(instance: &Instance, owner: Owner) -> AppResult<Store> {
-    let mut store = Store::open(&layout::database(instance))?;
-    if store.range()? != Some(owner.range) {
-        store.set_range(owner.range)?;
-    }
-    Ok(store)
 }

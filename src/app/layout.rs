@@ -63,3 +63,11 @@ pub fn data_in_pool(id: &ContainerId) -> String {
 pub fn template_in_pool(id: &TemplateId) -> String {
     format!("{POOL_TEMPLATES}/{id}")
 }
+
+pub fn template_records(instance: &Instance) -> PathBuf {
+    instance.state_dir().join("templates")
+}
+
+pub fn template_record(instance: &Instance, id: &TemplateId) -> PathBuf {
+    template_records(instance).join(format!("{id}.toml"))
+}

@@ -19,6 +19,8 @@ mod reconcile;
 pub mod rename;
 pub mod setup;
 mod state;
+mod template_builder;
+mod template_record;
 pub mod templates;
 
 pub use context::App;

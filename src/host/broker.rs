@@ -151,6 +151,12 @@ impl Broker {
         Ok(runtime.block_on(proxy.ensure_network(bridge, ipv4))?)
     }
 
+    /// See `Host1::remove_network`.
+    pub fn remove_network(&mut self, bridge: &str, ipv4: &str) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.remove_network(bridge, ipv4))?)
+    }
+
     /// See `Host1::spawn`.
     pub fn spawn(
         &mut self,

@@ -164,6 +164,17 @@ impl Host1 {
         Ok(index)
     }
 
+    /// Removes the caller's bridge, which has no port any more, and its rules. None is fine.
+    async fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError> {
+        self.check_bridge(bridge)?;
+        let ipv4 =
+            ipv4.parse().map_err(|_| HostError::Refused(format!("'{ipv4}' is not an address with a prefix")))?;
+        let network = Network { bridge: bridge.to_owned(), ipv4 };
+        self.netlink.delete_bridge(&network).await.map_err(|e| HostError::Failed(error_text(&e)))?;
+        nft::delete_table(NfFamily::INet, self.instance.nft_table())
+            .map_err(|e| HostError::Failed(error_text(&e)))
+    }
+
     /// Starts a container, or gives a running one a new monitor. Returns the monitor's and init's
     /// process numbers.
     async fn spawn(
@@ -207,6 +218,7 @@ impl Host1 {
 pub trait Host1Caller {
     fn storage_namespace(&self) -> Result<BusFd, HostError>;
     fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<u32, HostError>;
+    fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, bridge_index: u32, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;
 }

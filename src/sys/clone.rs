@@ -224,6 +224,18 @@ pub fn arrange_fds(fds: &[BorrowedFd<'_>], exe: &OwnedFd) -> SysResult<OwnedFd> 
     Ok(exe)
 }
 
+/// Closes every descriptor from number `first` on but `kept`. For a child that only waits.
+pub fn close_from_but(first: i32, kept: &OwnedFd) {
+    let kept = kept.as_raw_fd();
+    // SAFETY: the caller is a forked child that uses none of them again.
+    unsafe {
+        if kept > first {
+            libc::syscall(libc::SYS_close_range, first as u32, kept as u32 - 1, 0);
+        }
+        libc::syscall(libc::SYS_close_range, kept as u32 + 1, u32::MAX, 0);
+    }
+}
+
 /// Closes every descriptor from number `first` on.
 pub fn close_from(first: i32) {
     // SAFETY: the caller is about to exec or exit; no owner of these numbers runs again.

@@ -14,6 +14,8 @@ use super::{Account, Owner, SetupError};
 
 /// Entered by its owner alone.
 const CLOSED: Mode = Mode::RWXU;
+/// Passed through by others who know what is in it, listed by its owner alone.
+const PASSABLE: Mode = Mode::RWXU.union(Mode::XGRP).union(Mode::XOTH);
 
 /// A directory and the account that it must belong to.
 pub struct Place<'a> {
@@ -30,13 +32,16 @@ pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String
     let storage = Account { uid: owner.storage.base(), gid: owner.storage.base() };
     let path = instance.state_dir();
     let parent = open_parent(&path)?;
-    let (state, made) = ensure(&Place { parent: parent.as_fd(), name: instance.name(), path, owner: user })?;
+    let state = Place { parent: parent.as_fd(), name: instance.name(), path, owner: user };
+    let (state, made) = ensure(&state, CLOSED)?;
     if made {
         created.push(format!("directory {}", instance.state_dir().display()));
     }
-    for (name, owner) in [("pool", storage), ("containers", user)] {
+    // The service user passes through the pool to what it lends; the state directory is closed to
+    // everybody else.
+    for (name, owner, mode) in [("pool", storage, PASSABLE), ("containers", user, CLOSED)] {
         let path = instance.state_dir().join(name);
-        let (_, made) = ensure(&Place { parent: state.as_fd(), name, path, owner })?;
+        let (_, made) = ensure(&Place { parent: state.as_fd(), name, path, owner }, mode)?;
         if made {
             created.push(format!("directory {}", instance.state_dir().join(name).display()));
         }
@@ -48,7 +53,8 @@ pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String
 pub fn ensure_run(instance: &Instance, owner: Account) -> Result<bool, SetupError> {
     let path = instance.run_dir();
     let parent = open_parent(&path)?;
-    ensure(&Place { parent: parent.as_fd(), name: instance.name(), path, owner }).map(|(_, made)| made)
+    let place = Place { parent: parent.as_fd(), name: instance.name(), path, owner };
+    ensure(&place, CLOSED).map(|(_, made)| made)
 }
 
 /// The directory above `path`, which only root can write to.
@@ -79,18 +85,18 @@ pub fn open_owned(place: &Place<'_>) -> Result<Option<OwnedFd>, SetupError> {
     }
 }
 
-fn ensure(place: &Place<'_>) -> Result<(OwnedFd, bool), SetupError> {
+fn ensure(place: &Place<'_>, wanted: Mode) -> Result<(OwnedFd, bool), SetupError> {
     if let Some(dir) = open_owned(place)? {
         let mode = Mode::from_raw_mode(stat(&dir, &place.path)?.st_mode);
-        if mode & Mode::from_raw_mode(0o7777) != CLOSED {
-            rustix::fs::fchmod(&dir, CLOSED).map_err(|errno| io("close", &place.path, errno))?;
+        if mode & Mode::from_raw_mode(0o7777) != wanted {
+            rustix::fs::fchmod(&dir, wanted).map_err(|errno| io("close", &place.path, errno))?;
         }
         return Ok((dir, false));
     }
-    make(place).map(|dir| (dir, true))
+    make(place, wanted).map(|dir| (dir, true))
 }
 
-fn make(place: &Place<'_>) -> Result<OwnedFd, SetupError> {
+fn make(place: &Place<'_>, mode: Mode) -> Result<OwnedFd, SetupError> {
     let failed = |operation| move |errno| io(operation, &place.path, errno);
     let mut unfinished = OsString::from(".");
     unfinished.push(place.name);
@@ -115,7 +121,7 @@ fn make(place: &Place<'_>) -> Result<OwnedFd, SetupError> {
     }
     let (uid, gid) = (Uid::from_raw(place.owner.uid), Gid::from_raw(place.owner.gid));
     rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(failed("give away"))?;
-    rustix::fs::fchmod(&dir, CLOSED).map_err(failed("close"))?;
+    rustix::fs::fchmod(&dir, mode).map_err(failed("close"))?;
     rustix::fs::renameat_with(place.parent, &unfinished, place.parent, place.name, RenameFlags::NOREPLACE)
         .map_err(failed("put in place"))?;
     Ok(dir)

@@ -1,0 +1,124 @@
+//! `setup`, its undoing, and `repair`.
+
+use ipnetwork::Ipv4Network;
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::{delete, layout, network, template_record};
+use crate::host::setup::{self, RemoveOptions, SetupOptions};
+use crate::model::instance::Instance;
+use crate::model::manifest;
+use crate::store::Store;
+use crate::sys::storage_ns::error_text;
+use crate::sys::{Context, cgroup, clone};
+
+/// What may be chosen.
+pub struct SetupRequest {
+    /// How many id slices a new range has, the storage slice included.
+    pub slices: Option<u32>,
+    /// The host's address on the bridge, with the prefix; one that is free where none is given.
+    pub ipv4: Option<Ipv4Network>,
+}
+
+/// Makes what is missing; one phrase for each thing that was.
+pub fn setup(instance: &Instance, request: &SetupRequest) -> AppResult<Vec<String>> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(AppError::NotRoot);
+    }
+    let options = request.slices.map_or_else(SetupOptions::default, |slices| SetupOptions { slices });
+    let mut created = setup::setup(instance, options)?.created;
+    let mut app = App::open(instance.clone())?;
+    let bridge = app.instance.bridge();
+    let was_there = app.store.network(&bridge)?.is_some();
+    let network = network::ensure(&mut app, request.ipv4)?;
+    if !was_there {
+        created.push(format!("network {bridge} with {}", network.ipv4));
+    }
+    Ok(created)
+}
+
+/// Takes an instance away. With `yes` also its containers and templates; without, their being
+/// there is an error. One phrase for each thing that went.
+pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(AppError::NotRoot);
+    }
+    let mut removed = Vec::new();
+    if setup::is_set_up(instance).is_some() {
+        // Opening gives up root for good, and root is needed afterwards.
+        let child = clone::fork(&clone::CloneSpec::default(), || match empty(instance, yes) {
+            Ok(()) => 0,
+            Err(e) => {
+                eprintln!("error: {}", error_text(&e));
+                1
+            }
+        })?;
+        if child.wait()? != clone::Exit::Code(0) {
+            return Err(AppError::Refused(format!("instance '{}' stays", instance.name())));
+        }
+        if let Ok(mount) = cgroup::mount_dir() {
+            cgroup::remove(&mount.join(instance.cgroup()))?;
+        }
+    }
+    removed.extend(setup::remove(instance, RemoveOptions { delete_data: yes })?);
+    Ok(removed)
+}
+
+fn empty(instance: &Instance, yes: bool) -> AppResult<()> {
+    let mut app = App::open(instance.clone())?;
+    let containers = app.store.containers()?;
+    if !yes && !containers.is_empty() {
+        let count = containers.len();
+        return Err(AppError::Refused(format!("there are {count} containers; add --yes to delete them")));
+    }
+    for container in containers {
+        delete::delete(&mut app, &container.name, true)?;
+    }
+    for network in app.store.networks()? {
+        app.broker.remove_network(&network.bridge, &network.ipv4.to_string())?;
+    }
+    Ok(())
+}
+
+/// Rebuilds the database from what stands beside containers and templates. The old one is kept
+/// under another name. One line for each thing that was put back or could not be.
+pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
+    let mut app = App::open_for_repair(instance.clone())?;
+    let mut lines = Vec::new();
+    let (templates, broken) = template_record::read_all(&app)?;
+    lines.extend(broken);
+    for (template, names) in templates {
+        for name in names {
+            app.store.add_template(&name, &template, false)?;
+            lines.push(format!("template {name}"));
+        }
+    }
+    let mut containers = Vec::new();
+    let dir = instance.state_dir().join("containers");
+    for entry in std::fs::read_dir(&dir).cannot(|| format!("list {}", dir.display()))?.flatten() {
+        let path = entry.path().join("manifest.toml");
+        match std::fs::read_to_string(&path).map(|text| manifest::from_toml(&text)) {
+            Ok(Ok(container)) => containers.push(container),
+            Ok(Err(e)) => lines.push(format!("left out {}: {}", path.display(), error_text(&e))),
+            Err(e) => lines.push(format!("left out {}: {e}", path.display())),
+        }
+    }
+    let rejected = app.store.rebuild(&containers)?;
+    for container in &containers {
+        let line = match rejected.iter().find(|r| r.name == container.name) {
+            Some(r) => format!("left out container {}: {}", container.name, error_text(&r.reason)),
+            None => format!("container {}", container.name),
+        };
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// Puts an empty database in the place of the present one.
+pub(super) fn fresh_store(instance: &Instance) -> AppResult<Store> {
+    let path = layout::database(instance);
+    if path.exists() {
+        Store::set_aside(&path)?;
+    }
+    Ok(Store::open(&path)?)
+}
