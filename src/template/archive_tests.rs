@@ -152,17 +152,15 @@ fn nothing_is_written_through_a_symbolic_link() {
     let place = Place::new();
     let outside = place.outside();
     for target in [outside.as_str(), "../outside", ".", "/"] {
-        let place = Place::new();
-        let target = if target == outside { place.outside() } else { target.to_owned() };
         for child in ["a/x", "a/b/x"] {
-            let place = Place::new();
-            let archive = Archive::default().symlink("a", &target).file(child, b"pwned").end();
-            assert!(
-                matches!(place.extract(&archive), Err(ExtractError::BelowLink { .. })),
-                "{target} {child}"
-            );
+            let archive = Archive::default().symlink("a", target).file(child, b"pwned");
+            assert!(matches!(refused(archive), ExtractError::BelowLink { .. }), "{target} {child}");
         }
     }
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    // Within the tree as well: readers disagree on what such an archive holds.
+    let inner = Archive::default().dir("real/b").symlink("a", "real").file("a/b/x", b"");
+    assert!(matches!(refused(inner), ExtractError::BelowLink { .. }));
     let chain = Archive::default().symlink("a", "b").symlink("b", "../outside").file("a/x", b"");
     assert!(matches!(refused(chain), ExtractError::BelowLink { .. }));
     let file = Archive::default().file("a", b"").file("a/x", b"");
@@ -216,8 +214,7 @@ fn hard_links_point_to_files_of_the_archive_only() {
     place.extract(&archive).unwrap();
     assert_eq!(fs::metadata(place.path("g")).unwrap().ino(), fs::metadata(place.path("a/f")).unwrap().ino());
 
-    let place = Place::new();
-    let canary = place.outside() + "/canary";
+    let canary = Place::new().outside() + "/canary";
     for (before, target) in [
         (Archive::default(), "missing"),
         (Archive::default(), "no/such"),
@@ -449,7 +446,7 @@ fn cut_off_archives_are_refused() {
 #[test]
 fn a_used_target_is_refused() {
     let place = Place::new();
-    fs::write(place.path("old"), "").unwrap();
+    fs::create_dir(place.path("old")).unwrap();
     assert!(matches!(place.extract(&Archive::default().end()), Err(ExtractError::TargetInUse)));
 }
 
