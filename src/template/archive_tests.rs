@@ -1,11 +1,9 @@
-//! Archives that nobody would make by accident, and an honest one against GNU tar.
+//! Archives that nobody would make by accident.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -93,12 +91,12 @@ impl Archive {
 }
 
 /// A place to unpack into, beside a file that no archive may reach.
-struct Place {
+pub(super) struct Place {
     dir: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("root")).unwrap();
         fs::create_dir(dir.path().join("outside")).unwrap();
@@ -106,7 +104,7 @@ impl Place {
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join("root").join(name)
     }
 
@@ -126,7 +124,7 @@ impl Place {
         result
     }
 
-    fn extract(&self, archive: &[u8]) -> Result<Extracted, ExtractError> {
+    pub(super) fn extract(&self, archive: &[u8]) -> Result<Extracted, ExtractError> {
         self.extract_with(archive, &Limits::default())
     }
 }
@@ -154,17 +152,15 @@ fn nothing_is_written_through_a_symbolic_link() {
     let place = Place::new();
     let outside = place.outside();
     for target in [outside.as_str(), "../outside", ".", "/"] {
-        let place = Place::new();
-        let target = if target == outside { place.outside() } else { target.to_owned() };
         for child in ["a/x", "a/b/x"] {
-            let place = Place::new();
-            let archive = Archive::default().symlink("a", &target).file(child, b"pwned").end();
-            assert!(
-                matches!(place.extract(&archive), Err(ExtractError::BelowLink { .. })),
-                "{target} {child}"
-            );
+            let archive = Archive::default().symlink("a", target).file(child, b"pwned");
+            assert!(matches!(refused(archive), ExtractError::BelowLink { .. }), "{target} {child}");
         }
     }
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    // Within the tree as well: readers disagree on what such an archive holds.
+    let inner = Archive::default().dir("real/b").symlink("a", "real").file("a/b/x", b"");
+    assert!(matches!(refused(inner), ExtractError::BelowLink { .. }));
     let chain = Archive::default().symlink("a", "b").symlink("b", "../outside").file("a/x", b"");
     assert!(matches!(refused(chain), ExtractError::BelowLink { .. }));
     let file = Archive::default().file("a", b"").file("a/x", b"");
@@ -218,8 +214,7 @@ fn hard_links_point_to_files_of_the_archive_only() {
     place.extract(&archive).unwrap();
     assert_eq!(fs::metadata(place.path("g")).unwrap().ino(), fs::metadata(place.path("a/f")).unwrap().ino());
 
-    let place = Place::new();
-    let canary = place.outside() + "/canary";
+    let canary = Place::new().outside() + "/canary";
     for (before, target) in [
         (Archive::default(), "missing"),
         (Archive::default(), "no/such"),
@@ -354,7 +349,7 @@ fn attributes_are_admitted_by_list() {
     assert_eq!(&value[..length], b"line\nline\n");
 }
 
-fn xattrs(path: &Path) -> Vec<String> {
+pub(super) fn xattrs(path: &Path) -> Vec<String> {
     let mut buffer = vec![0; 65_536];
     let length = rustix::fs::llistxattr(path, &mut buffer[..]).unwrap();
     let mut names: Vec<_> = buffer[..length]
@@ -451,7 +446,7 @@ fn cut_off_archives_are_refused() {
 #[test]
 fn a_used_target_is_refused() {
     let place = Place::new();
-    fs::write(place.path("old"), "").unwrap();
+    fs::create_dir(place.path("old")).unwrap();
     assert!(matches!(place.extract(&Archive::default().end()), Err(ExtractError::TargetInUse)));
 }
 
@@ -503,97 +498,5 @@ proptest! {
             }
         }
         let _ = place.extract(&archive);
-    }
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap();
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn honest_tree(root: &Path) {
-    let path = |name: &str| root.join(name);
-    fs::create_dir_all(path("etc/deep/er")).unwrap();
-    fs::write(path("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
-    fs::write(path("etc/deep/er").join("n".repeat(255)), "long").unwrap();
-    fs::hard_link(path("etc/passwd"), path("etc/passwd-")).unwrap();
-    std::os::unix::fs::symlink("../etc/deep", path("etc/link")).unwrap();
-    std::os::unix::fs::symlink("x".repeat(300), path("etc/long-link")).unwrap();
-    std::os::unix::fs::lchown(path("etc/link"), Some(5), Some(6)).unwrap();
-    let mut sparse = File::create(path("sparse")).unwrap();
-    for part in 0..12u64 {
-        std::io::Seek::seek(&mut sparse, std::io::SeekFrom::Start(part * 300_000)).unwrap();
-        sparse.write_all(&[7; 5000]).unwrap();
-    }
-    sparse.set_len(5_000_000).unwrap();
-    fs::write(path("su"), "elf").unwrap();
-    std::os::unix::fs::chown(path("su"), Some(0), Some(42)).unwrap();
-    fs::set_permissions(path("su"), fs::Permissions::from_mode(0o2755)).unwrap();
-    fs::set_permissions(path("etc/deep"), fs::Permissions::from_mode(0o3770)).unwrap();
-    rustix::fs::setxattr(path("su"), "user.note", b"a\nb", rustix::fs::XattrFlags::empty()).unwrap();
-    rustix::fs::setxattr(path("etc"), "user.dir", b"v", rustix::fs::XattrFlags::empty()).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), rustix::fs::Mode::from_raw_mode(0o640)).unwrap();
-    for (name, time) in [("etc/passwd", "@1234567890.123456789"), ("etc", "@-86400"), ("", "@1500000000")] {
-        run("touch", &["-d", time, path(name).to_str().unwrap()]);
-    }
-}
-
-/// Type, mode, owner, size, time, links and their targets of everything, sorted by name.
-fn listing(root: &Path) -> String {
-    let root = root.to_str().unwrap();
-    let all = run("find", &[root, "-printf", "%P %y %m %U:%G %s %T@ %n '%l'\\n"]);
-    // The size of a directory is the file system's affair.
-    let mut lines: Vec<String> = all
-        .lines()
-        .map(|line| {
-            let mut fields: Vec<&str> = line.split(' ').collect();
-            if fields[1] == "d" {
-                fields[4] = "-";
-            }
-            fields.join(" ")
-        })
-        .collect();
-    lines.sort();
-    lines.join("\n")
-}
-
-#[test]
-fn honest_archives_unpack_as_with_gnu_tar() {
-    for format in ["gnu", "posix"] {
-        let work = TempDir::new().unwrap();
-        let (origin, theirs) = (work.path().join("origin"), work.path().join("theirs"));
-        fs::create_dir(&origin).unwrap();
-        fs::create_dir(&theirs).unwrap();
-        honest_tree(&origin);
-        let tarball = work.path().join("a.tar");
-        let tarball = tarball.to_str().unwrap();
-        let format_option = format!("--format={format}");
-        let mut create =
-            vec!["-C", origin.to_str().unwrap(), &format_option, "--numeric-owner", "-cf", tarball];
-        // GNU's own format takes sparse files, the POSIX one attributes.
-        create.push(if format == "gnu" { "--sparse" } else { "--xattrs" });
-        create.push(".");
-        run("tar", &create);
-        run("tar", &["-C", theirs.to_str().unwrap(), "--numeric-owner", "--xattrs", "-xpf", tarball]);
-
-        let place = Place::new();
-        place.extract(&fs::read(tarball).unwrap()).unwrap();
-        assert_eq!(listing(&place.path("")), listing(&theirs), "{format}");
-        run(
-            "diff",
-            &[
-                "-r",
-                "--no-dereference",
-                "--exclude=fifo",
-                theirs.to_str().unwrap(),
-                place.path("").to_str().unwrap(),
-            ],
-        );
-        for name in ["su", "etc"] {
-            assert_eq!(xattrs(&place.path(name)), xattrs(&theirs.join(name)), "{format} {name}");
-        }
-        let blocks = |root: &Path| fs::metadata(root.join("sparse")).unwrap().blocks();
-        assert_eq!(blocks(&place.path("")), blocks(&theirs), "{format}");
     }
 }

@@ -16,3 +16,5 @@ mod xattr;
 
 #[cfg(test)]
 mod archive_tests;
+#[cfg(test)]
+mod gnu_tar_tests;

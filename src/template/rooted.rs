@@ -37,7 +37,7 @@ impl<'a> Rooted<'a> {
     pub(super) fn regular_file(&self, path: &str) -> Result<Option<RegularFile>, Errno> {
         let Some(fd) = self.open(path, OFlags::PATH)? else { return Ok(None) };
         let stat = fstat(&fd)?;
-        Ok(is_regular(&stat).then(|| RegularFile {
+        Ok(is_regular(&stat).then_some(RegularFile {
             identity: Identity { device: stat.st_dev, inode: stat.st_ino },
             is_executable: stat.st_mode & 0o111 != 0,
         }))
