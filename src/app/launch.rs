@@ -32,9 +32,8 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     let _lock = lock::try_container(&app.instance, &id)?
         .ok_or_else(|| AppError::Refused(format!("container id {id} is taken; try again")))?;
     let container = insert(app, request, &template, &id, &bridge)?;
-    let made = fill(app, &container).and_then(|()| {
-        if request.start { lifecycle::boot(app, &container) } else { Ok(()) }
-    });
+    let made = fill(app, &container)
+        .and_then(|()| if request.start { lifecycle::boot(app, &container) } else { Ok(()) });
     if let Err(e) = made {
         if let Err(undo) = delete::erase(app, &container) {
             tracing::warn!("what is left of '{}' is removed by the next command: {undo}", container.name);
@@ -115,7 +114,5 @@ pub(super) fn random() -> SysResult<u64> {
 
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() as i64)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
 }

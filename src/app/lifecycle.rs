@@ -66,12 +66,15 @@ pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
 /// Sees whether init ends as soon as it has begun.
 fn first_light(app: &mut App, container: &Container) -> AppResult<()> {
     let gone = |ended: Option<Ended>| {
-        let reason = ended.map_or_else(|| "its init ended at once".to_owned(), |e| format!("{} at once", e.reason));
+        let reason =
+            ended.map_or_else(|| "its init ended at once".to_owned(), |e| format!("{} at once", e.reason));
         AppError::Start { name: container.name.clone(), reason }
     };
     let connection = match monitor::connect(app, container) {
         Ok(connection) => connection,
-        Err(AppError::NotRunning(_)) => return Err(gone(state::record(app, &container.id).and_then(|r| r.ended))),
+        Err(AppError::NotRunning(_)) => {
+            return Err(gone(state::record(app, &container.id).and_then(|r| r.ended)));
+        }
         Err(e) => return Err(e),
     };
     connection.send(&Request::WaitStopped, &[])?;
@@ -130,9 +133,7 @@ fn wait_stopped(connection: &Connection, timeout: Duration, container: &Containe
     match connection.receive_within(timeout)? {
         // The end of the connection is the end of the monitor, and so of its guest.
         Ok(_) => Ok(()),
-        Err(()) => {
-            Err(AppError::StopTimeout { name: container.name.clone(), seconds: timeout.as_secs() })
-        }
+        Err(()) => Err(AppError::StopTimeout { name: container.name.clone(), seconds: timeout.as_secs() }),
     }
 }
 

@@ -26,9 +26,8 @@ pub struct Lock {
 
 fn open(dir: &Path, name: &str) -> SysResult<File> {
     let path = dir.join(name);
-    let try_open = || {
-        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)
-    };
+    let try_open =
+        || std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     match try_open() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             std::fs::create_dir_all(dir).cannot(|| format!("make {}", dir.display()))?;

@@ -42,8 +42,9 @@ fn dial(app: &App, container: &Container) -> SysResult<OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let path = layout::control_socket(&app.instance, &container.id);
     let what = || format!("reach the monitor at {}", path.display());
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .cannot(what)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .cannot(what)?;
     let address = SocketAddrUnix::new(&path).cannot(what)?;
     rustix::net::connect(&socket, &address).cannot(what)?;
     Ok(socket)
@@ -134,8 +135,9 @@ fn listen(path: &std::path::Path) -> SysResult<OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let what = || format!("listen at {}", path.display());
     let _ = std::fs::remove_file(path);
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .cannot(what)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .cannot(what)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path).cannot(what)?).cannot(what)?;
     rustix::net::listen(&socket, 128).cannot(what)?;
     Ok(socket)
@@ -145,9 +147,7 @@ fn listen(path: &std::path::Path) -> SysResult<OwnedFd> {
 pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppResult<()> {
     let name = &container.name;
     let failed = |e: crate::host::broker::BrokerError| match e {
-        crate::host::broker::BrokerError::Failed(reason) => {
-            AppError::Start { name: name.clone(), reason }
-        }
+        crate::host::broker::BrokerError::Failed(reason) => AppError::Start { name: name.clone(), reason },
         other => other.into(),
     };
     let bridge_index = match (&container.lease, adopt) {
@@ -182,8 +182,8 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
 
 /// Gives a guest whose monitor was killed a new one. The caller holds the container's lock.
 fn adopt(app: &mut App, container: &Container) -> AppResult<()> {
-    let init = state::find_init(app, &container.id)
-        .ok_or_else(|| AppError::NotRunning(container.name.clone()))?;
+    let init =
+        state::find_init(app, &container.id).ok_or_else(|| AppError::NotRunning(container.name.clone()))?;
     tracing::info!("the monitor of '{}' is gone; taking over process {init}", container.name);
     spawn(app, container, Some(init))
 }

@@ -18,10 +18,9 @@ pub fn ensure(app: &mut App, wanted: Option<Ipv4Network>) -> AppResult<Network> 
     let bridge = app.instance.bridge();
     if let Some(network) = app.store.network(&bridge)? {
         return match wanted {
-            Some(wanted) if wanted != network.ipv4 => Err(AppError::Refused(format!(
-                "network '{bridge}' exists already, with {}",
-                network.ipv4
-            ))),
+            Some(wanted) if wanted != network.ipv4 => {
+                Err(AppError::Refused(format!("network '{bridge}' exists already, with {}", network.ipv4)))
+            }
             _ => Ok(network),
         };
     }

@@ -19,15 +19,19 @@ where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
     let (namespace, pool) = app.storage()?;
-    let outcome = storage_ns::run(namespace, |_| {
-        body(pool).map_err(|e| (error_text(&e), e.errno()))
-    })?;
+    let outcome = storage_ns::run(namespace, |_| body(pool).map_err(|e| (error_text(&e), e.errno())))?;
     outcome.map_err(|(text, errno)| AppError::Sys(SysError::from_worker(&text, errno)))
 }
 
 /// Opens a directory below the pool by its path relative to it.
 pub fn open(pool: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(pool, path, flags, Mode::empty())
+}
+
+/// The same, to list and to make entries in: for the storage slice only.
+pub fn open_readable(pool: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(pool, path, flags, Mode::empty())
 }
 
@@ -91,7 +95,7 @@ pub fn begin(app: &mut App, work_id: &str) -> AppResult<()> {
         make_dir(pool, POOL_TMP, 0o711)?;
         make_dir(pool, &dir, 0o711)?;
         make_dir(pool, &format!("{dir}/tree"), 0o755)?;
-        make_dir(pool, &format!("{dir}/scratch"), 0o1777)
+        make_dir(pool, &format!("{dir}/scratch"), 0o711)
     })
 }
 
@@ -107,13 +111,7 @@ pub fn publish(app: &mut App, work_id: &str, id: &TemplateId) -> AppResult<()> {
     let (from, to) = (format!("{}/tree", work_dir(work_id)), layout::template_in_pool(id));
     work(app, |pool| {
         make_dir(pool, POOL_TEMPLATES, 0o711)?;
-        let dir = rustix::fs::openat(
-            pool,
-            &*from,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .cannot(|| "open the unpacked tree")?;
+        let dir = open_readable(pool, &from).cannot(|| "open the unpacked tree")?;
         rustix::fs::syncfs(&dir).cannot(|| "write the template to disk")?;
         delete_tree(pool, &to)?;
         rustix::fs::renameat(pool, &*from, pool, &*to).cannot(|| "put the template in place")
@@ -123,8 +121,7 @@ pub fn publish(app: &mut App, work_id: &str, id: &TemplateId) -> AppResult<()> {
 /// Names directly below `path` of the pool; empty where it does not exist.
 pub fn names(app: &mut App, path: &'static str) -> AppResult<Vec<String>> {
     work(app, |pool| {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = match rustix::fs::openat(pool, path, flags, Mode::empty()) {
+        let dir = match open_readable(pool, path) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => return Ok(Vec::new()),
             Err(e) => return Err(SysError::new(format!("open {path} in the pool"), e)),

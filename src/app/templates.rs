@@ -60,7 +60,9 @@ pub fn recipes() -> Vec<(String, String)> {
         Ok(recipe) => (a.name, recipe.description),
         Err(e) => (a.name, format!("broken: {}", error_text(&e))),
     };
-    recipe::list_available(&recipe_dirs()).map(|all| all.into_iter().map(described).collect()).unwrap_or_default()
+    recipe::list_available(&recipe_dirs())
+        .map(|all| all.into_iter().map(described).collect())
+        .unwrap_or_default()
 }
 
 fn recipe_dirs() -> Vec<PathBuf> {
@@ -92,7 +94,7 @@ pub fn build(app: &mut App, name: &str, progress: &dyn Progress) -> AppResult<En
 fn build_recipe(app: &mut App, name: &str, anew: bool, progress: &dyn Progress) -> AppResult<Template> {
     let (recipe, _) = match recipe::find(name, &recipe_dirs()) {
         Ok(found) => found,
-        Err(RecipeError::NotFound { .. } | RecipeError::Name { .. }) => return Err(unknown(app, name)),
+        Err(RecipeError::Unknown { .. } | RecipeError::Name { .. }) => return Err(unknown(app, name)),
         Err(e) => return Err(failed(format!("build template '{name}'"), &e, false)),
     };
     interrupt::arm();
@@ -206,7 +208,8 @@ fn unpack(app: &mut App, work: &str, archive: OwnedFd, watch: &mut dyn Watch) ->
         namespace,
         |tell| {
             let failed = |e: &dyn std::error::Error| error_text(e);
-            let root = pool::open(pool, &tree).map_err(|e| format!("cannot open the template's directory: {e}"))?;
+            let root = pool::open_readable(pool, &tree)
+                .map_err(|e| format!("cannot open the template's directory: {e}"))?;
             // Were there a fault in what follows, this is still all of the host that it could see.
             rustix::process::fchdir(&root)
                 .and_then(|()| rustix::process::chroot(c"."))
@@ -231,7 +234,8 @@ fn unpack(app: &mut App, work: &str, archive: OwnedFd, watch: &mut dyn Watch) ->
 /// Makes unpacked content a template, known by `name`.
 fn publish(app: &mut App, work: &Work, name: &str, unpacked: Unpacked, replace: bool) -> AppResult<Template> {
     let (id, bytes, facts) = unpacked;
-    let done = place(app, work, name, Template { id, facts, bytes, created_at: super::launch::now() }, replace);
+    let done =
+        place(app, work, name, Template { id, facts, bytes, created_at: super::launch::now() }, replace);
     abandon(app, work);
     done
 }

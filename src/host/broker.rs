@@ -55,7 +55,14 @@ pub struct Broker {
 /// waits for, every right is given up: it becomes `owner` and goes on as the manager.
 pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
     let (manager, broker) = UnixStream::pair().cannot(|| "make a socket pair")?;
-    let child = clone::fork(&CloneSpec::default(), || serve(instance, owner, &broker))?;
+    let child = match clone::clone3(&CloneSpec::default())? {
+        clone::Forked::Parent(child) => child,
+        clone::Forked::Child => {
+            // Were it open here too, this half would never see the other's end.
+            drop(manager);
+            clone::exit_now(serve(instance, owner, &broker))
+        }
+    };
     drop(broker);
     userns::become_user(owner.uid, owner.gid)?;
     // Files of the service user's other processes, memory included, stay closed to this one's

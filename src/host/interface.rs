@@ -167,8 +167,9 @@ impl Host1 {
     /// Removes the caller's bridge, which has no port any more, and its rules. None is fine.
     async fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError> {
         self.check_bridge(bridge)?;
-        let ipv4 =
-            ipv4.parse().map_err(|_| HostError::Refused(format!("'{ipv4}' is not an address with a prefix")))?;
+        let ipv4 = ipv4
+            .parse()
+            .map_err(|_| HostError::Refused(format!("'{ipv4}' is not an address with a prefix")))?;
         let network = Network { bridge: bridge.to_owned(), ipv4 };
         self.netlink.delete_bridge(&network).await.map_err(|e| HostError::Failed(error_text(&e)))?;
         nft::delete_table(NfFamily::INet, self.instance.nft_table())

@@ -66,7 +66,8 @@ fn wait_for_word(worker: &OwnedFd, watch: &mut dyn Watch) -> SysResult<bool> {
             Err(rustix::io::Errno::INTR) => continue,
             other => other.cannot(|| "wait for the file worker")?,
         };
-        let (said, side) = (!fds[0].revents().is_empty(), fds.get(1).is_some_and(|f| !f.revents().is_empty()));
+        let (said, side) =
+            (!fds[0].revents().is_empty(), fds.get(1).is_some_and(|f| !f.revents().is_empty()));
         if side {
             watch.side_ready();
         }
@@ -77,11 +78,7 @@ fn wait_for_word(worker: &OwnedFd, watch: &mut dyn Watch) -> SysResult<bool> {
 }
 
 /// The same for long work, which `watch` follows and may end.
-pub fn run_with<T, E, F>(
-    namespace: &OwnedFd,
-    body: F,
-    watch: &mut dyn Watch,
-) -> SysResult<Result<T, E>>
+pub fn run_with<T, E, F>(namespace: &OwnedFd, body: F, watch: &mut dyn Watch) -> SysResult<Result<T, E>>
 where
     T: Serialize + DeserializeOwned,
     E: Serialize + DeserializeOwned,
