@@ -3,6 +3,7 @@
 //! `render`, `model`.
 
 pub mod app;
+pub mod cli;
 pub mod host;
 pub mod model;
 pub mod render;

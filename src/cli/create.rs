@@ -1,0 +1,27 @@
+use super::output::print;
+use super::progress::Shown;
+use super::report::{CliResult, DONE};
+use crate::app::launch::{self, LaunchRequest};
+
+/// Make a container from a template without starting it
+///
+/// Like 'nagaya launch' otherwise. Prints the container's name.
+///
+/// Examples:
+///   nagaya create debian12 web01
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct CreateArgs {
+    /// The template
+    template: String,
+    /// The container's name [default: one is made up]
+    name: Option<String>,
+}
+
+pub fn run(args: CreateArgs) -> CliResult<i32> {
+    let name = args.name.as_deref().map(super::name).transpose()?;
+    let request = LaunchRequest { template: args.template, name, start: false };
+    let name = launch::launch(&mut super::open()?, &request, &Shown::default())?;
+    print(&format!("{name}\n"))?;
+    Ok(DONE)
+}

@@ -1,0 +1,183 @@
+use serde::Serialize;
+
+use super::list::ContainerJson;
+use super::output::{Format, print, print_json};
+use super::report::{CliResult, DONE};
+use super::table::pairs;
+use super::{text, time};
+use crate::app::list::{self, Info};
+use crate::model::ids::SLICE;
+
+/// Show all about a container
+///
+/// Examples:
+///   nagaya info web01
+///   nagaya info web01 --format json | jq -r .addresses[0]
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct InfoArgs {
+    /// The container
+    name: String,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct InfoJson {
+    #[serde(flatten)]
+    container: ContainerJson,
+    uuid: String,
+    wanted_up: bool,
+    /// Its init says that it is up.
+    ready: bool,
+    boots: u32,
+    processes: usize,
+    monitor_pid: Option<i32>,
+    /// Why it ended last.
+    ended: Option<EndedJson>,
+    /// Its first id on the host; it has 65,536.
+    first_id: u32,
+    mac: Option<String>,
+    gateway: Option<String>,
+    bridge: Option<String>,
+    host_link: Option<String>,
+    cgroup: String,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct EndedJson {
+    reason: String,
+    clean: bool,
+}
+
+impl From<&Info> for InfoJson {
+    fn from(info: &Info) -> Self {
+        let container = &info.row.container;
+        let lease = container.lease.as_ref();
+        Self {
+            container: ContainerJson::from(&info.row),
+            uuid: container.uuid.clone(),
+            wanted_up: container.wanted_up,
+            ready: info.ready,
+            boots: info.boots,
+            processes: info.processes,
+            monitor_pid: info.monitor_pid,
+            ended: info.ended.as_ref().map(|e| EndedJson { reason: text::line(&e.reason), clean: e.clean }),
+            first_id: container.slice.base(),
+            mac: lease.map(|l| l.mac.to_string()),
+            gateway: lease.map(|l| l.gateway.to_string()),
+            bridge: lease.map(|l| l.bridge.clone()),
+            host_link: info.host_link.clone(),
+            cgroup: info.cgroup.clone(),
+            notes: info.notes.iter().map(|n| text::line(n)).collect(),
+        }
+    }
+}
+
+pub fn run(args: InfoArgs) -> CliResult<i32> {
+    let name = super::name(&args.name)?;
+    let info = list::info(&mut super::open()?, &name)?;
+    let json = InfoJson::from(&info);
+    match args.format {
+        Format::Json => print_json(&json)?,
+        Format::Table => print(&sheet(&json, &time::age(time::now(), info.row.container.created_at)))?,
+    }
+    Ok(DONE)
+}
+
+fn sheet(info: &InfoJson, age: &str) -> String {
+    let c = &info.container;
+    let state = match (c.state, info.ready) {
+        ("running", true) => "running, up".to_owned(),
+        ("running", false) => "running, still coming up".to_owned(),
+        (state, _) => state.to_owned(),
+    };
+    let mut lines = vec![
+        ("Name", c.name.clone()),
+        ("State", state),
+        ("Template", format!("{} ({:.12})", c.template, c.template_id)),
+        ("Created", format!("{} ({age})", c.created_at)),
+        ("Wanted", if info.wanted_up { "running" } else { "stopped" }.to_owned()),
+    ];
+    let mut add = |name, value: Option<String>| lines.extend(value.map(|v| (name, v)));
+    for address in &c.addresses {
+        add("Address", Some(address.clone()));
+    }
+    add("Gateway", info.gateway.clone());
+    add("MAC", info.mac.clone());
+    add("Bridge", info.bridge.clone());
+    add("Host link", info.host_link.clone());
+    add("Init", c.pid.map(|pid| format!("process {pid}")));
+    add("Monitor", info.monitor_pid.map(|pid| format!("process {pid}")));
+    if c.pid.is_some() {
+        add("Processes", Some(info.processes.to_string()));
+        add("Boots", Some(info.boots.to_string()));
+    }
+    add("Last end", info.ended.as_ref().map(ending));
+    add("Ids", Some(format!("{}-{}", info.first_id, info.first_id + (SLICE - 1))));
+    add("Cgroup", Some(info.cgroup.clone()));
+    add("Id", Some(c.id.clone()));
+    add("UUID", Some(info.uuid.clone()));
+    for note in &info.notes {
+        add("Note", Some(note.clone()));
+    }
+    pairs(&lines)
+}
+
+fn ending(ended: &EndedJson) -> String {
+    if ended.clean { ended.reason.clone() } else { format!("{} (nobody asked for it)", ended.reason) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::protocol::Ended;
+
+    #[test]
+    fn all_is_said_once_and_harmless() {
+        let info = Info {
+            row: super::super::list::tests::row(),
+            ready: true,
+            boots: 2,
+            ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false }),
+            monitor_pid: Some(4710),
+            processes: 9,
+            host_link: Some("ng000000ab".to_owned()),
+            cgroup: "/nagaya/000000ab".to_owned(),
+            notes: vec!["It runs without limits.".to_owned()],
+        };
+        let json = InfoJson::from(&info);
+        let text = sheet(&json, "1 day ago");
+        snapbox::assert_data_eq!(
+            text,
+            snapbox::str![[r#"
+Name:      web01
+State:     running, up
+Template:  debian12 (0a0a0a0a0a0a)
+Created:   2025-11-21T10:03:10Z (1 day ago)
+Wanted:    running
+Address:   10.9.0.7/20
+Gateway:   10.9.0.1
+MAC:       02:00:00:00:00:01
+Bridge:    nagaya0
+Host link: ng000000ab
+Init:      process 4711
+Monitor:   process 4710
+Processes: 9
+Boots:     2
+Last end:  its init died (nobody asked for it)
+Ids:       231072-296607
+Cgroup:    /nagaya/000000ab
+Id:        000000ab
+UUID:      ffffffffffffffffffffffffffffffff
+Note:      It runs without limits.
+
+"#]]
+        );
+        let json = serde_json::to_value(&json).unwrap();
+        assert_eq!(json["name"], "web01");
+        assert_eq!(json["ended"]["reason"], "its init died");
+    }
+}

@@ -1,0 +1,36 @@
+use super::output::print;
+use super::progress::Shown;
+use super::report::{CliResult, DONE};
+use super::wait::WaitArgs;
+use crate::app::launch::{self, LaunchRequest};
+
+/// Make a container from a template and start it
+///
+/// A template that is not there yet is built first, if its recipe is known; 'nagaya template
+/// recipes' lists those. Prints the container's name.
+///
+/// Examples:
+///   nagaya launch debian12 web01
+///   nagaya launch debian12 web01 --wait=network --timeout 30
+///   name=$(nagaya launch debian12)
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct LaunchArgs {
+    /// The template
+    template: String,
+    /// The container's name [default: one is made up]
+    name: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+pub fn run(args: LaunchArgs) -> CliResult<i32> {
+    let name = args.name.as_deref().map(super::name).transpose()?;
+    let request = LaunchRequest { template: args.template, name, start: true };
+    let mut app = super::open()?;
+    let name = launch::launch(&mut app, &request, &Shown::default())?;
+    // Before the wait: the container is there, however that goes.
+    print(&format!("{name}\n"))?;
+    args.wait.wait(&mut app, &name)?;
+    Ok(DONE)
+}

@@ -1,0 +1,149 @@
+//! The command line: a file for each verb, whose argument struct's comment is its help.
+
+mod console;
+mod create;
+mod delete;
+mod doctor;
+mod exec;
+mod info;
+mod launch;
+mod list;
+mod logs;
+mod many;
+mod output;
+mod pause;
+mod progress;
+mod relay;
+mod rename;
+mod repair;
+mod report;
+mod restart;
+mod resume;
+mod session;
+mod setup;
+mod shell;
+mod signals;
+mod start;
+mod stop;
+mod table;
+mod template;
+mod terminal;
+mod text;
+mod time;
+mod wait;
+
+use clap::Parser;
+
+use crate::app::App;
+use crate::model::instance::Instance;
+use crate::model::name::Name;
+use report::CliResult;
+
+/// Long-lived full-OS containers, rootless
+///
+/// nagaya makes machines out of root filesystems: each container has an init, users, a network
+/// address and a console of its own, and nothing in it runs as the host's root.
+///
+/// Examples:
+///   nagaya launch debian12 web01        make a container and start it
+///   nagaya shell web01                  look around in it
+///   nagaya list                         see what there is
+///   nagaya stop web01                   shut it down
+///   nagaya help exec                    all about one verb
+///
+/// Exit codes: 0 done; 1 refused, or your mistake; 2 wrong usage; 3 the host lacks something;
+/// 70 a bug of nagaya; 130 interrupted. 'exec' and 'shell' return the program's own.
+///
+/// Environment:
+///   NAGAYA_INSTANCE   which of several sets of containers to work on [default: nagaya]
+///   NAGAYA_LOG        what to log to standard error, for example 'nagaya=debug'
+///   NO_COLOR          no colours, if set
+#[derive(Parser)]
+#[command(name = "nagaya", version, verbatim_doc_comment, disable_help_subcommand = false)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    Launch(launch::LaunchArgs),
+    Create(create::CreateArgs),
+    Start(start::StartArgs),
+    Stop(stop::StopArgs),
+    Restart(restart::RestartArgs),
+    Pause(pause::PauseArgs),
+    Resume(resume::ResumeArgs),
+    #[command(visible_alias = "rm")]
+    Delete(delete::DeleteArgs),
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    Info(info::InfoArgs),
+    Exec(exec::ExecArgs),
+    Shell(shell::ShellArgs),
+    Console(console::ConsoleArgs),
+    Logs(logs::LogsArgs),
+    #[command(visible_alias = "move")]
+    Rename(rename::RenameArgs),
+    Template(template::TemplateArgs),
+    Setup(setup::SetupArgs),
+    Doctor(doctor::DoctorArgs),
+    Repair(repair::RepairArgs),
+}
+
+/// The whole command. Returns its exit code.
+pub fn main() -> i32 {
+    report::catch_panics();
+    let cli = Cli::parse();
+    log();
+    run(cli.verb).unwrap_or_else(|error| report::report(&error, None))
+}
+
+fn run(verb: Verb) -> CliResult<i32> {
+    match verb {
+        Verb::Launch(args) => launch::run(args),
+        Verb::Create(args) => create::run(args),
+        Verb::Start(args) => start::run(args),
+        Verb::Stop(args) => stop::run(args),
+        Verb::Restart(args) => restart::run(args),
+        Verb::Pause(args) => pause::run(args),
+        Verb::Resume(args) => resume::run(args),
+        Verb::Delete(args) => delete::run(args),
+        Verb::List(args) => list::run(args),
+        Verb::Info(args) => info::run(args),
+        Verb::Exec(args) => exec::run(args),
+        Verb::Shell(args) => shell::run(args),
+        Verb::Console(args) => console::run(args),
+        Verb::Logs(args) => logs::run(args),
+        Verb::Rename(args) => rename::run(args),
+        Verb::Template(args) => template::run(args),
+        Verb::Setup(args) => setup::run(args),
+        Verb::Doctor(args) => doctor::run(args),
+        Verb::Repair(args) => repair::run(args),
+    }
+}
+
+/// Only where it is asked for: commands are quick.
+fn log() {
+    if let Ok(wanted) = std::env::var("NAGAYA_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(wanted);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}
+
+/// The instance that the user means.
+fn instance() -> CliResult<Instance> {
+    match std::env::var_os("NAGAYA_INSTANCE").filter(|name| !name.is_empty()) {
+        Some(name) => Ok(Instance::new(&name.to_string_lossy())?),
+        None => Ok(Instance::default()),
+    }
+}
+
+/// Opens the instance. Gives up root: what the user's own rights are needed for comes before.
+fn open() -> CliResult<App> {
+    Ok(App::open(instance()?)?)
+}
+
+fn name(text: &str) -> CliResult<Name> {
+    Ok(Name::new(text)?)
+}

@@ -1,0 +1,19 @@
+use super::output::print_lines;
+use super::report::{CliResult, DONE};
+use crate::app::setup;
+
+/// Rebuild the database from what lies beside the containers' data
+///
+/// For a database that is lost or damaged: each container's manifest says all that is needed.
+/// Prints a line for each container.
+///
+/// Examples:
+///   nagaya repair
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct RepairArgs {}
+
+pub fn run(_: RepairArgs) -> CliResult<i32> {
+    print_lines(&setup::repair(&super::instance()?)?)?;
+    Ok(DONE)
+}

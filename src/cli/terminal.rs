@@ -1,0 +1,71 @@
+//! The user's own terminal.
+
+use std::io::{self, IsTerminal};
+use std::sync::Mutex;
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use super::report::{CliError, CliResult};
+use crate::runtime::protocol::WindowSize;
+
+/// How the terminal was before it was made raw. Static, for a panic puts it right too.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// A terminal of which no size is known.
+pub const USUAL: WindowSize = WindowSize { rows: 24, cols: 80 };
+
+/// Standard input as a terminal that passes on every key; as it was before when this is dropped.
+pub struct Raw(());
+
+impl Raw {
+    pub fn enter() -> CliResult<Self> {
+        let before = tcgetattr(io::stdin()).map_err(|e| CliError::Terminal(e.into()))?;
+        if let Ok(mut saved) = BEFORE.lock() {
+            *saved = Some(before);
+        }
+        let raw = Self(());
+        raw.again().map_err(CliError::Terminal)?;
+        Ok(raw)
+    }
+
+    /// After the process was stopped: the shell has set the terminal for itself meanwhile.
+    pub fn again(&self) -> io::Result<()> {
+        let mut modes = tcgetattr(io::stdin())?;
+        modes.make_raw();
+        Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Undoes what `Raw` did, if it did.
+pub fn restore() {
+    // Whoever holds the lock has panicked within `Raw` itself.
+    let before = BEFORE.try_lock().ok().and_then(|mut saved| saved.take());
+    if let Some(before) = before {
+        // Not once all is written: a terminal that is held up would hold up the end.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+    }
+}
+
+/// Whether a person sits at both ends.
+pub fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// The size of the window, if there is one.
+pub fn size() -> Option<WindowSize> {
+    let found = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
+    (found.ws_row > 0 && found.ws_col > 0).then_some(WindowSize { rows: found.ws_row, cols: found.ws_col })
+}
+
+/// What the user's terminal is called, for programs in a guest.
+pub fn kind() -> Option<String> {
+    let kind = std::env::var("TERM").ok()?;
+    let good = !kind.is_empty() && kind.len() <= 64 && kind.bytes().all(|b| b.is_ascii_graphic());
+    good.then_some(kind)
+}
