@@ -48,9 +48,9 @@ fn with_streams(mut app: App, name: &Name, request: ExecRequest) -> CliResult<Ev
             pass_signals(&session, &signals, |_| ());
         }
         if step.watched[0] {
-            let event = session.next()?;
+            let event = session.next();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
-            return Ok(event);
+            return Ok(event?);
         }
     }
 }
@@ -129,9 +129,9 @@ fn with_terminal(mut app: App, name: &Name, request: ExecRequest) -> CliResult<E
             });
         }
         if step.watched[0] {
-            let event = session.next()?;
+            let event = session.next();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
-            return Ok(event);
+            return Ok(event?);
         }
         if hung_up {
             // Nobody sits there any more. The terminal closes with us, which tells the program; a

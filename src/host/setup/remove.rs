@@ -139,7 +139,12 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // A process that ended meanwhile has no status any more.
         let Ok(status) = fs::read(entry.path().join("status")) else { continue };
-        let (command, uids) = command_and_uids(&String::from_utf8_lossy(&status));
+        let status = String::from_utf8_lossy(&status);
+        // One that has ended and only waits to be reaped holds nothing any more.
+        if status.lines().any(|line| line.starts_with("State:\tZ") || line.starts_with("State:\tX")) {
+            continue;
+        }
+        let (command, uids) = command_and_uids(&status);
         let ours = |uid: &u32| {
             *uid == user.uid || range.is_some_and(|r| r.overlaps(Range { start: *uid, count: 1 }))
         };
