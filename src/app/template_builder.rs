@@ -33,6 +33,8 @@ pub struct Builder<'a> {
     archive: Option<OwnedFd>,
     messages: Option<File>,
     line: Vec<u8>,
+    /// What was shown last.
+    stage: Option<Stage>,
     complaints: Vec<String>,
     progress: &'a dyn Progress,
 }
@@ -64,6 +66,7 @@ impl<'a> Builder<'a> {
             archive: Some(archive),
             messages: Some(File::from(messages)),
             line: Vec::new(),
+            stage: None,
             complaints: Vec::new(),
             progress,
         })
@@ -79,7 +82,8 @@ impl<'a> Builder<'a> {
     fn take_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         tracing::debug!("mmdebstrap: {line}");
-        if let Some(stage) = Stage::of_line(&line) {
+        if let Some(stage) = Stage::of_line(&line).filter(|stage| self.stage != Some(*stage)) {
+            self.stage = Some(stage);
             self.progress.stage(stage.label(), Some(stage.percent()));
         }
         if build::is_complaint(&line) {

@@ -99,6 +99,17 @@ impl Console {
         &self.watchers
     }
 
+    /// Whether the last that the guest has printed is an init's announcement of a restart.
+    pub fn says_reboot(&self) -> bool {
+        // systemd-shutdown, busybox init, sysvinit and OpenRC.
+        const WORDS: [&str; 4] =
+            ["Rebooting.", "Requesting system reboot", "Restarting system", "going down for reboot"];
+        const LAST: usize = 256;
+        let tail = self.log.tail();
+        let last = String::from_utf8_lossy(&tail[tail.len().saturating_sub(LAST)..]).into_owned();
+        WORDS.iter().any(|words| last.contains(words))
+    }
+
     /// Says something to history and watchers that the guest did not.
     pub fn note(&mut self, text: &str) {
         self.spread(format!("\r\n[nagaya] {text}\r\n").as_bytes());

@@ -407,17 +407,16 @@ impl Monitor {
     /// Init has ended: for good, or to be booted again. reboot(2) shows as the signal that ended
     /// it: SIGHUP for a restart, SIGINT for a halt or power-off.
     fn guest_ended(&mut self) -> SysResult<Option<Ended>> {
-        let exit = if self.init.ours {
-            Some(clone::wait_pid(self.init.pid)?)
-        } else {
-            clone::exit_of_foreign(&self.init.pidfd)
-        };
+        let exit = if self.init.ours { Some(clone::wait_pid(self.init.pid)?) } else { self.foreign_exit() };
         while let Some(console) = self.console.as_mut().filter(|c| c.has_more()) {
             console.drain();
         }
         let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean }));
         match exit {
             Some(Exit::Signal(libc::SIGHUP)) if !self.stopping => self.boot_again(),
+            // Of a process that is not its child the kernel does not tell reboot(2)'s signal: there
+            // the guest's last words decide, and over nobody but itself.
+            _ if !self.init.ours && !self.stopping && self.said_reboot() => self.boot_again(),
             Some(Exit::Signal(libc::SIGHUP | libc::SIGINT)) => ended("shut down", true),
             Some(Exit::Code(0)) => ended("its init ended", true),
             Some(Exit::Signal(libc::SIGKILL)) if self.stopping => ended("stopped by force", true),
@@ -426,6 +425,22 @@ impl Monitor {
             None if self.stopping => ended("shut down", true),
             None => ended("its init ended, how is not known", false),
         }
+    }
+
+    fn said_reboot(&self) -> bool {
+        self.console.as_ref().is_some_and(Console::says_reboot)
+    }
+
+    /// How an init ended that is another's child: the kernel tells once that one has reaped it.
+    fn foreign_exit(&self) -> Option<Exit> {
+        const TRIES: u32 = 200;
+        const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+        (0..TRIES).find_map(|attempt| {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            clone::exit_of_foreign(&self.init.pidfd)
+        })
     }
 
     fn boot_again(&mut self) -> SysResult<Option<Ended>> {
