@@ -139,7 +139,11 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // A process that ended meanwhile has no status any more.
         let Ok(status) = fs::read(entry.path().join("status")) else { continue };
-        let (command, uids) = command_and_uids(&String::from_utf8_lossy(&status));
+        let status = String::from_utf8_lossy(&status);
+        if has_ended(&status) {
+            continue;
+        }
+        let (command, uids) = command_and_uids(&status);
         let ours = |uid: &u32| {
             *uid == user.uid || range.is_some_and(|r| r.overlaps(Range { start: *uid, count: 1 }))
         };
@@ -150,9 +154,31 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
     Ok(())
 }
 
+fn field<'a>(status: &'a str, key: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim()
+}
+
+/// Whether a process only waits to be collected by its parent: it can do nothing any more. A
+/// monitor that was just killed is collected by the host's init, whenever that gets to it.
+fn has_ended(status: &str) -> bool {
+    field(status, "State:").starts_with(['Z', 'X'])
+}
+
 /// Name and the four uids of /proc/PID/status.
 fn command_and_uids(status: &str) -> (String, Vec<u32>) {
-    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
-    let uids = field("Uid:").split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    (field("Name:").to_owned(), uids)
+    let uids = field(status, "Uid:").split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    (field(status, "Name:").to_owned(), uids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_waits_to_be_collected_is_not_busy() {
+        let status = "Name:\tnagaya\nState:\tZ (zombie)\nUid:\t7\t7\t7\t8\n";
+        assert!(has_ended(status));
+        assert!(!has_ended(&status.replace("Z (zombie)", "S (sleeping)")));
+        assert_eq!(command_and_uids(status), ("nagaya".to_owned(), vec![7, 7, 7, 8]));
+    }
 }
