@@ -81,7 +81,7 @@ impl Session {
         }
     }
 
-    /// Becomes readable when `next` has something.
+    /// Becomes readable when `wait` need not wait.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.connection.socket.as_fd()
     }
@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Blocks until the program has ended.
-    pub fn next(&mut self) -> AppResult<Event> {
+    pub fn wait(&mut self) -> AppResult<Event> {
         match self.connection.receive()? {
             Some((Reply::Exited(code), _)) => Ok(Event::Exited(code)),
             Some((Reply::NotStarted { code, reason }, _)) => Ok(Event::NotStarted { code, reason }),

@@ -10,10 +10,13 @@ use super::{lock, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::{Ended, Reply, Request};
-use crate::sys::interrupt;
+use crate::sys::{interrupt, process};
 
-/// How long an init is watched for an end at once.
-const FIRST_LIGHT: Duration = Duration::from_millis(8);
+/// How long an init is watched for an end at once, and how often it is looked at.
+const FIRST_LIGHT: Duration = Duration::from_millis(250);
+const GLANCE: Duration = Duration::from_micros(400);
+/// Processor time within which a program that cannot be an init has failed.
+const FAILING_TAKES: Duration = Duration::from_millis(3);
 /// How long the kernel may take to end a container that is killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,15 +59,16 @@ pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
     if state::has_traces(app, &container.id) {
         clear(app, container)?;
     }
-    let booted = monitor::spawn(app, container, None).and_then(|()| first_light(app, container));
+    let booted = monitor::spawn(app, container, None).and_then(|init| first_light(app, container, init));
     if booted.is_err() {
         clear(app, container)?;
     }
     booted
 }
 
-/// Sees whether init ends as soon as it has begun.
-fn first_light(app: &mut App, container: &Container) -> AppResult<()> {
+/// Sees whether init ends as soon as it has begun. It has come alive when it sleeps, or has worked
+/// for longer than a program that only fails would.
+fn first_light(app: &mut App, container: &Container, init: i32) -> AppResult<()> {
     let gone = |ended: Option<Ended>| {
         let reason =
             ended.map_or_else(|| "its init ended at once".to_owned(), |e| format!("{} at once", e.reason));
@@ -78,10 +82,19 @@ fn first_light(app: &mut App, container: &Container) -> AppResult<()> {
         Err(e) => return Err(e),
     };
     connection.send(&Request::WaitStopped, &[])?;
-    match connection.receive_within(FIRST_LIGHT)? {
-        Err(()) => Ok(()),
-        Ok(Some(Reply::Stopped(ended))) => Err(gone(Some(ended))),
-        Ok(_) => Err(gone(state::record(app, &container.id).and_then(|r| r.ended))),
+    let begun = Instant::now();
+    let cpu_before = process::cpu_time(init).unwrap_or_default();
+    loop {
+        match connection.receive_within(GLANCE)? {
+            Ok(Some(Reply::Stopped(ended))) => return Err(gone(Some(ended))),
+            Ok(_) => return Err(gone(state::record(app, &container.id).and_then(|r| r.ended))),
+            Err(()) => {}
+        }
+        let worked =
+            process::cpu_time(init).is_some_and(|now| now.saturating_sub(cpu_before) > FAILING_TAKES);
+        if worked || process::sleeps(init) || begun.elapsed() > FIRST_LIGHT {
+            return Ok(());
+        }
     }
 }
 

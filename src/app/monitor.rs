@@ -143,8 +143,9 @@ fn listen(path: &std::path::Path) -> SysResult<OwnedFd> {
     Ok(socket)
 }
 
-/// Has the broker start a monitor. The caller holds the container's lock.
-pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppResult<()> {
+/// Has the broker start a monitor. The caller holds the container's lock. Returns the process
+/// number of the guest's init.
+pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppResult<i32> {
     let name = &container.name;
     let failed = |e: crate::host::broker::BrokerError| match e {
         crate::host::broker::BrokerError::Failed(reason) => AppError::Start { name: name.clone(), reason },
@@ -176,8 +177,8 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         files.logs[0].as_fd(),
         files.logs[1].as_fd(),
     ];
-    app.broker.spawn(order, bridge_index, &fds).map_err(failed)?;
-    Ok(())
+    let (_monitor, init) = app.broker.spawn(order, bridge_index, &fds).map_err(failed)?;
+    Ok(init)
 }
 
 /// Gives a guest whose monitor was killed a new one. The caller holds the container's lock.
@@ -185,7 +186,7 @@ fn adopt(app: &mut App, container: &Container) -> AppResult<()> {
     let init =
         state::find_init(app, &container.id).ok_or_else(|| AppError::NotRunning(container.name.clone()))?;
     tracing::info!("the monitor of '{}' is gone; taking over process {init}", container.name);
-    spawn(app, container, Some(init))
+    spawn(app, container, Some(init)).map(drop)
 }
 
 /// Removes what a monitor had in the run directory.

@@ -46,7 +46,7 @@ fn check_wanted(wanted: Ipv4Network, used: &[Ipv4Network]) -> AppResult<()> {
         return Err(AppError::Refused(format!("{wanted} is not a private subnet of /8 to /29")));
     }
     if wanted.ip() == wanted.network() || wanted.ip() == wanted.broadcast() {
-        let first = wanted.nth(1).map_or_else(|| wanted.ip(), |ip| ip);
+        let first = wanted.nth(1).unwrap_or_else(|| wanted.ip());
         return Err(AppError::Refused(format!(
             "{wanted} names no address for the host; try {first}/{}",
             wanted.prefix()

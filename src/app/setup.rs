@@ -85,9 +85,9 @@ fn empty(instance: &Instance, yes: bool) -> AppResult<()> {
 pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
     let mut app = App::open_for_repair(instance.clone())?;
     let mut lines = Vec::new();
-    let (templates, broken) = template_record::read_all(&app)?;
-    lines.extend(broken);
-    for (template, names) in templates {
+    let records = template_record::read_all(&app)?;
+    lines.extend(records.broken);
+    for (template, names) in records.templates {
         for name in names {
             app.store.add_template(&name, &template, false)?;
             lines.push(format!("template {name}"));

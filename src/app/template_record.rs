@@ -56,12 +56,20 @@ pub fn delete(app: &App, id: &TemplateId) -> AppResult<()> {
     }
 }
 
-/// All records: the template, and its names. One that cannot be read is told of in the second list.
-pub fn read_all(app: &App) -> AppResult<(Vec<(Template, Vec<String>)>, Vec<String>)> {
+/// What the records say.
+#[derive(Default)]
+pub struct Records {
+    /// A template, and its names.
+    pub templates: Vec<(Template, Vec<String>)>,
+    /// A line for each file that is no record.
+    pub broken: Vec<String>,
+}
+
+pub fn read_all(app: &App) -> AppResult<Records> {
     let dir = layout::template_records(&app.instance);
-    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    let mut records = Records::default();
     let entries = match std::fs::read_dir(&dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((found, broken)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(records),
         other => other.cannot(|| format!("list {}", dir.display()))?,
     };
     for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")) {
@@ -70,10 +78,10 @@ pub fn read_all(app: &App) -> AppResult<(Vec<(Template, Vec<String>)>, Vec<Strin
             Ok(r) if r.version == VERSION && r.names.iter().all(|n| is_template_name(n)) => {
                 let template =
                     Template { id: r.id, facts: r.facts, bytes: r.bytes, created_at: r.created_at };
-                found.push((template, r.names));
+                records.templates.push((template, r.names));
             }
-            _ => broken.push(format!("{} is not a template's record", path.display())),
+            _ => records.broken.push(format!("{} is not a template's record", path.display())),
         }
     }
-    Ok((found, broken))
+    Ok(records)
 }

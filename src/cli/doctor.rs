@@ -40,7 +40,7 @@ fn sheet(checks: &[Check]) -> String {
     let mut fixes = checks
         .iter()
         .filter(|c| !matches!(c.status, Status::Ok))
-        .filter_map(|c| c.fix.as_ref().map(|fix| format!("  {}: {}\n", text::line(&c.name), text::line(fix))))
+        .filter_map(|c| c.fix.as_ref().map(|fix| format!("  {}: {}\n", text::line(c.name), text::line(fix))))
         .peekable();
     if fixes.peek().is_some() {
         out.push_str("\nWhat to do:\n");
@@ -72,9 +72,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_comes_with_what_to_do() {
-        let check = |name: &str, status, fix: Option<&str>| Check {
+        let check = |name, status, fix: Option<&str>| Check {
             area: "kernel",
-            name: name.to_owned(),
+            name,
             status,
             detail: "as found".to_owned(),
             fix: fix.map(str::to_owned),

@@ -14,7 +14,7 @@ use crate::runtime::protocol::ExecRequest;
 ///   mysqldump shop | nagaya exec db01 -- mysql shop
 ///   nagaya exec web01 -t -- top
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, override_usage = "nagaya exec [OPTIONS] <NAME> [--] <COMMAND>...")]
 pub struct ExecArgs {
     /// The container
     name: String,

@@ -59,7 +59,7 @@ use report::CliResult;
 ///   NAGAYA_LOG        what to log to standard error, for example 'nagaya=debug'
 ///   NO_COLOR          no colours, if set
 #[derive(Parser)]
-#[command(name = "nagaya", version, verbatim_doc_comment, disable_help_subcommand = false)]
+#[command(name = "nagaya", version, verbatim_doc_comment)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

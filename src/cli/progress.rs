@@ -12,7 +12,12 @@ use crate::app::Progress;
 /// it: the work forks.
 #[derive(Default)]
 pub struct Shown {
-    bar: RefCell<Option<ProgressBar>>,
+    bar: RefCell<Option<Bar>>,
+}
+
+struct Bar {
+    bar: ProgressBar,
+    template: &'static str,
 }
 
 const STAGE: &str = "{spinner} {wide_msg}";
@@ -28,42 +33,50 @@ impl Progress for Shown {
             return;
         }
         let mut slot = self.bar.borrow_mut();
-        let bar =
-            slot.get_or_insert_with(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
-        bar.set_message(stage);
+        let bar = slot.get_or_insert_with(Bar::new);
         match percent {
-            Some(percent) => show(bar, PERCENT, percent.into(), Some(100)),
-            None => show(bar, STAGE, 0, None),
+            Some(percent) => bar.show(PERCENT, percent.into(), Some(100)),
+            None => bar.show(STAGE, 0, None),
         }
+        bar.bar.set_message(stage);
     }
 
     fn bytes(&self, done: u64, total: Option<u64>) {
-        if let Some(bar) = self.bar.borrow().as_ref() {
-            show(bar, if total.is_some() { BYTES_OF } else { BYTES }, done, total);
+        if let Some(bar) = self.bar.borrow_mut().as_mut() {
+            bar.show(if total.is_some() { BYTES_OF } else { BYTES }, done, total);
         }
     }
 }
 
-fn show(bar: &ProgressBar, template: &str, position: u64, length: Option<u64>) {
-    if bar.length() != length || bar.position() > position {
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        match length {
-            Some(length) => bar.set_length(length),
-            None => bar.unset_length(),
-        }
-        bar.reset_eta();
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        Self { bar, template: "" }
     }
-    bar.set_position(position);
-    bar.tick();
+
+    /// The numbers come first: a new template must not be drawn with the old ones.
+    fn show(&mut self, template: &'static str, position: u64, length: Option<u64>) {
+        self.bar.set_position(position);
+        match length {
+            Some(length) => self.bar.set_length(length),
+            None => self.bar.unset_length(),
+        }
+        if self.template != template
+            && let Ok(style) = ProgressStyle::with_template(template)
+        {
+            self.template = template;
+            self.bar.set_style(style.progress_chars("=> "));
+            self.bar.reset_eta();
+        }
+        self.bar.tick();
+    }
 }
 
 impl Drop for Shown {
     /// Before anything else is printed.
     fn drop(&mut self) {
         if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+            bar.bar.finish_and_clear();
         }
     }
 }

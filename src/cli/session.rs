@@ -48,9 +48,9 @@ fn with_streams(mut app: App, name: &Name, request: ExecRequest) -> CliResult<Ev
             pass_signals(&session, &signals, |_| ());
         }
         if step.watched[0] {
-            let event = session.next()?;
+            let event = session.wait();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
-            return Ok(event);
+            return Ok(event?);
         }
     }
 }
@@ -107,7 +107,7 @@ fn with_terminal(mut app: App, name: &Name, request: ExecRequest) -> CliResult<E
     let mut session = exec::exec(&mut app, name, request, None)?;
     // A shell may be open for days: meanwhile neither broker nor database is ours.
     drop(app);
-    let Some(master) = session.terminal() else { return Ok(session.next()?) };
+    let Some(master) = session.terminal() else { return Ok(session.wait()?) };
     let master = master.try_clone_to_owned().map_err(CliError::Terminal)?;
     rustix::io::ioctl_fionbio(&master, true).map_err(|e| CliError::Terminal(e.into()))?;
 
@@ -129,9 +129,9 @@ fn with_terminal(mut app: App, name: &Name, request: ExecRequest) -> CliResult<E
             });
         }
         if step.watched[0] {
-            let event = session.next()?;
+            let event = session.wait();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
-            return Ok(event);
+            return Ok(event?);
         }
         if hung_up {
             // Nobody sits there any more. The terminal closes with us, which tells the program; a

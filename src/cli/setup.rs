@@ -8,7 +8,7 @@ use crate::app::setup::{self, SetupRequest};
 ///
 /// The first 'nagaya launch' does it by itself; this is for those who want to choose. It makes a
 /// service user with subordinate ids, directories and a bridge, and prints what it made. With
-/// --remove all of that goes, and with it every container and template.
+/// --remove all of that goes; containers and templates, if there are any, only with --yes.
 ///
 /// Examples:
 ///   nagaya setup
@@ -23,10 +23,10 @@ pub struct SetupArgs {
     /// The containers' subnet, as the bridge's own address with its prefix length
     #[arg(long, value_name = "CIDR", value_parser = subnet)]
     subnet: Option<Ipv4Network>,
-    /// Remove everything, containers and templates included
+    /// Remove what was made
     #[arg(long, conflicts_with_all = ["slices", "subnet"])]
     remove: bool,
-    /// Yes, really
+    /// Containers and templates too
     #[arg(long, requires = "remove")]
     yes: bool,
 }

@@ -5,10 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
-use zbus::conn::AuthMechanism;
-use zbus::connection::Builder;
 
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
+use super::private_socket;
 use super::setup::Owner;
 use crate::model::instance::Instance;
 use crate::sys::clone::{self, Child, CloneSpec};
@@ -86,14 +85,8 @@ fn serve(instance: &Instance, owner: Owner, stream: &UnixStream) -> i32 {
         runtime.block_on(async {
             let stream = stream.try_clone().map_err(|e| e.to_string())?;
             let host = Host1::new(instance.clone(), owner);
-            let builder = Builder::unix_stream(stream)
-                .server(zbus::Guid::generate())
-                .auth_mechanism(AuthMechanism::Anonymous)
-                .p2p();
-            let builder = match host {
-                Ok(host) => builder.serve_at(PATH, host),
-                Err(e) => return Err(e.to_string()),
-            };
+            let builder = private_socket::builder(stream).map_err(|e| e.to_string())?;
+            let builder = builder.serve_at(PATH, host.map_err(|e| e.to_string())?);
             let connection = builder.build().await.map_err(|e| e.to_string())?;
             connection.closed().await;
             Ok(())
@@ -128,11 +121,7 @@ impl Broker {
             let runtime = runtime()?;
             let proxy = runtime
                 .block_on(async {
-                    let connection = Builder::unix_stream(stream)
-                        .auth_mechanism(AuthMechanism::Anonymous)
-                        .p2p()
-                        .build()
-                        .await?;
+                    let connection = private_socket::builder(stream)?.build().await?;
                     Host1CallerProxy::builder(&connection)
                         .cache_properties(zbus::proxy::CacheProperties::No)
                         .build()

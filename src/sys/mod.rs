@@ -15,6 +15,7 @@ mod netns_fixture;
 pub mod nft;
 pub mod passwd;
 pub mod probe;
+pub mod process;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod storage_ns;

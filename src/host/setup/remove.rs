@@ -140,7 +140,8 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
         // A process that ended meanwhile has no status any more.
         let Ok(status) = fs::read(entry.path().join("status")) else { continue };
         let status = String::from_utf8_lossy(&status);
-        if has_ended(&status) {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if is_ending(&stat) {
             continue;
         }
         let (command, uids) = command_and_uids(&status);
@@ -158,10 +159,16 @@ fn field<'a>(status: &'a str, key: &str) -> &'a str {
     status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim()
 }
 
-/// Whether a process only waits to be collected by its parent: it can do nothing any more. A
-/// monitor that was just killed is collected by the host's init, whenever that gets to it.
-fn has_ended(status: &str) -> bool {
-    field(status, "State:").starts_with(['Z', 'X'])
+/// Whether a process has begun to exit, from /proc/PID/stat: it executes nothing any more, though
+/// it may stay a while, as a guest's init does until the host's has collected what was left of its
+/// guest.
+fn is_ending(stat: &str) -> bool {
+    /// PF_EXITING of the kernel's sched.h, in the field `flags` of proc_pid_stat(5).
+    const EXITING: u64 = 4;
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let flags = fields.split(' ').nth(6).and_then(|flags| flags.parse().ok());
+    // Without the file, the process is gone.
+    flags.is_none_or(|flags: u64| flags & EXITING != 0)
 }
 
 /// Name and the four uids of /proc/PID/status.
@@ -175,10 +182,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_waits_to_be_collected_is_not_busy() {
-        let status = "Name:\tnagaya\nState:\tZ (zombie)\nUid:\t7\t7\t7\t8\n";
-        assert!(has_ended(status));
-        assert!(!has_ended(&status.replace("Z (zombie)", "S (sleeping)")));
-        assert_eq!(command_and_uids(status), ("nagaya".to_owned(), vec![7, 7, 7, 8]));
+    fn only_a_process_that_has_begun_to_exit_is_ending() {
+        let stat = |flags| format!("7 (a) b) S 1 7 7 0 -1 {flags} 95 0 0 0");
+        assert!(!is_ending(&stat(4_194_560)));
+        assert!(is_ending(&stat(4_194_560 + 4)));
+        assert!(is_ending(""));
+        assert!(!is_ending(&fs::read_to_string("/proc/self/stat").unwrap()));
     }
 }
