@@ -205,11 +205,8 @@ impl Host {
     pub fn processes(ids: Option<(u32, u32)>, user: Option<u32>) -> Vec<(i32, String)> {
         let ours =
             |uid: u32| user == Some(uid) || ids.is_some_and(|(start, n)| uid >= start && uid - start < n);
-        let pids = fs::read_dir("/proc").expect("read /proc").flatten();
-        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        // One that has ended is there until init collects it, which may take init a while.
-        let lives = |pid: i32| !status(pid, "State").starts_with(['Z', 'X']);
-        pids.filter(|pid| uids(*pid).into_iter().any(ours) && lives(*pid))
+        pids()
+            .filter(|pid| uids(*pid).into_iter().any(ours) && lives(*pid))
             .map(|pid| (pid, fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()))
             .collect()
     }
@@ -402,6 +399,20 @@ pub fn tool_succeeds(program: &str, args: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(args).env_clear().env("PATH", PATH);
     Running::start(command, b"").wait().status.success()
+}
+
+/// Every process of this pid namespace.
+pub fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").expect("read /proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process executes anything: not once it has begun to exit (PF_EXITING, 4, in field
+/// `flags` of /proc/PID/stat), though it may stay until init collects it and what it leaves.
+pub fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let flags = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & 4 == 0)
 }
 
 /// The uids of a process: real, effective, saved, file system; none when it has ended.
