@@ -51,8 +51,12 @@ fn dial(app: &App, container: &Container) -> SysResult<OwnedFd> {
 }
 
 impl Connection {
+    /// A monitor that has ended meanwhile is no error here: what is received next tells its end.
     pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
-        Ok(seqpacket::send(&self.socket, request, fds)?)
+        match seqpacket::send(&self.socket, request, fds) {
+            Err(e) if matches!(e.errno(), Some(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// The next reply; none when the monitor has gone.

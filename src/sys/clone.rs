@@ -152,9 +152,25 @@ pub fn pidfd_open(pid: i32) -> SysResult<OwnedFd> {
         .cannot(|| format!("open process {pid}"))
 }
 
-/// How a process ended that is not our child. None below kernel 6.15 (`PIDFD_GET_INFO` with
+/// How a process has ended that is not our child, which is told once its parent has collected it:
+/// that is waited for, a short time. None below kernel 6.15 (`PIDFD_GET_INFO` with
 /// `PIDFD_INFO_EXIT`) or when it cannot be told.
 pub fn exit_of_foreign(pidfd: &OwnedFd) -> Option<Exit> {
+    const TRIES: u32 = 1000;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+    for _ in 0..TRIES {
+        match ask_for_exit(pidfd) {
+            Ok(None) => std::thread::sleep(PAUSE),
+            Ok(exit) => return exit,
+            // An older kernel: it does not know the request, or of no process that has gone.
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// None while its parent has not collected it.
+fn ask_for_exit(pidfd: &OwnedFd) -> std::io::Result<Option<Exit>> {
     /// struct pidfd_info of include/uapi/linux/pidfd.h, size 64 (6.13) and larger.
     #[repr(C)]
     #[derive(Default)]
@@ -171,7 +187,10 @@ pub fn exit_of_foreign(pidfd: &OwnedFd) -> Option<Exit> {
     let request = (3u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xff << 8) | 11;
     // SAFETY: the kernel reads and writes at most the size that the request number states.
     let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), request, &raw mut info) };
-    (done == 0 && info.mask & INFO_EXIT != 0).then(|| exit_of(info.exit_code))
+    if done != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok((info.mask & INFO_EXIT != 0).then(|| exit_of(info.exit_code)))
 }
 
 /// Replaces this process by the program behind `exe`, a descriptor, so no path is looked up.

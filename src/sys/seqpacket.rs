@@ -60,17 +60,16 @@ pub fn recv<T: DeserializeOwned>(socket: impl AsFd) -> SysResult<Option<(T, Vec<
     let what = || "receive a message";
     // The length is asked for first: a buffer of the largest size would stay with the process.
     let mut none = [0u8; 0];
-    let (_, length) = rustix::io::retry_on_intr(|| {
-        rustix::net::recv(&socket, &mut none[..], RecvFlags::PEEK | RecvFlags::TRUNC)
-    })
-    .cannot(what)?;
+    let (_, length) =
+        past_reset(|| rustix::net::recv(&socket, &mut none[..], RecvFlags::PEEK | RecvFlags::TRUNC))
+            .cannot(what)?;
     if length > MAX_MESSAGE {
         return Err(SysError::new(what(), std::io::Error::other("the message is too long")));
     }
     let mut text = vec![0u8; length.max(1)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::io::retry_on_intr(|| {
+    let got = past_reset(|| {
         let buffers = &mut [IoSliceMut::new(&mut text)];
         rustix::net::recvmsg(&socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC)
     })
@@ -91,4 +90,33 @@ pub fn recv<T: DeserializeOwned>(socket: impl AsFd) -> SysResult<Option<(T, Vec<
     let message = serde_json::from_slice(&text[..got.bytes])
         .map_err(|e| SysError::new(what(), std::io::Error::from(e)))?;
     Ok(Some((message, fds)))
+}
+
+/// The other side may close without having read all that was sent to it. That is told once, ahead
+/// of what it said last; asked again, the socket gives that, or its end.
+fn past_reset<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match rustix::io::retry_on_intr(&mut call) {
+        Err(rustix::io::Errno::CONNRESET) => rustix::io::retry_on_intr(call),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_side_that_did_not_listen_are_heard() {
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, &"unread", &[]).unwrap();
+        send(&theirs, &"bye", &[]).unwrap();
+        drop(theirs);
+        assert_eq!(recv::<String>(&ours).unwrap().map(|(text, _)| text).as_deref(), Some("bye"));
+        assert!(recv::<String>(&ours).unwrap().is_none());
+
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, &"unread", &[]).unwrap();
+        drop(theirs);
+        assert!(recv::<String>(&ours).unwrap().is_none());
+    }
 }

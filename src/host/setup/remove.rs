@@ -140,8 +140,8 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
         // A process that ended meanwhile has no status any more.
         let Ok(status) = fs::read(entry.path().join("status")) else { continue };
         let status = String::from_utf8_lossy(&status);
-        // One that has ended and only waits to be reaped holds nothing any more.
-        if status.lines().any(|line| line.starts_with("State:\tZ") || line.starts_with("State:\tX")) {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if is_ending(&stat) {
             continue;
         }
         let (command, uids) = command_and_uids(&status);
@@ -155,9 +155,38 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
     Ok(())
 }
 
+fn field<'a>(status: &'a str, key: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim()
+}
+
+/// Whether a process has begun to exit, from /proc/PID/stat: it executes nothing any more, though
+/// it may stay a while, as a guest's init does until the host's has collected what was left of its
+/// guest.
+fn is_ending(stat: &str) -> bool {
+    /// PF_EXITING of the kernel's sched.h, in the field `flags` of proc_pid_stat(5).
+    const EXITING: u64 = 4;
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let flags = fields.split(' ').nth(6).and_then(|flags| flags.parse().ok());
+    // Without the file, the process is gone.
+    flags.is_none_or(|flags: u64| flags & EXITING != 0)
+}
+
 /// Name and the four uids of /proc/PID/status.
 fn command_and_uids(status: &str) -> (String, Vec<u32>) {
-    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
-    let uids = field("Uid:").split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    (field("Name:").to_owned(), uids)
+    let uids = field(status, "Uid:").split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    (field(status, "Name:").to_owned(), uids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_has_begun_to_exit_is_ending() {
+        let stat = |flags| format!("7 (a) b) S 1 7 7 0 -1 {flags} 95 0 0 0");
+        assert!(!is_ending(&stat(4_194_560)));
+        assert!(is_ending(&stat(4_194_560 + 4)));
+        assert!(is_ending(""));
+        assert!(!is_ending(&fs::read_to_string("/proc/self/stat").unwrap()));
+    }
 }

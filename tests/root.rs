@@ -1,0 +1,27 @@
+//! The program on the real kernel, as root: each test in an instance of its own, judged by the
+//! kernel's own tools and never by nagaya's code.
+
+#[path = "root/console.rs"]
+mod console;
+#[path = "root/crash.rs"]
+mod crash;
+#[path = "root/exec.rs"]
+mod exec;
+#[path = "root/host.rs"]
+mod host;
+#[path = "root/ids.rs"]
+mod ids;
+#[path = "root/isolation.rs"]
+mod isolation;
+#[path = "root/lifecycle.rs"]
+mod lifecycle;
+#[path = "root/network.rs"]
+mod network;
+#[path = "root/parallel.rs"]
+mod parallel;
+#[path = "root/systemd.rs"]
+mod systemd;
+#[path = "root/template.rs"]
+mod template;
+#[path = "root/templates.rs"]
+mod templates;

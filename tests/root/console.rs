@@ -1,0 +1,72 @@
+//! What a guest prints on its console, and who sees it.
+
+use std::fs;
+use std::time::Duration;
+
+use super::host::{Host, Running, until};
+
+#[test]
+fn the_console_shows_the_boot_and_what_comes_later() {
+    let host = Host::new();
+    host.launch("web");
+    until(5, "the boot is in the history", || host.ok(&["logs", "web"]).contains("tiny: up"));
+    host.sh("web", "echo later > /dev/console");
+    until(5, "the rest follows", || host.ok(&["logs", "web"]).contains("later"));
+    host.ok(&["stop", "web"]);
+    host.ok(&["start", "web"]);
+    let logs = host.ok(&["logs", "web"]);
+    assert!(logs.contains("later") && logs.matches("tiny: up").count() == 2, "{logs}");
+}
+
+#[test]
+fn the_history_is_bounded_and_keeps_the_latest() {
+    let host = Host::new();
+    host.launch("web");
+    host.sh("web", "yes 0123456789abcdef0123456789abcdef | head -c 5242880 > /dev/console; echo the very last > /dev/console");
+    until(20, "all of it is taken", || host.ok(&["logs", "web"]).contains("the very last"));
+    let dir = host.state_dir().join("containers").join(host.info("web")["id"].as_str().unwrap());
+    let size = |name: &str| fs::metadata(dir.join(name)).map_or(0, |m| m.len());
+    let sum = size("console.0") + size("console.1");
+    assert!((400 << 10..=1_153_434).contains(&sum), "{sum} bytes");
+    // The guest went on meanwhile and is well.
+    assert_eq!(host.exec("web", &["echo", "well"]), "well");
+}
+
+#[test]
+fn several_watch_at_once_until_the_guest_ends() {
+    let host = Host::new();
+    host.launch("web");
+    let watchers: Vec<_> = (0..2).map(|_| host.spawn(&["console", "web"], b"")).collect();
+    // A third that never reads holds nobody up.
+    let mut command = host.command(&["console", "web"]);
+    let mut deaf =
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    host.sh("web", "yes watch me | head -c 300000 > /dev/console; echo to all of you > /dev/console");
+    host.ok(&["stop", "web"]);
+    for watcher in watchers {
+        let done = watcher.wait_for(Duration::from_secs(10));
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(text.contains("to all of you"), "{} bytes", text.len());
+    }
+    deaf.kill().unwrap();
+    deaf.wait().unwrap();
+}
+
+#[test]
+fn what_is_typed_reaches_the_guest() {
+    let host = Host::new();
+    host.launch("web");
+    let mut command = std::process::Command::new("/bin/bash");
+    // With the pauses of somebody who looks at what comes: keys typed before are thrown away.
+    let keys = r"sleep 1; printf 'hello\r'; sleep 0.3; printf 'second\r'; sleep 0.5; printf '\001q'; sleep 1";
+    let script = format!("({keys}) | script -qec '{} console web' /dev/null", env!("CARGO_BIN_EXE_nagaya"));
+    command.args(["-c", &script]).env_clear().env("NAGAYA_INSTANCE", host.name());
+    command.env("PATH", super::host::PATH).env("SHELL", "/bin/sh").env("TERM", "xterm");
+    let sitting = Running::start(command, b"");
+    let done = sitting.wait_for(Duration::from_secs(15));
+    assert_eq!(done.status.code(), Some(0), "{}", super::host::told(&done));
+    until(5, "the guest answers", || host.ok(&["logs", "web"]).contains("heard: second"));
+    assert!(host.ok(&["logs", "web"]).contains("heard: hello"));
+    assert_eq!(host.list()[0]["state"], "running");
+}
