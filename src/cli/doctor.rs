@@ -72,9 +72,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_comes_with_what_to_do() {
-        let check = |name: &str, status, fix: Option<&str>| Check {
+        let check = |name: &'static str, status, fix: Option<&str>| Check {
             area: "kernel",
-            name: name.to_owned(),
+            name,
             status,
             detail: "as found".to_owned(),
             fix: fix.map(str::to_owned),
