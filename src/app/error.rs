@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::sys::SysError;
 
 /// Whose failure it is; decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// The user's mistake, or a refusal.
     User,
@@ -41,6 +41,9 @@ pub enum AppError {
     AlreadyRunning(Name),
     #[error("container '{0}' is running")]
     Running(Name),
+    /// As `Running`, where nothing can be forced.
+    #[error("container '{0}' is running")]
+    MustBeStopped(Name),
     #[error("container '{0}' is paused")]
     Frozen(Name),
     #[error("container '{0}' is not paused")]
@@ -65,6 +68,8 @@ pub enum AppError {
     NoSubnet(String),
     #[error("interrupted")]
     Interrupted,
+    #[error("instance '{instance}' stays: {reason}")]
+    Stays { instance: String, reason: String, hint: Option<String>, kind: Kind },
     #[error("{0}")]
     Refused(String),
 }
@@ -92,6 +97,7 @@ impl AppError {
             }
             Self::Broker(BrokerError::Unreachable(_)) => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
+            Self::Stays { kind, .. } => *kind,
             _ => Kind::User,
         }
     }
@@ -110,16 +116,21 @@ impl AppError {
             Self::NotRunning(name) => format!("start it: nagaya start {name}"),
             Self::AlreadyRunning(name) => format!("restart it: nagaya restart {name}"),
             Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),
+            Self::MustBeStopped(name) => format!("stop it first: nagaya stop {name}"),
             Self::Frozen(name) => format!("let it go on: nagaya resume {name}"),
             Self::Busy(_) => "wait for it, or see what it is: ps -C nagaya".to_owned(),
             Self::StopTimeout { name, .. } => format!("end it at once: nagaya stop --force {name}"),
             Self::WaitTimeout { name, .. } | Self::Ended { name, .. } => {
                 format!("see what it printed: nagaya logs {name}")
             }
+            Self::Stays { hint, .. } => return hint.clone(),
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
             Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),
             Self::Setup(SetupError::ProgramMissing { package, .. }) => format!("apt-get install {package}"),
+            Self::Setup(SetupError::ForeignDir { path, wanted, .. }) => {
+                format!("if it may become nagaya's: chown {wanted} {}", path.display())
+            }
             Self::Broker(BrokerError::Lacking(_)) => "see what is missing: nagaya doctor".to_owned(),
             Self::Store(StoreError::NameTaken { name }) => {
                 format!("choose another name, or delete it: nagaya delete {name}")
@@ -131,6 +142,12 @@ impl AppError {
             }
             Self::Store(StoreError::NoAddressLeft { .. }) => {
                 "delete a container that is not needed; its address becomes free".to_owned()
+            }
+            Self::Store(StoreError::BadTemplateName { .. }) => {
+                "1 to 128 of letters, digits and '._:/+@-', a letter or digit first".to_owned()
+            }
+            Self::Store(StoreError::File { .. }) => {
+                "see whether its directory is as it should be: nagaya setup".to_owned()
             }
             Self::Store(StoreError::TemplateInUse { .. }) => "delete those containers first".to_owned(),
             Self::Store(StoreError::TemplateNameTaken { name }) => {

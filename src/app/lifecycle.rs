@@ -60,7 +60,7 @@ pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
         clear(app, container)?;
     }
     let booted = monitor::spawn(app, container, None).and_then(|init| first_light(app, container, init));
-    if booted.is_err() {
+    if booted.is_err() && state::has_traces(app, &container.id) {
         clear(app, container)?;
     }
     booted

@@ -26,7 +26,8 @@ pub fn unsettled(app: &mut App) -> AppResult<()> {
         }
     }
     if !app.store.unfinished_work()?.is_empty() || !app.store.doomed_templates()?.is_empty() {
-        templates::clean(app)?;
+        // No reason to refuse what the user wants: it may well be what makes this possible again.
+        templates::clean(app).unwrap_or_else(|e| tracing::warn!("cannot tidy up the pool yet: {e}"));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ pub fn rename(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
     let mut container = app.find(from)?;
     // Its host name, which guests keep in many places, would stay the old one until a restart.
     if state::of(app, &container) != State::Stopped {
-        return Err(AppError::Running(from.clone()));
+        return Err(AppError::MustBeStopped(from.clone()));
     }
     app.store.rename(&container.id, to)?;
     container.name = to.clone();

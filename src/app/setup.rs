@@ -3,14 +3,14 @@
 use ipnetwork::Ipv4Network;
 
 use super::context::App;
-use super::error::{AppError, AppResult};
+use super::error::{AppError, AppResult, Kind};
 use super::{delete, layout, network, template_record};
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
 use crate::store::Store;
 use crate::sys::storage_ns::error_text;
-use crate::sys::{Context, cgroup, clone};
+use crate::sys::{Context, cgroup, clone, seqpacket};
 
 /// What may be chosen.
 pub struct SetupRequest {
@@ -45,23 +45,47 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
     }
     let mut removed = Vec::new();
     if setup::is_set_up(instance).is_some() {
-        // Opening gives up root for good, and root is needed afterwards.
-        let child = clone::fork(&clone::CloneSpec::default(), || match empty(instance, yes) {
-            Ok(()) => 0,
-            Err(e) => {
-                eprintln!("error: {}", error_text(&e));
-                1
-            }
-        })?;
-        if child.wait()? != clone::Exit::Code(0) {
-            return Err(AppError::Refused(format!("instance '{}' stays", instance.name())));
-        }
+        // A removal that was cut short, or somebody by hand, may have taken away what is needed to
+        // open the instance, and so to find what else there is.
+        setup::setup(instance, SetupOptions::default())?;
+        empty_as_owner(instance, yes)?;
         if let Ok(mount) = cgroup::mount_dir() {
             cgroup::remove(&mount.join(instance.cgroup()))?;
         }
     }
     removed.extend(setup::remove(instance, RemoveOptions { delete_data: yes })?);
     Ok(removed)
+}
+
+/// Why the instance stays, from the process that tried to empty it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stays {
+    reason: String,
+    hint: Option<String>,
+    kind: Kind,
+}
+
+/// In a child: opening an instance gives up root for good, and root is needed afterwards.
+fn empty_as_owner(instance: &Instance, yes: bool) -> AppResult<()> {
+    let (ours, theirs) = seqpacket::pair()?;
+    let child = clone::fork(&clone::CloneSpec::default(), || {
+        let outcome = empty(instance, yes).map_err(|e| Stays {
+            reason: error_text(&e),
+            hint: e.hint(),
+            kind: e.kind(),
+        });
+        i32::from(seqpacket::send(&theirs, &outcome, &[]).is_err())
+    })?;
+    drop(theirs);
+    let outcome = seqpacket::recv::<Result<(), Stays>>(&ours)?;
+    child.wait()?;
+    match outcome {
+        Some((Ok(()), _)) => Ok(()),
+        Some((Err(Stays { reason, hint, kind }), _)) => {
+            Err(AppError::Stays { instance: instance.name().to_owned(), reason, hint, kind })
+        }
+        None => Err(AppError::Refused("the process that empties the instance died".to_owned())),
+    }
 }
 
 fn empty(instance: &Instance, yes: bool) -> AppResult<()> {

@@ -88,7 +88,7 @@ impl<'a> Builder<'a> {
         }
         if build::is_complaint(&line) {
             let text: String = line.chars().filter(|c| !c.is_control()).take(COMPLAINT_LENGTH).collect();
-            self.complaints.push(text);
+            self.complaints.push(text.trim_start_matches("E: ").to_owned());
         }
     }
 

@@ -19,7 +19,7 @@ use crate::render;
 use crate::sys::netlink::Netlink;
 use crate::sys::storage_ns::error_text;
 use crate::sys::userns::{self, Creator};
-use crate::sys::{cgroup, nft, sysctl};
+use crate::sys::{nft, sysctl};
 
 /// Object path of the interface.
 pub const PATH: &str = "/org/nagaya/Host1";
@@ -70,7 +70,6 @@ impl Host1 {
     pub fn new(instance: Instance, owner: Owner) -> Result<Self, HostError> {
         let failed = |e: &dyn std::error::Error| HostError::Failed(error_text(e));
         let ground = Ground {
-            cgroup_mount: cgroup::mount_dir().map_err(|e| HostError::Lacking(error_text(&e)))?,
             cgroup: instance.cgroup().to_owned(),
             storage: owner.storage,
             exe: super::spawn::own_program().map_err(|e| failed(&e))?,
@@ -197,7 +196,7 @@ impl Host1 {
         self.check_tree(&data, "container's directory")?;
         let lent = Lent { template, data, config, control, state, logs: [log, other_log] };
         self.ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
-            SpawnError::Sys(e) => HostError::Failed(error_text(&e)),
+            SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
             other => HostError::Failed(error_text(&other)),
         })
     }

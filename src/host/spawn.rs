@@ -34,6 +34,9 @@ pub enum SpawnError {
     },
     #[error("{0}")]
     Guest(String),
+    /// The host has no cgroup v2 hierarchy.
+    #[error(transparent)]
+    NoHierarchy(SysError),
 }
 
 /// What the owner lends a new container, and what its monitor is to have.
@@ -62,8 +65,7 @@ pub struct Order {
 
 /// Where containers' cgroups are and whose files they stand on.
 pub struct Ground {
-    pub cgroup_mount: PathBuf,
-    /// Directory below the mount.
+    /// Directory below the mount of cgroup v2.
     pub cgroup: String,
     pub storage: Slice,
     /// This program, to be executed as the monitor.
@@ -79,8 +81,10 @@ struct Namespaces {
 }
 
 impl Ground {
-    pub fn container_cgroup(&self, container: &ContainerId) -> PathBuf {
-        cgroup::container_dir(&self.cgroup_mount, &self.cgroup, container.as_str())
+    /// # Errors
+    /// On a host without the hierarchy. Much can be done there, but nothing be started.
+    fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
+        Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.cgroup, container.as_str()))
     }
 
     /// Starts `order` and waits until its init runs. Returns the monitor's and init's process
@@ -91,7 +95,7 @@ impl Ground {
         lent: &Lent,
         netlink: &Netlink,
     ) -> Result<(i32, i32), SpawnError> {
-        let dir = self.container_cgroup(&order.container);
+        let dir = self.container_cgroup(&order.container).map_err(SpawnError::NoHierarchy)?;
         let started = self.try_spawn(order, lent, netlink, &dir).await;
         if started.is_err() && order.adopt.is_none() {
             self.clear(&order.container, netlink).await;
@@ -227,11 +231,16 @@ impl Ground {
     /// Ends every process of the container and removes its cgroup and link. Idempotent; what
     /// cannot be removed now is found again by the next call.
     pub async fn clear(&self, container: &ContainerId, netlink: &Netlink) -> Vec<String> {
-        let dir = self.container_cgroup(container);
         let mut failures = Vec::new();
         let mut note = |what: Result<(), String>| failures.extend(what.err());
-        note(cgroup::kill(&dir, KILL_PATIENCE).map_err(|e| error_text(&e)));
-        note(cgroup::remove(&dir).map_err(|e| error_text(&e)));
+        match self.container_cgroup(container) {
+            Ok(dir) => {
+                note(cgroup::kill(&dir, KILL_PATIENCE).map_err(|e| error_text(&e)));
+                note(cgroup::remove(&dir).map_err(|e| error_text(&e)));
+            }
+            // Its processes may live all the same, where this command cannot see them.
+            Err(e) => note(Err(error_text(&e))),
+        }
         note(netlink.delete_link(&container.host_link()).await.map_err(|e| error_text(&e)));
         failures
     }

@@ -82,6 +82,38 @@ fn on_a_full_disk() {
 }
 
 #[test]
+fn room_is_kept_for_what_frees_a_full_disk() {
+    in_namespaces("with_room_kept");
+}
+
+#[test]
+#[ignore = "needs the namespaces of room_is_kept_for_what_frees_a_full_disk"]
+fn with_room_kept() {
+    let dir = small_disk("4m");
+    let path = dir.join("nagaya.db");
+    let kept = || fs::metadata(dir.join("nagaya.db.reserve")).map_or(0, |file| file.len());
+    let mut store = stocked(&path);
+    store.create_container(&web(1)).unwrap();
+    drop(store);
+    assert_eq!(kept(), super::reserve::SIZE);
+    for number in 2..6 {
+        // Guests take every byte that is to be had, again and again.
+        fs::remove_file(dir.join("nagaya.db-shm")).unwrap();
+        fill(&dir.join(format!("filler{number}")));
+        let mut store = Store::open_existing(&path).unwrap();
+        let made = store.create_container(&web(number)).unwrap();
+        assert!(store.containers().unwrap().contains(&made));
+        drop(store);
+        assert!(kept() >= 256 << 10, "round {number}: {} bytes", kept());
+    }
+    for number in 2..6 {
+        fs::remove_file(dir.join(format!("filler{number}"))).unwrap();
+    }
+    drop(Store::open_existing(&path).unwrap());
+    assert_eq!(kept(), super::reserve::SIZE);
+}
+
+#[test]
 fn a_read_only_disk_is_called_so() {
     in_namespaces("on_a_read_only_disk");
 }

@@ -12,7 +12,8 @@ use crate::model::name::{ContainerId, Name};
 use crate::model::network::Mac;
 use crate::model::template::TemplateId;
 
-/// Why the database did not do what was asked. Nothing was changed.
+/// Why the database did not do what was asked. Nothing was changed. A `cause` has nothing to add to
+/// the message.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("nothing is set up: there is no database '{path}'")]
@@ -24,11 +25,11 @@ pub enum StoreError {
     #[error("cannot {doing} '{path}'")]
     File { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {doing}: database '{path}' stayed locked by another command")]
-    Busy { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    Busy { doing: &'static str, path: PathBuf, cause: rusqlite::Error },
     #[error("cannot {doing}: no space is left for database '{path}'")]
-    Full { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    Full { doing: &'static str, path: PathBuf, cause: rusqlite::Error },
     #[error("cannot {doing}: database '{path}' cannot be written")]
-    ReadOnly { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    ReadOnly { doing: &'static str, path: PathBuf, cause: rusqlite::Error },
     #[error("cannot {doing}: database '{path}' is damaged")]
     Corrupt { doing: &'static str, path: PathBuf, source: rusqlite::Error },
     #[error("cannot {doing} in database '{path}'")]
@@ -112,12 +113,12 @@ impl StoreError {
         };
         // On a full disk the index of the WAL cannot grow, which SQLite does not call SQLITE_FULL.
         if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE {
-            return Self::Full { doing, path, source };
+            return Self::Full { doing, path, cause: source };
         }
         match failure.code {
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy { doing, path, source },
-            ErrorCode::DiskFull => Self::Full { doing, path, source },
-            ErrorCode::ReadOnly => Self::ReadOnly { doing, path, source },
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy { doing, path, cause: source },
+            ErrorCode::DiskFull => Self::Full { doing, path, cause: source },
+            ErrorCode::ReadOnly => Self::ReadOnly { doing, path, cause: source },
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt { doing, path, source },
             _ => Self::Sqlite { doing, path, source },
         }

@@ -17,6 +17,7 @@ mod error;
 mod fixture;
 mod open;
 mod rebuild;
+mod reserve;
 mod schema;
 mod setup;
 mod templates;
@@ -36,6 +37,12 @@ pub use work::Work;
 pub struct Store {
     conn: Connection,
     path: PathBuf,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        reserve::keep(&self.path);
+    }
 }
 
 impl Store {

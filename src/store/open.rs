@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::schema::{MIGRATIONS, VERSION};
-use super::{Store, StoreError};
+use super::{Store, StoreError, reserve};
 
 const OPEN: &str = "open the database";
 
@@ -35,6 +35,7 @@ impl Store {
 
     /// As `open`, but where there is none that is the error `NotSetUp`.
     pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        reserve::give_up_if_full(path);
         let mut conn = connect(path)?;
         let found = version(&conn, path)?;
         if found > VERSION {
@@ -109,7 +110,7 @@ fn unopened(path: &Path, err: rusqlite::Error) -> StoreError {
                 return StoreError::NotSetUp { path: path.to_owned() };
             }
             Err(why) if why.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                return StoreError::ReadOnly { doing: OPEN, path: path.to_owned(), source: err };
+                return StoreError::ReadOnly { doing: OPEN, path: path.to_owned(), cause: err };
             }
             Err(source) => return StoreError::File { doing: "open database", path: path.to_owned(), source },
             Ok(()) => {}

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir};
+use rustix::fs::{AtFlags, Dir, Gid, Uid};
 use rustix::io::Errno;
 
 use crate::model::ids::Range;
@@ -88,8 +88,11 @@ fn remove_state(
     }
     // The pool itself is empty by now, and an entry of the service user's own directory.
     erase_own(&state, &path, account)?;
-    unlink_dir(parent.as_fd(), instance.name(), &path)?;
-    removed.push(format!("directory {}", path.display()));
+    if unlink_dir(parent.as_fd(), instance.name(), &path)? {
+        removed.push(format!("directory {}", path.display()));
+    } else {
+        removed.push(format!("everything in {}, which stays as a mount point", path.display()));
+    }
     Ok(())
 }
 
@@ -109,9 +112,15 @@ fn erase_own(dir: &OwnedFd, path: &Path, account: Account) -> Result<(), SetupEr
     empty_dir_as(dir.as_fd(), &eraser).map_err(|source| SetupError::Erase { path: path.to_owned(), source })
 }
 
-fn unlink_dir(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<(), SetupError> {
+/// False for a mount point, which is given back to root: its user is about to go.
+fn unlink_dir(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<bool, SetupError> {
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::BUSY) => {
+            rustix::fs::chownat(parent, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| io("give back", path, errno))?;
+            Ok(false)
+        }
         Err(errno) => Err(io("delete", path, errno)),
     }
 }
