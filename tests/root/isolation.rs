@@ -116,7 +116,7 @@ fn neither_guest_nor_monitor_can_write_to_the_template() {
         let tried = super::host::Running::start(command, b"").wait();
         assert!(tried.status.success(), "{}", told(&tried));
         let said = String::from_utf8_lossy(&tried.stdout).into_owned();
-        assert!(said.contains("entered"), "{said}");
+        assert!(said.contains("entered") && said.contains("its own: writable"), "{said}");
         assert!(!said.contains("SUCCEEDED"), "{said}");
     }
     assert_eq!(print(), before);
@@ -155,6 +155,7 @@ def mount_setattr(fd, path, flags, clear):
     return libc.syscall(442, fd, path, flags, attr, len(attr)) == 0
 def attempt(name, worked):
     print(name, "SUCCEEDED" if worked else "refused")
+print("its own:", "writable" if write("/data" if os.path.exists("/data") else "/root") else "not writable")
 for where in ("/template", "/proc/1/root/template"):
     path = where.encode()
     attempt("write", write(where))

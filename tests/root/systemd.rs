@@ -41,10 +41,15 @@ fn boots(system: &str) {
 }
 
 fn healthy(host: &Host) {
-    let state = host.nagaya(&["exec", "web", "--", "systemctl", "is-system-running", "--wait"]);
+    // Just after a reboot systemd does not listen yet.
+    let state = || {
+        let asked = host.nagaya(&["exec", "web", "--", "systemctl", "is-system-running"]);
+        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+    };
+    until(60, "the boot is over", || ["running", "degraded"].contains(&state().as_str()));
     let failed = host.exec("web", &["systemctl", "list-units", "--failed", "--no-legend", "--plain"]);
     assert_eq!(failed, "");
-    assert_eq!(String::from_utf8_lossy(&state.stdout).trim(), "running");
+    assert_eq!(state(), "running");
     assert_eq!(host.exec("web", &["systemd-detect-virt", "--container"]), "lxc");
     assert_eq!(host.exec("web", &["hostname"]), "web");
     assert_eq!(host.exec("web", &["cat", "/etc/machine-id"]), host.info("web")["uuid"].as_str().unwrap());
