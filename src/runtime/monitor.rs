@@ -407,10 +407,15 @@ impl Monitor {
     /// Init has ended: for good, or to be booted again. reboot(2) shows as the signal that ended
     /// it: SIGHUP for a restart, SIGINT for a halt or power-off.
     fn guest_ended(&mut self) -> SysResult<Option<Ended>> {
-        let exit = if self.init.ours { Some(clone::wait_pid(self.init.pid)?) } else { self.foreign_exit() };
+        // The kernel ends an init last of all in its guest: nothing can print any more.
         while let Some(console) = self.console.as_mut().filter(|c| c.has_more()) {
             console.drain();
         }
+        let exit = match self.init.ours {
+            true => Some(clone::wait_pid(self.init.pid)?),
+            false if self.said_reboot() => None,
+            false => self.foreign_exit(),
+        };
         let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean }));
         match exit {
             Some(Exit::Signal(libc::SIGHUP)) if !self.stopping => self.boot_again(),
