@@ -1,18 +1,26 @@
 //! The program on the real kernel, as root: each test in an instance of its own, judged by the
 //! kernel's own tools and never by nagaya's code.
 
+#[path = "root/archive.rs"]
+mod archive;
 #[path = "root/console.rs"]
 mod console;
 #[path = "root/crash.rs"]
 mod crash;
+#[path = "root/errors.rs"]
+mod errors;
 #[path = "root/exec.rs"]
 mod exec;
 #[path = "root/host.rs"]
 mod host;
+#[path = "root/hostile_trees.rs"]
+mod hostile_trees;
 #[path = "root/ids.rs"]
 mod ids;
 #[path = "root/isolation.rs"]
 mod isolation;
+#[path = "root/leftovers.rs"]
+mod leftovers;
 #[path = "root/lifecycle.rs"]
 mod lifecycle;
 #[path = "root/network.rs"]

@@ -10,7 +10,7 @@ use super::launch::random;
 use crate::model::network::{Network, pick_subnet};
 use crate::render::guest_files;
 use crate::sys::netlink::Netlink;
-use crate::sys::{Context, SysError};
+use crate::sys::{Context, SysError, SysResult};
 
 /// The network, which is made up if there is none yet: with `wanted` as the host's address, else
 /// with a private subnet that the host does not use.
@@ -58,13 +58,22 @@ fn check_wanted(wanted: Ipv4Network, used: &[Ipv4Network]) -> AppResult<()> {
     }
 }
 
+/// The instance's network as the kernel has it, for when the database has lost it.
+pub fn found(app: &App) -> AppResult<Option<Network>> {
+    let bridge = app.instance.bridge();
+    let found = runtime()?
+        .block_on(async { Netlink::open()?.bridge_address(&bridge).await })
+        .map_err(|e| SysError::new(format!("look at bridge {bridge}"), std::io::Error::other(e)))?;
+    Ok(found.map(|ipv4| Network { bridge, ipv4 }))
+}
+
+fn runtime() -> SysResult<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().cannot(|| "start the event loop")
+}
+
 /// Prefixes of the host's addresses and routes, and its resolvers.
 fn used_subnets() -> AppResult<Vec<Ipv4Network>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .cannot(|| "start the event loop")?;
-    let mut used = runtime
+    let mut used = runtime()?
         .block_on(async { Netlink::open()?.used_subnets().await })
         .map_err(|e| SysError::new("see which subnets the host uses", std::io::Error::other(e)))?;
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();

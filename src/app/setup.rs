@@ -8,6 +8,7 @@ use super::{delete, layout, network, template_record};
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
+use crate::model::name::ContainerId;
 use crate::store::Store;
 use crate::sys::storage_ns::error_text;
 use crate::sys::{Context, cgroup, clone, seqpacket};
@@ -47,8 +48,9 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
     if setup::is_set_up(instance).is_some() {
         // A removal that was cut short, or somebody by hand, may have taken away what is needed to
         // open the instance, and so to find what else there is.
+        let lost = !layout::database(instance).exists();
         setup::setup(instance, SetupOptions::default())?;
-        empty_as_owner(instance, yes)?;
+        empty_as_owner(instance, yes, lost)?;
         if let Ok(mount) = cgroup::mount_dir() {
             cgroup::remove(&mount.join(instance.cgroup()))?;
         }
@@ -66,10 +68,10 @@ struct Stays {
 }
 
 /// In a child: opening an instance gives up root for good, and root is needed afterwards.
-fn empty_as_owner(instance: &Instance, yes: bool) -> AppResult<()> {
+fn empty_as_owner(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     let (ours, theirs) = seqpacket::pair()?;
     let child = clone::fork(&clone::CloneSpec::default(), || {
-        let outcome = empty(instance, yes).map_err(|e| Stays {
+        let outcome = empty(instance, yes, lost).map_err(|e| Stays {
             reason: error_text(&e),
             hint: e.hint(),
             kind: e.kind(),
@@ -88,7 +90,8 @@ fn empty_as_owner(instance: &Instance, yes: bool) -> AppResult<()> {
     }
 }
 
-fn empty(instance: &Instance, yes: bool) -> AppResult<()> {
+/// What the database knows of, and what is found in the kernel of a database that is lost.
+fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     let mut app = App::open(instance.clone())?;
     let containers = app.store.containers()?;
     if !yes && !containers.is_empty() {
@@ -98,8 +101,28 @@ fn empty(instance: &Instance, yes: bool) -> AppResult<()> {
     for container in containers {
         delete::delete(&mut app, &container.name, true)?;
     }
-    for network in app.store.networks()? {
+    if lost {
+        clear_unknown(&mut app)?;
+    }
+    let found = if lost { network::found(&app)? } else { None };
+    for network in app.store.networks()?.into_iter().chain(found) {
         app.broker.remove_network(&network.bridge, &network.ipv4.to_string())?;
+    }
+    Ok(())
+}
+
+/// Ends every container that has a cgroup, whatever it was.
+fn clear_unknown(app: &mut App) -> AppResult<()> {
+    let dirs = app.cgroup_dir.as_ref().and_then(|dir| std::fs::read_dir(dir).ok());
+    let names = dirs.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for id in names.filter_map(|name| ContainerId::new(name.to_str()?).ok()) {
+        let left = app.broker.clear(id.as_str())?;
+        if !left.is_empty() {
+            return Err(AppError::Refused(format!(
+                "something of container {id} is left: {}",
+                left.join("; ")
+            )));
+        }
     }
     Ok(())
 }

@@ -88,7 +88,8 @@ fn guide(init: &OwnedFd, go: impl FnOnce() -> SysResult<()>) -> SysResult<[Owned
     let fds: [OwnedFd; 4] =
         fds.try_into().map_err(|_| failed("its first process sent no descriptors".to_owned()))?;
     go()?;
-    seqpacket::send(init, &(), &[])?;
+    // One that has failed meanwhile has ended: its words are read next.
+    let _ = seqpacket::send(init, &(), &[]);
     match seqpacket::recv::<InitReport>(init)? {
         None => Ok(fds),
         Some((InitReport::Failed { reason }, _)) => Err(failed(reason)),

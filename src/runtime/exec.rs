@@ -17,6 +17,9 @@ use crate::sys::{Context, SysError, SysResult, caps, mount, passwd, seccomp};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The longest /etc/passwd and /etc/group that are read: some 100,000 accounts.
+const MAX_ACCOUNTS: u64 = 8 << 20;
+
 /// Standard input, output and error of an exec'ed process.
 pub enum Stdio {
     Terminal(OwnedFd),
@@ -206,7 +209,7 @@ impl Who {
         let text = |name: &str| -> String {
             mount::open_in_root(root.as_fd(), "etc", OFlags::PATH | OFlags::DIRECTORY)
                 .ok()
-                .and_then(|etc| guest_files::read_regular(&etc, name))
+                .and_then(|etc| guest_files::read_regular(&etc, name, MAX_ACCOUNTS))
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                 .unwrap_or_default()
         };

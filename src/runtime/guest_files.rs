@@ -30,7 +30,7 @@ pub fn write(root: &OwnedFd, file: &GuestFile) -> SysResult<()> {
         Err(e) => return Err(SysError::new(what(), e)),
     };
     let current = match there {
-        Some(FileType::RegularFile) => read_regular(&parent, name),
+        Some(FileType::RegularFile) => read_regular(&parent, name, MAX_READ),
         _ => None,
     };
     let write_it = match (file.when, there) {
@@ -78,15 +78,15 @@ fn make_dirs(root: &OwnedFd, path: &str) -> SysResult<OwnedFd> {
     rustix::fs::openat(&parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).cannot(what)
 }
 
-/// The content of a regular file that is not too long; none otherwise.
-pub fn read_regular(parent: &OwnedFd, name: &str) -> Option<Vec<u8>> {
+/// The content of a regular file of at most `max` bytes; none otherwise.
+pub fn read_regular(parent: &OwnedFd, name: &str, max: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&fd).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size as u64 > MAX_READ {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size as u64 > max {
         return None;
     }
     let mut text = Vec::new();
-    std::fs::File::from(fd).take(MAX_READ).read_to_end(&mut text).ok()?;
+    std::fs::File::from(fd).take(max).read_to_end(&mut text).ok()?;
     Some(text)
 }

@@ -128,8 +128,7 @@ pub fn mount_point(root: BorrowedFd<'_>, name: &str) -> SysResult<OwnedFd> {
         Err(e) => return Err(SysError::new(format!("make the guest's /{name}"), e)),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(root, name, flags, Mode::empty())
-        .cannot(|| format!("mount on the guest's /{name}, which is not a directory"))
+    rustix::fs::openat(root, name, flags, Mode::empty()).cannot(|| format!("mount on the guest's /{name}"))
 }
 
 /// Makes what stands at `new_root` the root of this mount namespace and drops the old one.

@@ -195,7 +195,7 @@ impl Host {
     }
 
     /// The bridge's ports.
-    fn ports(&self) -> Vec<String> {
+    pub fn ports(&self) -> Vec<String> {
         let all: Value = serde_json::from_str(&run_tool("ip", &["-j", "link"])).expect("ip prints JSON");
         let ours = all.as_array().into_iter().flatten().filter(|link| link["master"] == self.bridge());
         ours.filter_map(|link| link["ifname"].as_str()).map(str::to_owned).collect()
@@ -211,6 +211,23 @@ impl Host {
             .collect()
     }
 
+    /// The same after the instance was removed, when others may have been given the ids.
+    fn last_processes(&self, ids: Option<(u32, u32)>, user: Option<u32>) -> Vec<(i32, String)> {
+        let (by_ids, by_user) = (Self::processes(ids, None), Self::processes(None, user));
+        let given = |file: &str, field: usize, which: &dyn Fn(u32) -> bool| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.lines().any(|line| {
+                let fields: Vec<_> = line.split(':').collect();
+                let number = fields.get(field).and_then(|text| text.parse().ok());
+                fields[0] != self.name && number.is_some_and(which)
+            })
+        };
+        let lost = ids.is_some_and(|(start, n)| given("/etc/subuid", 1, &|id| id >= start && id - start < n));
+        let renewed = user.is_some_and(|user| given("/etc/passwd", 2, &|id| id == user));
+        let by_ids = by_ids.into_iter().filter(|_| !lost);
+        by_ids.chain(by_user.into_iter().filter(|_| !renewed)).collect()
+    }
+
     /// What there is of the instance on the host, apart from what `ids` and `user` were needed for.
     fn traces(&self, ids: Option<(u32, u32)>, user: Option<u32>) -> Vec<String> {
         let mut found = Vec::new();
@@ -224,7 +241,7 @@ impl Host {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
         let mounts = mounts.lines().filter(|line| line.contains(&self.name));
         found.extend(mounts.map(|line| format!("mount {line}")));
-        let processes = Self::processes(ids, user).into_iter();
+        let processes = self.last_processes(ids, user).into_iter();
         found.extend(processes.map(|(pid, what)| format!("process {pid} {what:?}")));
         let paths = [self.cgroup(), self.state_dir(), self.run_dir()];
         let paths = paths.iter().filter(|path| path.symlink_metadata().is_ok());
@@ -241,7 +258,7 @@ impl Host {
 
     /// Takes away by force what `nagaya setup --remove` has left.
     fn sweep(&self, ids: Option<(u32, u32)>, user: Option<u32>) {
-        for (pid, _) in Self::processes(ids, user) {
+        for (pid, _) in self.last_processes(ids, user) {
             if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
@@ -309,7 +326,17 @@ impl Running {
         let what = format!("{command:?}");
         command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run {what}: {e}"));
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot run {what}: {e}"));
+        Self::follow(child, what, input)
+    }
+
+    /// A child that was started otherwise, its output piped; it gets no more input.
+    pub fn of(child: Child) -> Self {
+        let what = format!("process {}", child.id());
+        Self::follow(child, what, b"")
+    }
+
+    fn follow(mut child: Child, what: String, input: &[u8]) -> Self {
         if let Some(mut stdin) = child.stdin.take() {
             let input = input.to_owned();
             // A program that does not read all of it closes its end, which is its right.

@@ -50,6 +50,17 @@ impl Netlink {
         Ok(())
     }
 
+    /// The first IPv4 address of a bridge; none where there is no such bridge.
+    pub async fn bridge_address(&self, name: &str) -> Result<Option<Ipv4Network>, NetlinkError> {
+        check_name(name)?;
+        match self.link(name).await? {
+            Some(link) if link.kind == Some(InfoKind::Bridge) => {
+                Ok(self.ipv4_addresses(link.index).await?.first().copied())
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The network's bridge with its IPv4 addresses, none of which is foreign.
     async fn our_bridge(&self, network: &Network) -> Result<Option<(Link, Vec<Ipv4Network>)>, NetlinkError> {
         let Some(link) = self.link(&network.bridge).await? else {
