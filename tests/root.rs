@@ -13,6 +13,8 @@ mod errors;
 mod exec;
 #[path = "root/host.rs"]
 mod host;
+#[path = "root/hostile_archives.rs"]
+mod hostile_archives;
 #[path = "root/hostile_trees.rs"]
 mod hostile_trees;
 #[path = "root/ids.rs"]

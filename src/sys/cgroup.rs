@@ -1,11 +1,14 @@
 //! The cgroup v2 tree of containers: `<mount>/<instance>/<container>/{monitor,payload}`. Limits
 //! belong on `<container>`, whose files stay the host's; `payload` is the guest's own.
 
+use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Context, SysError, SysResult};
 
@@ -15,6 +18,11 @@ const DELEGATED: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_
 const MONITORS: [&str; 2] = ["cgroup.freeze", "cgroup.kill"];
 /// Controllers to hand on where the host has them.
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+/// How deep below its own a guest may make cgroups, and how many: they are the host's memory, and
+/// whatever is made has to be taken away again. systemd makes one for each unit.
+const MAX_DEPTH: &str = "64";
+const MAX_DESCENDANTS: &str = "16384";
 
 /// Where cgroup v2 is mounted, from the text of /proc/self/mountinfo.
 pub fn find_mount(mountinfo: &str) -> Option<PathBuf> {
@@ -93,6 +101,8 @@ pub fn create(dir: &Path, owner: u32) -> SysResult<ContainerCgroup> {
     chown_at(&open_dir(dir)?, "cgroup.procs", owner)?;
     let payload = open_dir(&payload)?;
     rustix::fs::fchown(&payload, uid(owner), gid(owner)).cannot(|| "delegate the guest's cgroup")?;
+    write_at(payload.as_fd(), "cgroup.max.depth", MAX_DEPTH)?;
+    write_at(payload.as_fd(), "cgroup.max.descendants", MAX_DESCENDANTS)?;
     for file in DELEGATED.iter().chain(&MONITORS) {
         chown_at(&payload, file, owner)?;
     }
@@ -110,7 +120,7 @@ fn gid(id: u32) -> Option<rustix::fs::Gid> {
 fn chown_at(dir: &OwnedFd, file: &str, owner: u32) -> SysResult<()> {
     match rustix::fs::chownat(dir, file, uid(owner), gid(owner), AtFlags::SYMLINK_NOFOLLOW) {
         // cgroup.kill came with Linux 5.14.
-        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(Errno::NOENT) => Ok(()),
         other => other.cannot(|| format!("delegate {file}")),
     }
 }
@@ -176,9 +186,9 @@ pub fn exec_leaf(payload: BorrowedFd<'_>) -> SysResult<OwnedFd> {
     const LEAF: &str = ".exec";
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(payload, LEAF, flags, Mode::empty()) {
-        Err(rustix::io::Errno::NOENT) => {
+        Err(Errno::NOENT) => {
             match rustix::fs::mkdirat(payload, LEAF, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return Err(SysError::new("make the cgroup for exec", e)),
             }
             rustix::fs::openat(payload, LEAF, flags, Mode::empty())
@@ -222,27 +232,42 @@ pub fn wait_empty(dir: &Path, patience: std::time::Duration) -> SysResult<()> {
 }
 
 /// Removes an empty cgroup and all below it, deepest first; one that is gone is fine. A guest can
-/// have made many: the walk is bounded by the kernel's own limit on descendants.
+/// have made many, with paths longer than a path may be: each is named by its parent's descriptor.
+/// How deep they go is bounded by `MAX_DEPTH`.
 pub fn remove(dir: &Path) -> SysResult<()> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(SysError::new(format!("read {}", dir.display()), e)),
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            remove(&entry.path())?;
+    let what = || format!("remove cgroup {}", dir.display());
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    let name = CString::new(name.as_bytes()).map_err(std::io::Error::from).cannot(what)?;
+    match rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(SysError::new(what(), e)),
+        Ok(parent) => remove_at(parent.as_fd(), &name).cannot(what),
+    }
+}
+
+fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+    for attempt in 0.. {
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY) if attempt == 0 => remove_children(parent, name)?,
+            // The last process's exit is still being worked off.
+            Err(Errno::BUSY) if attempt < 100 => std::thread::sleep(std::time::Duration::from_millis(2)),
+            Err(e) => return Err(e),
         }
     }
-    for attempt in 0.. {
-        match std::fs::remove_dir(dir) {
-            Ok(()) => return Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            // The last process's exit is still being worked off.
-            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && attempt < 100 => {
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-            Err(e) => return Err(SysError::new(format!("remove cgroup {}", dir.display()), e)),
+    Ok(())
+}
+
+fn remove_children(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        if entry.file_type() == FileType::Directory && !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            remove_at(dir.as_fd(), entry.file_name())?;
         }
     }
     Ok(())

@@ -92,6 +92,21 @@ impl Archive {
         self
     }
 
+    /// An empty file of these ids, in the form that fits them.
+    pub fn owned(mut self, name: &str, uid: u64, gid: u64) -> Self {
+        let mut header = plain_header(name, EntryType::Regular, 0o644, "");
+        header.set_uid(uid);
+        header.set_gid(gid);
+        header.set_cksum();
+        self.bytes.extend(header.as_bytes());
+        self
+    }
+
+    /// The name of the entry that follows, in GNU's form.
+    pub fn long_name(self, name: &[u8]) -> Self {
+        self.entry("././@LongLink", EntryType::GNULongName, 0o644, "", &[name, b"\0"].concat())
+    }
+
     /// A device node.
     pub fn device(mut self, name: &str, kind: EntryType, major: u32, minor: u32) -> Self {
         let mut header = plain_header(name, kind, 0o666, "");
