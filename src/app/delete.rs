@@ -12,7 +12,7 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
-    if matches!(state::of(app, &container), State::Running | State::Frozen) && !force {
+    if state::of(app, &container) != State::Stopped && !force {
         return Err(AppError::Running(name.clone()));
     }
     app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;

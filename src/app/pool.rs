@@ -10,7 +10,8 @@ use super::error::{AppError, AppResult};
 use super::layout::{self, POOL_CONTAINERS, POOL_TEMPLATES, POOL_TMP};
 use crate::model::name::ContainerId;
 use crate::model::template::TemplateId;
-use crate::sys::storage_ns::{self, error_text};
+use crate::sys::error_text;
+use crate::sys::storage_ns;
 use crate::sys::{Context, SysError, SysResult, erase, forked};
 
 /// Runs `body` as the storage slice, with the pool's directory.

@@ -10,7 +10,7 @@ use crate::model::instance::Instance;
 use crate::model::manifest;
 use crate::model::name::ContainerId;
 use crate::store::Store;
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 use crate::sys::{Context, cgroup, clone, seqpacket};
 
 /// What may be chosen.

@@ -42,6 +42,8 @@ pub fn of(app: &App, container: &Container) -> State {
     match cgroup::events(&payload) {
         Some(events) if events.populated && events.frozen => State::Frozen,
         Some(events) if events.populated => State::Running,
+        // A monitor without a guest is about to boot it again, or to end.
+        Some(_) if monitor_pid(app, &container.id).is_some() => State::Busy,
         _ => State::Stopped,
     }
 }

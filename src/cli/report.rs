@@ -11,7 +11,7 @@ use crate::model::instance::InstanceError;
 use crate::model::name::{Name, NameError};
 use crate::sys::SysError;
 use crate::sys::clone::Exit;
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 
 /// Done.
 pub const DONE: i32 = 0;

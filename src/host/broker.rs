@@ -11,7 +11,7 @@ use super::private_socket;
 use super::setup::Owner;
 use crate::model::instance::Instance;
 use crate::sys::clone::{self, Child, CloneSpec};
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, userns};
 
 /// Why the broker could not do what it was asked.

@@ -16,8 +16,8 @@ use crate::model::instance::Instance;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::{Mac, Network};
 use crate::render;
+use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
-use crate::sys::storage_ns::error_text;
 use crate::sys::userns::{self, Creator};
 use crate::sys::{nft, sysctl};
 

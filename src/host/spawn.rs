@@ -10,9 +10,9 @@ use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
 use crate::model::network::Mac;
 use crate::sys::clone::{self, CloneSpec};
+use crate::sys::error_text;
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::netlink::{Netlink, NetlinkError, Veth};
-use crate::sys::storage_ns::error_text;
 use crate::sys::userns::{self, Creator};
 use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
 

@@ -6,7 +6,7 @@ use super::config::MonitorConfig;
 use super::init::{self, Boot, InitReport};
 use super::rootfs;
 use crate::sys::clone::{self, Child, CloneSpec};
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, seqpacket};
 
 /// How long a newborn init may take for our own first steps.

@@ -12,7 +12,7 @@ use super::init::{
 };
 use super::{guest_files, protocol::ExecRequest};
 use crate::sys::clone::{self, Child, CloneSpec, Forked};
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, caps, mount, passwd, seccomp};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::MonitorConfig;
 use super::{guest_files, rootfs};
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, caps, guest_net, mount, seccomp, seqpacket, userns};
 
 /// What a newborn init says to its monitor. End of file means that exec has worked.

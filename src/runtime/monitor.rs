@@ -2,6 +2,8 @@
 //! uid that is the guest's root. It boots the guest, holds its console, tells a reboot from a
 //! power-off, and serves the control socket.
 
+mod ending;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
@@ -16,12 +18,9 @@ use super::rootfs;
 use crate::model::monitor::StartReport;
 use crate::model::template::{Ask, InitKind};
 use crate::sys::clone::{self, Exit};
-use crate::sys::storage_ns::error_text;
+use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
 
-/// More boots than this in `REBOOT_WINDOW` are a guest that cannot come up.
-const REBOOTS: usize = 8;
-const REBOOT_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 /// Connections at once; the operator's commands need one each.
 const CLIENTS: usize = 256;
 /// uid and gid of whoever has none in this user namespace, as the kernel shows them.
@@ -402,87 +401,6 @@ impl Monitor {
                 self.orphans.push(execed.child);
             }
         }
-    }
-
-    /// Init has ended: for good, or to be booted again. reboot(2) shows as the signal that ended
-    /// it: SIGHUP for a restart, SIGINT for a halt or power-off.
-    fn guest_ended(&mut self) -> SysResult<Option<Ended>> {
-        let exit = if self.init.ours { Some(clone::wait_pid(self.init.pid)?) } else { self.foreign_exit() };
-        while let Some(console) = self.console.as_mut().filter(|c| c.has_more()) {
-            console.drain();
-        }
-        let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean }));
-        match exit {
-            Some(Exit::Signal(libc::SIGHUP)) if !self.stopping => self.boot_again(),
-            // Of a process that is not its child the kernel does not tell reboot(2)'s signal: there
-            // the guest's last words decide, and over nobody but itself.
-            _ if !self.init.ours && !self.stopping && self.said_reboot() => self.boot_again(),
-            Some(Exit::Signal(libc::SIGHUP | libc::SIGINT)) => ended("shut down", true),
-            Some(Exit::Code(0)) => ended("its init ended", true),
-            Some(Exit::Signal(libc::SIGKILL)) if self.stopping => ended("stopped by force", true),
-            Some(Exit::Signal(signal)) => ended(&format!("its init was killed by signal {signal}"), false),
-            Some(Exit::Code(code)) => ended(&format!("its init exited with code {code}"), false),
-            None if self.stopping => ended("shut down", true),
-            None => ended("its init ended, how is not known", false),
-        }
-    }
-
-    fn said_reboot(&self) -> bool {
-        self.console.as_ref().is_some_and(Console::says_reboot)
-    }
-
-    /// How an init ended that is another's child: the kernel tells once that one has reaped it.
-    fn foreign_exit(&self) -> Option<Exit> {
-        const TRIES: u32 = 200;
-        const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
-        (0..TRIES).find_map(|attempt| {
-            if attempt > 0 {
-                std::thread::sleep(PAUSE);
-            }
-            clone::exit_of_foreign(&self.init.pidfd)
-        })
-    }
-
-    fn boot_again(&mut self) -> SysResult<Option<Ended>> {
-        let now = std::time::Instant::now();
-        self.boots.retain(|t| now.duration_since(*t) < REBOOT_WINDOW);
-        if self.boots.len() > REBOOTS {
-            let reason = format!("it rebooted {REBOOTS} times within {} s", REBOOT_WINDOW.as_secs());
-            return Ok(Some(Ended { reason, clean: false }));
-        }
-        self.boots.push(now);
-        for client in &mut self.clients {
-            if let Task::Exec(execed) = std::mem::replace(&mut client.task, Task::Idle) {
-                let exit = execed.child.wait().unwrap_or(Exit::Code(70));
-                client.reply(&Reply::Exited(exit.code()), &[]);
-            }
-        }
-        if self.config.adopt.take().is_some() {
-            rootfs::mount_overlay()?;
-        }
-        let booted = boot::boot(&self.config, &self.payload, &self.network, Boot::Again, || Ok(()))?;
-        if let (Some((master, devpts)), Some(console)) = (booted.terminals, &mut self.console) {
-            console.replace(master);
-            console.note("rebooted");
-            self.devpts = Some(devpts);
-        }
-        self.init = booted.init;
-        self.notify = booted.notify;
-        self.network = booted.network;
-        self.record.init_pid = self.init.pid;
-        self.record.boots = self.record.boots.saturating_add(1);
-        self.record.ready = self.config.init_kind != InitKind::Systemd;
-        self.write_record();
-        Ok(None)
-    }
-
-    fn finish(&mut self, ended: Ended) {
-        if let Some(console) = &mut self.console {
-            console.note(&ended.reason);
-        }
-        self.record.ended = Some(ended.clone());
-        self.write_record();
-        self.answer_all(|task| matches!(task, Task::Stopped), &Reply::Stopped(ended));
     }
 }
 

@@ -81,3 +81,15 @@ impl<T, E: Into<std::io::Error>> Context<T> for Result<T, E> {
         self.map_err(|e| SysError::new(what(), e))
     }
 }
+
+/// An error with its whole chain of causes on one line.
+pub fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::clone::{self, CloneSpec, Exit};
-use super::{Context, SysError, SysResult, interrupt, seqpacket, userns};
+use super::{Context, SysError, SysResult, error_text, interrupt, seqpacket, userns};
 
 /// What a worker says.
 #[derive(Serialize, serde::Deserialize)]
@@ -144,16 +144,4 @@ pub fn enter(namespace: &OwnedFd) -> SysResult<()> {
     userns::become_root_inside()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     Ok(())
-}
-
-/// An error with its whole chain of causes on one line.
-pub fn error_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
-        cause = e.source();
-    }
-    text
 }

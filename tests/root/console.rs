@@ -9,9 +9,9 @@ use super::host::{Host, Running, until};
 fn the_console_shows_the_boot_and_what_comes_later() {
     let host = Host::new();
     host.launch("web");
-    until(5, "the boot is in the history", || host.ok(&["logs", "web"]).contains("tiny: up"));
+    until(30, "the boot is in the history", || host.ok(&["logs", "web"]).contains("tiny: up"));
     host.sh("web", "echo later > /dev/console");
-    until(5, "the rest follows", || host.ok(&["logs", "web"]).contains("later"));
+    until(30, "the rest follows", || host.ok(&["logs", "web"]).contains("later"));
     host.ok(&["stop", "web"]);
     host.ok(&["start", "web"]);
     let logs = host.ok(&["logs", "web"]);
@@ -66,7 +66,7 @@ fn what_is_typed_reaches_the_guest() {
     let sitting = Running::start(command, b"");
     let done = sitting.wait_for(Duration::from_secs(15));
     assert_eq!(done.status.code(), Some(0), "{}", super::host::told(&done));
-    until(5, "the guest answers", || host.ok(&["logs", "web"]).contains("heard: second"));
+    until(30, "the guest answers", || host.ok(&["logs", "web"]).contains("heard: second"));
     assert!(host.ok(&["logs", "web"]).contains("heard: hello"));
     assert_eq!(host.list()[0]["state"], "running");
 }

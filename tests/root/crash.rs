@@ -163,13 +163,13 @@ fn a_guest_outlives_its_monitor_and_gets_a_new_one() {
         fs::read_dir(format!("/proc/{init}/fd")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert!(open.len() <= 4, "{open:?}");
 
-    until(5, "the console is heard", || {
+    until(30, "the console is heard", || {
         host.sh("web", "echo after the murder > /dev/console");
         host.ok(&["logs", "web"]).contains("after the murder")
     });
     host.nagaya(&["exec", "web", "--", "kill", "-39", "1"]);
-    until(5, "a new init", || host.info("web")["pid"].as_i64().is_some_and(|pid| pid != i64::from(init)));
-    until(5, "programs run again", || host.nagaya(&["exec", "web", "--", "true"]).status.success());
+    until(30, "a new init", || host.info("web")["pid"].as_i64().is_some_and(|pid| pid != i64::from(init)));
+    until(30, "programs run again", || host.nagaya(&["exec", "web", "--", "true"]).status.success());
     assert_eq!(host.monitor("web"), new);
     run_tool("ping", &["-c1", "-W2", &address]);
     host.ok(&["stop", "web", "--timeout", "10"]);
@@ -190,7 +190,7 @@ fn a_guest_without_a_monitor_can_be_stopped_paused_and_deleted() {
     host.ok(&["resume", "paused"]);
     host.exec("paused", &["true"]);
     host.ok(&["stop", "asked", "--timeout", "10"]);
-    assert!(host.ok(&["logs", "asked"]).contains("tiny: power off"));
+    assert!(host.ok(&["logs", "asked"]).contains("Powering off."));
     host.ok(&["stop", "--force", "forced"]);
     host.ok(&["delete", "--force", "deleted"]);
     let states: Vec<_> = host.list().iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect();
@@ -218,7 +218,7 @@ fn a_guest_that_ends_without_a_monitor_is_stopped() {
     let (init, monitor) = (host.init("web"), host.monitor("web"));
     kill(monitor);
     kill(init);
-    until(5, "stopped", || host.list()[0]["state"] == "stopped");
+    until(30, "stopped", || host.list()[0]["state"] == "stopped");
     host.ok(&["start", "web"]);
     host.exec("web", &["true"]);
 }
@@ -245,5 +245,5 @@ fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).expect("a process number");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
     // Until then its sockets may be open.
-    until(5, "it is dead", || group_of(pid.as_raw_nonzero().get()).is_none());
+    until(30, "it is dead", || group_of(pid.as_raw_nonzero().get()).is_none());
 }

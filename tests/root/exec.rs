@@ -65,7 +65,7 @@ fn an_end_of_output_reaches_the_program() {
     let printed = shell(&host, "nagaya exec c -- yes | head -n 2");
     assert_eq!(String::from_utf8_lossy(&printed.stdout), "y\ny\n");
     assert!(begun.elapsed() < Duration::from_secs(10));
-    until(5, "yes has ended", || !host.sh("c", "ps").contains(" yes"));
+    until(30, "yes has ended", || !host.sh("c", "ps").contains(" yes"));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn signals_are_passed_on() {
             "trap 'echo got {signal}; exit 9' {signal}; touch /tmp/{signal}; while :; do sleep 0.02; done"
         );
         let running = host.spawn(&["exec", "c", "--", "sh", "-c", &script], b"");
-        until(5, "the program is ready", || {
+        until(30, "the program is ready", || {
             host.nagaya(&["exec", "c", "--", "test", "-e", &format!("/tmp/{signal}")]).status.success()
         });
         super::host::run_tool("kill", &[&format!("-{number}"), &running.pid().to_string()]);
@@ -178,7 +178,7 @@ fn a_program_ends_with_its_guest() {
     let host = Host::new();
     host.launch("c");
     let running = host.spawn(&["exec", "c", "--", "sleep", "100"], b"");
-    until(5, "it runs", || host.sh("c", "ps").contains("sleep 100"));
+    until(30, "it runs", || host.sh("c", "ps").contains("sleep 100"));
     host.ok(&["stop", "--force", "c"]);
     let done = running.wait_for(Duration::from_secs(5));
     assert!(!done.status.success());

@@ -15,7 +15,7 @@ use super::templates;
 
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// No command of nagaya's takes longer, builds of templates excepted.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const PACKAGES: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),

@@ -109,7 +109,7 @@ int main(void)
 		} else if (asked && behaves("stubborn")) {
 			say("tiny: no\n");
 		} else if (asked) {
-			say(number == SIGRTMIN + 4 ? "tiny: power off\n" : "tiny: reboot\n");
+			say(number == SIGRTMIN + 4 ? "Powering off.\n" : "Rebooting.\n");
 			reboot(number == SIGRTMIN + 4 ? RB_POWER_OFF : RB_AUTOBOOT);
 		}
 	}

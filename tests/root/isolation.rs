@@ -216,7 +216,7 @@ fn init_and_programs_have_their_own_descriptors_only() {
         numbers.sort_unstable();
         numbers
     };
-    until(5, "init has 0, 1 and 2 open and nothing else", || open() == [0, 1, 2]);
+    until(30, "init has 0, 1 and 2 open and nothing else", || open() == [0, 1, 2]);
     // Whatever the caller has open, directories of the host among it.
     let nagaya = env!("CARGO_BIN_EXE_nagaya");
     let script = format!(

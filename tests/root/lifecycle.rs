@@ -19,10 +19,10 @@ fn a_guest_that_reboots_keeps_monitor_and_network() {
     for _ in 0..3 {
         let before = host.init("web");
         host.nagaya(&["exec", "web", "--", "kill", &format!("-{REBOOT}"), "1"]);
-        until(5, "a new init", || {
+        until(30, "a new init", || {
             host.info("web")["pid"].as_i64().is_some_and(|pid| pid != i64::from(before))
         });
-        until(5, "programs run again", || host.nagaya(&["exec", "web", "--", "true"]).status.success());
+        until(30, "programs run again", || host.nagaya(&["exec", "web", "--", "true"]).status.success());
     }
     assert_ne!(host.init("web"), init);
     assert_eq!(host.monitor("web"), monitor);
@@ -40,7 +40,7 @@ fn a_guest_that_powers_off_is_stopped_and_starts_again() {
     let (address, cgroup) = (host.address("web"), host.cgroup_of("web"));
     host.sh("web", "echo kept > /root/file");
     host.nagaya(&["exec", "web", "--", "kill", &format!("-{POWER_OFF}"), "1"]);
-    until(5, "stopped", || host.info("web")["state"] == "stopped");
+    until(30, "stopped", || host.info("web")["state"] == "stopped");
     host.list();
     assert!(!cgroup.exists(), "{} is left", cgroup.display());
     host.fails(1, &["exec", "web", "--", "true"]);
@@ -58,7 +58,7 @@ fn stop_asks_init_and_leaves_nothing_running() {
     assert!(run_tool("ip", &["-j", "link", "show", &link]).contains(&link));
     host.ok(&["stop", "web"]);
     assert_eq!(host.list()[0]["state"], "stopped");
-    assert!(host.ok(&["logs", "web"]).contains("tiny: power off"));
+    assert!(host.ok(&["logs", "web"]).contains("Powering off."));
     assert!(!cgroup.exists());
     assert!(!run_tool("ip", &["-j", "link"]).contains(&link));
     host.fails(1, &["stop", "web"]);
@@ -87,7 +87,7 @@ fn a_forced_stop_need_not_wait_for_a_patient_one() {
     host.launch("web");
     host.sh("web", "echo stubborn > /etc/behave");
     let patient = host.spawn(&["stop", "web", "--timeout", "50"], b"");
-    until(5, "the guest has been asked", || host.ok(&["logs", "web"]).contains("tiny: no"));
+    until(30, "the guest has been asked", || host.ok(&["logs", "web"]).contains("tiny: no"));
     let begun = Instant::now();
     host.ok(&["stop", "web", "--force"]);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
@@ -118,7 +118,7 @@ fn a_paused_guest_stands_still() {
     }
     host.ok(&["resume", "web"]);
     assert!(!frozen());
-    until(5, "it counts on", || read() != held && !read().is_empty());
+    until(30, "it counts on", || read() != held && !read().is_empty());
     host.fails(1, &["resume", "web"]);
     host.exec("web", &["true"]);
 }
@@ -142,12 +142,12 @@ fn a_guest_that_has_frozen_itself_is_resumed_from_outside() {
     host.launch("web");
     let running = host
         .spawn(&["exec", "web", "--", "sh", "-c", "echo 1 > /sys/fs/cgroup/cgroup.freeze; echo thawed"], b"");
-    until(5, "frozen", || host.list()[0]["state"] == "frozen");
+    until(30, "frozen", || host.list()[0]["state"] == "frozen");
     host.ok(&["resume", "web"]);
     assert_eq!(running.wait_for(Duration::from_secs(5)).stdout, b"thawed\n");
     let running =
         host.spawn(&["exec", "web", "--", "sh", "-c", "echo 1 > /sys/fs/cgroup/cgroup.freeze"], b"");
-    until(5, "frozen", || host.list()[0]["state"] == "frozen");
+    until(30, "frozen", || host.list()[0]["state"] == "frozen");
     host.ok(&["delete", "--force", "web"]);
     assert!(!running.wait_for(Duration::from_secs(5)).status.success());
 }
