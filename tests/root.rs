@@ -15,6 +15,8 @@ mod exec;
 mod host;
 #[path = "root/hostile_archives.rs"]
 mod hostile_archives;
+#[path = "root/hostile_guests.rs"]
+mod hostile_guests;
 #[path = "root/hostile_trees.rs"]
 mod hostile_trees;
 #[path = "root/ids.rs"]

@@ -17,6 +17,8 @@ const FIRST_LIGHT: Duration = Duration::from_millis(250);
 const GLANCE: Duration = Duration::from_micros(400);
 /// Processor time within which a program that cannot be an init has failed.
 const FAILING_TAKES: Duration = Duration::from_millis(3);
+/// How long a monitor may take to kill its guest, before that is done without it.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a container that is killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -156,7 +158,7 @@ fn kill(app: &mut App, container: &Container) -> AppResult<()> {
     if state::monitor_pid(app, &container.id).is_some()
         && let Ok(connection) = monitor::connect(app, container)
     {
-        let asked = connection.ask(&Request::Kill, &[]);
+        let asked = connection.ask_within(MONITOR_PATIENCE, &Request::Kill, &[]);
         if asked.and_then(|()| wait_stopped(&connection, KILL_PATIENCE, container)).is_ok() {
             return Ok(());
         }

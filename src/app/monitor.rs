@@ -14,6 +14,9 @@ use crate::model::name::Name;
 use crate::runtime::protocol::{Reply, Request};
 use crate::sys::{Context, SysResult, interrupt, seqpacket};
 
+/// How long a monitor may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A connection to a monitor.
 pub struct Connection {
     pub socket: OwnedFd,
@@ -83,13 +86,18 @@ impl Connection {
 
     /// Asks for something that is answered at once.
     pub fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
+        self.ask_within(PATIENCE, request, fds)
+    }
+
+    pub fn ask_within(&self, patience: Duration, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
         self.send(request, fds)?;
         let failed = |reason: String| AppError::Monitor { name: self.name.clone(), reason };
-        match self.receive()? {
-            Some((Reply::Done, _)) => Ok(()),
-            Some((Reply::Failed { reason }, _)) => Err(failed(reason)),
-            Some(_) => Err(failed("its monitor is out of step".to_owned())),
-            None => Err(AppError::NotRunning(self.name.clone())),
+        match self.receive_within(patience)? {
+            Ok(Some(Reply::Done)) => Ok(()),
+            Ok(Some(Reply::Failed { reason })) => Err(failed(reason)),
+            Ok(Some(_)) => Err(failed("its monitor is out of step".to_owned())),
+            Ok(None) => Err(AppError::NotRunning(self.name.clone())),
+            Err(()) => Err(failed(format!("its monitor has not answered within {} s", patience.as_secs()))),
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::sys::{Context, SysError, SysResult, seqpacket};
 /// How long a newborn init may take for our own first steps.
 const BUILD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How long a guest that is taken over may take to have its console renewed.
+const CONSOLE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The guest's process 1.
 pub struct Init {
     pub pid: i32,
@@ -115,11 +118,18 @@ pub fn adopt(pid: i32, pidfd: OwnedFd, network: OwnedFd) -> SysResult<Booted> {
         }
         0
     })?;
-    let terminals = seqpacket::recv::<()>(&ours)?.and_then(|((), fds)| {
+    // Were it open here too, a child that fails would never be heard of.
+    drop(theirs);
+    // It looks at the guest's /dev, where a file system may be that never answers.
+    if child.wait_within(CONSOLE_PATIENCE)?.is_none() {
+        let _ = clone::signal(&child.pidfd, libc::SIGKILL);
+        tracing::debug!("no console for an adopted guest: its /dev does not answer");
+    }
+    rustix::io::ioctl_fionbio(&ours, true).cannot(|| "hear of the guest's console")?;
+    let terminals = seqpacket::recv::<()>(&ours).unwrap_or(None).and_then(|((), fds)| {
         let mut fds = fds.into_iter();
         Some((fds.next()?, fds.next()?))
     });
-    child.wait()?;
     Ok(Booted { init: Init { pid, pidfd, ours: false }, terminals, notify: None, network })
 }
 

@@ -17,6 +17,9 @@ use crate::sys::{Context, SysError, SysResult, caps, mount, passwd, seccomp};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How long a process may take to enter the guest's namespaces.
+const ENTER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The longest /etc/passwd and /etc/group that are read: some 100,000 accounts.
 const MAX_ACCOUNTS: u64 = 8 << 20;
 
@@ -79,7 +82,12 @@ pub fn start(
     };
     let child = between(&spec).or_else(|_| between(&CloneSpec::default()))?;
     drop((pid_write, report));
-    child.wait()?;
+    // Born in a cgroup that the guest may have frozen, it would hold the monitor up for good.
+    if child.wait_within(ENTER_PATIENCE)?.is_none() {
+        child.kill();
+        let why = std::io::Error::other("its cgroup lets no process run");
+        return Err(SysError::new("enter the guest", why));
+    }
     let mut pid = [0u8; 4];
     match rustix::io::read(&pid_read, &mut pid) {
         Ok(4) => {

@@ -283,7 +283,7 @@ impl Monitor {
         match request {
             Request::Exec(request) => match self.exec(index, &request, fds) {
                 Ok(master) => master.map(|m| (Reply::Terminal, Some(m))),
-                Err(e) => Some((Reply::NotStarted { code: 70, reason: error_text(&e) }, None)),
+                Err(e) => Some((Reply::NotStarted { code: 126, reason: error_text(&e) }, None)),
             },
             Request::Signal(number) => {
                 if let Task::Exec(execed) = &self.clients[index].task {

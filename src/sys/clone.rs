@@ -1,6 +1,9 @@
 //! Making processes: clone3(2), waiting, and signals through process descriptors.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::{Context, SysError, SysResult};
 
@@ -95,6 +98,22 @@ impl Child {
     /// Waits for its end; for a child of this process only.
     pub fn wait(&self) -> SysResult<Exit> {
         wait_pid(self.pid)
+    }
+
+    /// The same, at most for `patience`; none when it lives on.
+    pub fn wait_within(&self, patience: Duration) -> SysResult<Option<Exit>> {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return self.wait().map(Some),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e).cannot(|| format!("wait for process {}", self.pid)),
+            }
+        }
     }
 
     /// SIGKILL and wait: nothing of it is left afterwards.
