@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::{Context, SysError, SysResult};
@@ -108,13 +109,12 @@ fn with_log(fs: &OwnedFd, what: String, error: rustix::io::Errno) -> SysError {
 /// Opens `path` below `root` as the guest would see it: neither `..` nor an absolute link leads
 /// out, and no link of /proc is followed.
 pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat2(
-        root,
-        path,
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )
+    /// Where `..` is walked, the kernel gives up when anything on the host is renamed or mounted
+    /// meanwhile, and asks for another try (openat2(2), EAGAIN).
+    const TRIES: u32 = 1000;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let open = || rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+    (0..TRIES).find_map(|_| Some(open()).filter(|r| !matches!(r, Err(Errno::AGAIN)))).unwrap_or_else(open)
 }
 
 /// Opens the directory `name` directly below `root` as a place to mount on, made if it is
@@ -124,7 +124,7 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::
 /// When it exists and is anything but a directory: a guest's link is never followed.
 pub fn mount_point(root: BorrowedFd<'_>, name: &str) -> SysResult<OwnedFd> {
     match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(SysError::new(format!("make the guest's /{name}"), e)),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
