@@ -1,5 +1,5 @@
 //! nagaya: long-lived full-OS containers, rootless. Layers, topmost first; a layer uses only
-//! those below it: `cli`, `app`, `template`, `guest`, `runtime`, `store`, `host`, `sys`,
+//! those below it: `cli`, `app`, `template`, `runtime`, `store`, `host`, `sys`,
 //! `render`, `model`.
 
 pub mod app;

@@ -110,7 +110,8 @@ impl AppError {
             Self::NoContainer { nearest: None, .. } => "'nagaya list' shows the containers".to_owned(),
             Self::NoTemplate { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
             Self::NoTemplate { nearest: None, .. } | Self::Store(StoreError::NoSuchTemplate { .. }) => {
-                "'nagaya template list' shows the templates; 'nagaya template import FILE --name NAME' adds one"
+                "'nagaya template list' shows the templates, 'nagaya template recipes' what can be built; \
+                 'nagaya template import FILE --name NAME' adds one"
                     .to_owned()
             }
             Self::NotRunning(name) => format!("start it: nagaya start {name}"),

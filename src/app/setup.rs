@@ -27,7 +27,12 @@ pub fn setup(instance: &Instance, request: &SetupRequest) -> AppResult<Vec<Strin
         return Err(AppError::NotRoot);
     }
     let options = request.slices.map_or_else(SetupOptions::default, |slices| SetupOptions { slices });
-    let mut created = setup::setup(instance, options)?.created;
+    let done = setup::setup(instance, options)?;
+    let had = done.range.slices();
+    if request.slices.is_some_and(|wanted| wanted != had) {
+        return Err(AppError::Refused(format!("'{}' has {had} slices already, which stay", instance.user())));
+    }
+    let mut created = done.created;
     let mut app = App::open(instance.clone())?;
     let bridge = app.instance.bridge();
     let was_there = app.store.network(&bridge)?.is_some();
@@ -96,7 +101,9 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     let containers = app.store.containers()?;
     if !yes && !containers.is_empty() {
         let count = containers.len();
-        return Err(AppError::Refused(format!("there are {count} containers; add --yes to delete them")));
+        let there_are =
+            if count == 1 { "is 1 container".to_owned() } else { format!("are {count} containers") };
+        return Err(AppError::Refused(format!("there {there_are}; add --yes to delete")));
     }
     for container in containers {
         delete::delete(&mut app, &container.name, true)?;

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::sys::error_text;
 use crate::sys::storage_ns::{self, Watch};
 use crate::sys::{SysError, interrupt};
-use crate::template::recipe::{self, RecipeError};
+use crate::template::recipe::{self, Recipe, RecipeError};
 use crate::template::{detect, extract};
 
 /// One name of a template.
@@ -112,10 +112,13 @@ fn build_recipe(app: &mut App, name: &str, anew: bool, progress: &dyn Progress) 
         let mut builder = Builder::start(namespace, &scratch, &recipe, progress)?;
         let archive = builder.archive()?;
         let unpacked = unpack(app, work, archive, &mut builder);
+        if interrupt::pending() {
+            // Dropped, the builder is killed.
+            return Err(AppError::Interrupted);
+        }
         // What the builder says is the cause where both have failed.
         match (builder.finish(), unpacked) {
-            (Ok(()), Ok(unpacked)) => Ok(unpacked),
-            (_, Err(AppError::Interrupted)) => Err(AppError::Interrupted),
+            (Ok(()), Ok(unpacked)) => as_described(name, &recipe, unpacked),
             (Err(complaint), _) => Err(AppError::Template {
                 what: format!("build template '{name}'"),
                 lacking: complaint.lacking,
@@ -125,6 +128,23 @@ fn build_recipe(app: &mut App, name: &str, anew: bool, progress: &dyn Progress) 
         }
     })
     .and_then(|(work, unpacked)| publish(app, &work, name, unpacked, true))
+}
+
+/// What came out must be what the recipe says of its init and network, or guests would be stopped
+/// and configured wrongly.
+fn as_described(name: &str, recipe: &Recipe, unpacked: Unpacked) -> AppResult<Unpacked> {
+    let facts = &unpacked.2;
+    if (facts.init, facts.network) == (recipe.init, recipe.network) {
+        return Ok(unpacked);
+    }
+    Err(AppError::Template {
+        what: format!("build template '{name}'"),
+        reason: format!(
+            "it came out with init {:?} and network {:?}, and its recipe says {:?} and {:?}",
+            facts.init, facts.network, recipe.init, recipe.network
+        ),
+        lacking: false,
+    })
 }
 
 /// Takes a root filesystem from an archive: tar, plain or compressed. `archive` was opened with

@@ -57,9 +57,10 @@ fn prepare(
     }
     let terminals = rootfs::build(boot_id, &config.uuid)?;
     let own_network = userns::open_ns(1, "net")?;
-    if boot == Boot::Again {
-        bring_interface(network, &own_network)?;
-    }
+    let linked = match boot {
+        Boot::First => true,
+        Boot::Again => bring_interface(network, &own_network)?,
+    };
     let fds = [
         terminals.console_master.as_fd(),
         terminals.devpts.as_fd(),
@@ -76,7 +77,7 @@ fn prepare(
     if seqpacket::recv::<()>(report)?.is_none() {
         return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));
     }
-    if let Some(lease) = &config.lease {
+    if let Some(lease) = config.lease.as_ref().filter(|_| linked) {
         guest_net::configure("eth0", lease.ipv4, lease.gateway).map_err(|e| {
             SysError::new("set up the guest's network", std::io::Error::other(error_text(&e)))
         })?;
@@ -91,15 +92,12 @@ fn prepare(
 }
 
 /// Moves eth0 out of the namespace of the boot before. A guest that has renamed or deleted it
-/// boots without: only the host could make a new one.
-fn bring_interface(old: &OwnedFd, own: &OwnedFd) -> SysResult<()> {
+/// boots without, for which this returns false: only the host could make a new one.
+fn bring_interface(old: &OwnedFd, own: &OwnedFd) -> SysResult<bool> {
     userns::enter(old, LinkNameSpaceType::Network, "former network")?;
     let moved = guest_net::move_link_to_netns("eth0", own.as_fd());
     userns::enter(own, LinkNameSpaceType::Network, "network")?;
-    if let Err(e) = moved {
-        tracing::debug!("the guest's interface cannot be moved to its next boot: {e}");
-    }
-    Ok(())
+    Ok(moved.is_ok())
 }
 
 /// A session keyring of its own, lest the guest see the operator's keys.

@@ -59,12 +59,9 @@ fn hierarchy(found: &Hierarchies) -> Check {
     match (&found.unified, found.legacy.is_empty()) {
         (Some(path), true) => Check::ok(AREA, NAME, format!("version 2 alone, at {path}")),
         (Some(path), false) => Check::ok(AREA, NAME, format!("hybrid: version 2 at {path} beside version 1")),
-        (None, _) => Check::missing(
-            AREA,
-            NAME,
-            "version 2 is not mounted",
-            "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
-        ),
+        (None, _) => {
+            Check::missing(AREA, NAME, "version 2 is not mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+        }
     }
 }
 

@@ -60,12 +60,9 @@ fn version(release: &str, packages: Packages) -> Check {
     let mut parts = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
     let known: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     let fix = packages.newer_kernel();
-    if known < (5, 15) {
-        return Check::missing(AREA, "version", format!("{release}: older than 5.15"), fix);
-    }
     if known < (5, 19) {
         let detail = format!("{release}: before 5.19 overlays do not take idmapped layers");
-        return Check::degraded(AREA, "version", detail, fix);
+        return Check::missing(AREA, "version", detail, fix);
     }
     Check::ok(AREA, "version", release)
 }
@@ -131,13 +128,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floor_is_5_15_and_overlays_want_5_19() {
+    fn the_floor_is_5_19() {
         let status = |release| version(release, Packages::Apt).status;
         for (release, expected) in [
             ("6.18.44-fc", Status::Ok),
             ("5.19", Status::Ok),
-            ("5.18.0-1-amd64", Status::Degraded),
-            ("5.15.0", Status::Degraded),
+            ("5.18.0-1-amd64", Status::Missing),
+            ("5.15.0", Status::Missing),
             ("5.9.0", Status::Missing),
             ("4.18.0-553.el8", Status::Missing),
             ("10.0.0", Status::Ok),

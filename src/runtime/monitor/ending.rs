@@ -25,7 +25,7 @@ impl Monitor {
         let exit = match self.init.ours {
             true => Some(clone::wait_pid(self.init.pid)?),
             false if self.said_reboot() => None,
-            false => self.foreign_exit(),
+            false => clone::exit_of_foreign(&self.init.pidfd),
         };
         let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean }));
         match exit {
@@ -45,18 +45,6 @@ impl Monitor {
 
     fn said_reboot(&self) -> bool {
         self.console.as_ref().is_some_and(Console::says_reboot)
-    }
-
-    /// How an init ended that is another's child: the kernel tells once that one has reaped it.
-    fn foreign_exit(&self) -> Option<Exit> {
-        const TRIES: u32 = 200;
-        const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
-        (0..TRIES).find_map(|attempt| {
-            if attempt > 0 {
-                std::thread::sleep(PAUSE);
-            }
-            clone::exit_of_foreign(&self.init.pidfd)
-        })
     }
 
     fn boot_again(&mut self) -> SysResult<Option<Ended>> {
