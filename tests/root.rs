@@ -9,6 +9,10 @@ mod console;
 mod crash;
 #[path = "root/errors.rs"]
 mod errors;
+#[path = "root/errors_of_host.rs"]
+mod errors_of_host;
+#[path = "root/errors_of_templates.rs"]
+mod errors_of_templates;
 #[path = "root/exec.rs"]
 mod exec;
 #[path = "root/host.rs"]

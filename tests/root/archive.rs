@@ -178,3 +178,13 @@ fn put_number(field: &mut [u8; 12], number: u64) {
         field[4..].copy_from_slice(&number.to_be_bytes());
     }
 }
+
+/// Bytes that no compressor and no hole makes smaller.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}

@@ -12,9 +12,10 @@ use tar::EntryType;
 
 use super::archive::Archive;
 use super::errors::message;
-use super::host::{Host, run_tool, told};
+use super::host::{Host, told};
 use super::hostile_trees::Canary;
 use super::leftovers;
+use super::templates::program;
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -206,12 +207,9 @@ fn xattrs(path: &Path) -> Vec<String> {
 #[test]
 fn a_setuid_program_is_one_within_its_container_alone() {
     let scene = Scene::new();
-    let dir = tempfile::tempdir().expect("make a directory");
-    let (from, to) = (dir.path().join("who.c"), dir.path().join("who"));
-    let source = "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d %d\\n\", getuid(), geteuid()); }";
-    fs::write(&from, source).expect("write a program");
-    run_tool("gcc", &["-static", "-O1", "-o", &to.to_string_lossy(), &from.to_string_lossy()]);
-    let program = fs::read(&to).expect("read a program");
+    let source = "#include <stdio.h>\n#include <unistd.h>\n\
+                  int main(void) { printf(\"%d %d\\n\", getuid(), geteuid()); return 0; }";
+    let program = program(source);
     let archive = Archive::tiny().entry("bin/who", EntryType::Regular, 0o6755, "", &program);
     let tree = scene.takes("setuid", archive);
     let on_disk = fs::metadata(tree.join("bin/who")).expect("look at a program");

@@ -7,8 +7,10 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
+use super::errors::message;
 use super::host::{Host, lives, run_tool, told, until};
 use super::hostile_trees::Canary;
+use super::templates::program;
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -23,14 +25,6 @@ fn bounded(host: &Host, args: &[&str]) -> Output {
 fn kill(pid: i32) {
     run_tool("kill", &["-s", "KILL", &pid.to_string()]);
     until(5, "the monitor is gone", || !lives(pid));
-}
-
-/// A static program, compiled from a C file beside this one.
-fn compiled(source: &str) -> Vec<u8> {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root").join(source);
-    let to = tempfile::NamedTempFile::new().expect("make a file").into_temp_path();
-    run_tool("gcc", &["-static", "-O1", "-Wall", "-o", &to.to_string_lossy(), &from.to_string_lossy()]);
-    fs::read(&to).expect("read the program")
 }
 
 /// Launches `a` from the tree `tiny` with further programs in it.
@@ -68,7 +62,13 @@ fn operate(host: &Host, canary: &Canary, what: &str) {
     kill(host.monitor("a"));
     all("adopted");
     assert!(bounded(host, &["stop", "--force", "a"]).status.success(), "{what}: stop");
-    assert!(bounded(host, &["start", "a"]).status.success(), "{what}: start");
+    // A guest that has put something in the way of what a start mounts has to be told so.
+    let started = bounded(host, &["start", "a"]);
+    assert!(
+        started.status.success() || message(&started).0.contains("cannot mount on"),
+        "{what}: {}",
+        told(&started)
+    );
     canary.check(&format!("{what}: start"));
     host.ok(&["delete", "--force", "a"]);
     canary.check(what);
@@ -120,7 +120,7 @@ fn mount_deaf(host: &Host, dir: &str) {
 #[test]
 fn a_file_system_that_never_answers() {
     let (host, canary) = (Host::new(), Canary::new());
-    let deaf = compiled("deaf.c");
+    let deaf = program(include_str!("deaf.c"));
     launch_with(&host, &[("bin/deaf", &deaf)]);
     host.ok(&["delete", "--force", "a"]);
     for dir in ["/dev/pts", "/dev", "/proc", "/etc", "/root", "/run", "/sys/fs/cgroup"] {
@@ -150,7 +150,7 @@ fn a_file_system_that_never_answers() {
 #[test]
 fn an_adoption_that_never_ends_can_be_ended() {
     let (host, canary) = (Host::new(), Canary::new());
-    launch_with(&host, &[("bin/deaf", &compiled("deaf.c"))]);
+    launch_with(&host, &[("bin/deaf", &program(include_str!("deaf.c")))]);
     mount_deaf(&host, "/dev/pts");
     kill(host.monitor("a"));
     let adopting = host.spawn(&["exec", "a", "--", "/bin/true"], b"");
@@ -234,10 +234,10 @@ fn directories_that_change_while_files_are_written() {
 #[test]
 fn our_own_program_cannot_be_written() {
     let host = Host::new();
-    let program = Path::new(env!("CARGO_BIN_EXE_nagaya"));
-    let before = fs::read(program).expect("read nagaya");
+    let ours = Path::new(env!("CARGO_BIN_EXE_nagaya"));
+    let before = fs::read(ours).expect("read nagaya");
     let script: &[u8] = b"#!/proc/self/exe\n";
-    launch_with(&host, &[("bin/writer", &compiled("writer.c")), ("bin/evil", script)]);
+    launch_with(&host, &[("bin/writer", &program(include_str!("writer.c"))), ("bin/evil", script)]);
     let writer = host.spawn(&["exec", "a", "--", "writer"], b"");
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
@@ -249,7 +249,7 @@ fn our_own_program_cannot_be_written() {
     let output = writer.wait_for(BOUND);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("tries") && !text.contains("WRITTEN"), "{}", told(&output));
-    assert!(fs::read(program).expect("read nagaya") == before, "the program was changed");
+    assert!(fs::read(ours).expect("read nagaya") == before, "the program was changed");
 }
 
 /// CVE-2024-21626: a directory of the host's that was left open.
@@ -294,7 +294,7 @@ fn cgroups_that_are_nested_too_deep_or_too_many() {
         while mkdir $name; do cd -P $name || cd /proc/self/cwd/$name || break; done";
     host.nagaya(&["exec", "a", "--", "sh", "-c", deep]);
     host.ok(&["delete", "--force", "a"]);
-    launch_with(&host, &[("bin/nest", &compiled("nest.c"))]);
+    launch_with(&host, &[("bin/nest", &program(include_str!("nest.c")))]);
     let made = host.exec("a", &["nest"]);
     let (deep, wide) = made.split_once(' ').expect("two numbers");
     let number = |text: &str| text.parse::<u32>().expect("a number");
@@ -305,4 +305,34 @@ fn cgroups_that_are_nested_too_deep_or_too_many() {
     host.ok(&["start", "a"]);
     host.exec("a", &["nest"]);
     host.ok(&["delete", "--force", "a"]);
+}
+
+#[test]
+fn a_guest_that_freezes_who_enters() {
+    let (host, canary) = (Host::new(), Canary::new());
+    host.launch("a");
+    let leaf = "/sys/fs/cgroup/.exec";
+    // The shell that does it is in that cgroup itself.
+    let frozen = host.spawn(&["exec", "a", "--", "sh", "-c", &format!("echo 1 > {leaf}/cgroup.freeze")], b"");
+    std::thread::sleep(Duration::from_millis(300));
+    let output = bounded(&host, &["exec", "a", "--", "/bin/true"]);
+    assert!(!output.status.success(), "{}", told(&output));
+    // Nobody else has to wait for the one who is stuck.
+    for args in [&["list"][..], &["info", "a"], &["logs", "a"], &["pause", "a"], &["resume", "a"]] {
+        assert!(bounded(&host, args).status.success(), "{}", args.join(" "));
+    }
+    host.ok(&["stop", "--force", "a"]);
+    frozen.wait_for(BOUND);
+    host.ok(&["start", "a"]);
+    let frozen = host.spawn(&["exec", "a", "--", "sh", "-c", "echo 1 > /sys/fs/cgroup/cgroup.freeze"], b"");
+    until(10, "the guest has frozen itself", || host.list()[0]["state"] == "frozen");
+    assert!(!bounded(&host, &["exec", "a", "--", "/bin/true"]).status.success());
+    host.ok(&["resume", "a"]);
+    frozen.wait_for(BOUND);
+    assert_eq!(host.sh("a", "echo here"), "here");
+    let frozen = host.spawn(&["exec", "a", "--", "sh", "-c", "echo 1 > /sys/fs/cgroup/cgroup.freeze"], b"");
+    until(10, "the guest has frozen itself", || host.list()[0]["state"] == "frozen");
+    host.ok(&["delete", "--force", "a"]);
+    frozen.wait_for(BOUND);
+    canary.check("a frozen guest");
 }

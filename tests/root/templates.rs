@@ -55,6 +55,15 @@ pub fn tiny() -> PathBuf {
     })
 }
 
+/// A static program of this C text.
+pub fn program(source: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let (from, to) = (dir.path().join("program.c"), dir.path().join("program"));
+    fs::write(&from, source).expect("write a program's text");
+    compile(&from, &to);
+    fs::read(to).expect("read a program")
+}
+
 fn compile(source: &Path, program: &Path) {
     let (source, program) = (source.to_string_lossy(), program.to_string_lossy());
     run_tool("gcc", &["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", &program, &source]);
