@@ -132,6 +132,8 @@ struct World {
     /// The host's address towards it.
     near: String,
     far: String,
+    /// Whether ip(8) has yet to make the directory, and the mount, that it keeps namespaces in.
+    first: bool,
 }
 
 impl World {
@@ -146,6 +148,7 @@ impl World {
             name: format!("ngtw{hex}"),
             near: format!("{start}.{}", last + 1),
             far: format!("{start}.{}", last + 2),
+            first: !tool_succeeds("findmnt", &["/run/netns"]),
         };
         let (name, peer) = (&world.name, format!("{}p", world.name));
         run_tool("ip", &["netns", "add", name]);
@@ -174,5 +177,9 @@ impl Drop for World {
     fn drop(&mut self) {
         tool_succeeds("ip", &["link", "delete", &self.name]);
         tool_succeeds("ip", &["netns", "delete", &self.name]);
+        if self.first {
+            tool_succeeds("umount", &["/run/netns"]);
+            tool_succeeds("rmdir", &["/run/netns"]);
+        }
     }
 }
