@@ -70,7 +70,7 @@ impl Host1 {
     pub fn new(instance: Instance, owner: Owner) -> Result<Self, HostError> {
         let failed = |e: &dyn std::error::Error| HostError::Failed(error_text(e));
         let ground = Ground {
-            cgroup: instance.cgroup().to_owned(),
+            instance: instance.clone(),
             storage: owner.storage,
             exe: super::spawn::own_program().map_err(|e| failed(&e))?,
         };
@@ -156,7 +156,7 @@ impl Host1 {
             nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),
             other => HostError::Failed(error_text(&other)),
         };
-        let table = self.instance.nft_table();
+        let table = &self.instance.nft_table();
         if !nft::table_exists(NfFamily::INet, table).map_err(nft_failed)? {
             nft::apply(&render::nft::network_table(table, &network)).map_err(nft_failed)?;
         }
@@ -171,7 +171,7 @@ impl Host1 {
             .map_err(|_| HostError::Refused(format!("'{ipv4}' is not an address with a prefix")))?;
         let network = Network { bridge: bridge.to_owned(), ipv4 };
         self.netlink.delete_bridge(&network).await.map_err(|e| HostError::Failed(error_text(&e)))?;
-        nft::delete_table(NfFamily::INet, self.instance.nft_table())
+        nft::delete_table(NfFamily::INet, &self.instance.nft_table())
             .map_err(|e| HostError::Failed(error_text(&e)))
     }
 

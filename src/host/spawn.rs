@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
+use crate::model::instance::Instance;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
 use crate::model::network::Mac;
@@ -65,8 +66,7 @@ pub struct Order {
 
 /// Where containers' cgroups are and whose files they stand on.
 pub struct Ground {
-    /// Directory below the mount of cgroup v2.
-    pub cgroup: String,
+    pub instance: Instance,
     pub storage: Slice,
     /// This program, to be executed as the monitor.
     pub exe: OwnedFd,
@@ -84,7 +84,7 @@ impl Ground {
     /// # Errors
     /// On a host without the hierarchy. Much can be done there, but nothing be started.
     fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
-        Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.cgroup, container.as_str()))
+        Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.instance.cgroup(), container.as_str()))
     }
 
     /// Starts `order` and waits until its init runs. Returns the monitor's and init's process
@@ -134,7 +134,7 @@ impl Ground {
         drop(theirs);
         if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
             let veth = Veth {
-                host_name: &order.container.host_link(),
+                host_name: &self.instance.host_link(&order.container),
                 host_mac: mac.host_end(),
                 bridge,
                 guest_name: "eth0",
@@ -209,7 +209,7 @@ impl Ground {
             SysError::new(format!("take over process {pid}"), std::io::Error::other(why.to_owned()))
         };
         let init = clone::pidfd_open(pid)?;
-        let payload = format!("/{}/{}/payload", self.cgroup, order.container);
+        let payload = format!("/{}/{}/payload", self.instance.cgroup(), order.container);
         if !cgroup::holds(&payload, pid) {
             return Err(refused("it is not in the container's cgroup"));
         }
@@ -241,7 +241,7 @@ impl Ground {
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),
         }
-        note(netlink.delete_link(&container.host_link()).await.map_err(|e| error_text(&e)));
+        note(netlink.delete_link(&self.instance.host_link(container)).await.map_err(|e| error_text(&e)));
         failures
     }
 }
