@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::lent::Lent;
 use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
@@ -40,18 +41,6 @@ pub enum SpawnError {
     NoHierarchy(SysError),
 }
 
-/// What the owner lends a new container, and what its monitor is to have.
-pub struct Lent {
-    /// The template's root directory.
-    pub template: OwnedFd,
-    /// The directory with the overlay's `upper` and `work`.
-    pub data: OwnedFd,
-    pub config: OwnedFd,
-    pub control: OwnedFd,
-    pub state: OwnedFd,
-    pub logs: [OwnedFd; 2],
-}
-
 /// A container to start, checked.
 pub struct Order {
     pub container: ContainerId,
@@ -85,6 +74,17 @@ impl Ground {
     /// On a host without the hierarchy. Much can be done there, but nothing be started.
     fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
         Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.instance.cgroup(), container.as_str()))
+    }
+
+    /// How many other containers of this owner have processes.
+    pub fn running_beside(&self, id: &ContainerId) -> usize {
+        let Ok(mount) = cgroup::mount_dir() else { return 0 };
+        let entries = std::fs::read_dir(mount.join(self.instance.cgroup())).into_iter().flatten().flatten();
+        let others = entries.filter(|entry| entry.file_name().to_str() != Some(id.as_str()));
+        others
+            .filter(|entry| entry.file_name().to_str().is_some_and(|name| ContainerId::new(name).is_ok()))
+            .filter(|entry| cgroup::populated(&entry.path()))
+            .count()
     }
 
     /// Starts `order` and waits until its init runs. Returns the monitor's and init's process

@@ -192,6 +192,16 @@ impl Instance {
     }
 }
 
+/// Whether `name` is what [`Instance::host_link`] makes of some container: only such links are made
+/// and deleted.
+pub fn is_host_link(name: &str) -> bool {
+    let of_service = name.strip_prefix("ng").is_some_and(|id| ContainerId::new(id).is_ok());
+    let base36 = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+    let of_user =
+        name.strip_prefix('u').is_some_and(|tail| (8..=14).contains(&tail.len()) && tail.bytes().all(base36));
+    of_service || of_user
+}
+
 fn base36(mut number: u32) -> String {
     let mut digits = Vec::new();
     loop {
@@ -217,6 +227,7 @@ mod tests {
             let mut seen = HashSet::from([service.bridge(), service.host_link(&id)]);
             for uid in [1, 1000, 46_656, 99_999_999, 100_000_000, 1_000_000_000, u32::MAX - 1] {
                 let own = service.of_user(uid, "ann");
+                assert!(is_host_link(&own.host_link(&id)) && !is_host_link(&own.bridge()));
                 for link in [own.bridge(), own.host_link(&id)] {
                     assert!(link.len() <= LINK_NAME, "{link}");
                     assert!(seen.insert(link.clone()), "{link}");
