@@ -17,8 +17,12 @@ mod errors_of_templates;
 mod exec;
 #[path = "root/host.rs"]
 mod host;
+#[path = "root/hostd.rs"]
+mod hostd;
 #[path = "root/hostile_archives.rs"]
 mod hostile_archives;
+#[path = "root/hostile_callers.rs"]
+mod hostile_callers;
 #[path = "root/hostile_guests.rs"]
 mod hostile_guests;
 #[path = "root/hostile_trees.rs"]
@@ -35,6 +39,8 @@ mod lifecycle;
 mod network;
 #[path = "root/parallel.rs"]
 mod parallel;
+#[path = "root/people.rs"]
+mod people;
 #[path = "root/systemd.rs"]
 mod systemd;
 #[path = "root/template.rs"]

@@ -16,7 +16,7 @@ use crate::model::subid::{DEFAULT_SLICES, USERS_SLICES};
 use crate::sys::forked::ForkError;
 use crate::sys::subid::{IdFiles, ReadError};
 
-pub use remove::{RemoveOptions, remove};
+pub use remove::{RemoveOptions, remove, remove_grants};
 
 const ETC: &str = "/etc";
 
