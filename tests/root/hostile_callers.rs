@@ -264,7 +264,9 @@ fn spawn_takes_nothing_that_is_not_the_callers() {
                         (rustix::fs::fstat(fd).expect("stat"), rustix::fs::fstat(bad).expect("stat"));
                     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
                 };
-                if same(&fds[place]) {
+                // A memory file is a file that can be read and written, which a log may be.
+                let memory = rustix::fs::fcntl_get_seals(bad).is_ok() && place > 3;
+                if memory || same(&fds[place]) {
                     continue;
                 }
                 fds[place] = bad.as_fd().try_clone_to_owned().expect("duplicate");

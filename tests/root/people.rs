@@ -84,7 +84,7 @@ impl People {
         let mut people = Self { host, dir, bus, users: Vec::new() };
         wait_for("the bus", || people.dir.join("bus").exists());
         for _ in 0..users {
-            let name = format!("ngp{}", random_hex(4));
+            let name = format!("ngtp{}", random_hex(4));
             run_tool("useradd", &["--no-create-home", "--user-group", "--shell", "/bin/sh", &name]);
             people.users.push(name);
         }
