@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod doctor;
 mod exec;
+mod generate;
 mod info;
 mod launch;
 mod list;
@@ -89,6 +90,8 @@ enum Verb {
     Setup(setup::SetupArgs),
     Doctor(doctor::DoctorArgs),
     Repair(repair::RepairArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -120,6 +123,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Setup(args) => setup::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Repair(args) => repair::run(args),
+        Verb::Generate(args) => generate::run(&args),
     }
 }
 
