@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::error::{AppError, AppResult};
 use super::{layout, reconcile};
 use crate::host::broker::{self, Broker};
-use crate::host::setup::{self, SetupOptions};
+use crate::host::setup::{self, Owner, SetupOptions};
 use crate::model::container::Container;
 use crate::model::instance::Instance;
 use crate::model::name::Name;
@@ -25,9 +25,9 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the instance, which is set up first if it is not. To be called once, by root, while
-    /// the process has one thread: it forks the broker and gives up root for good. What a killed
-    /// command has left is finished or undone here.
+    /// Opens the instance, which is set up first if it is not. To be called once, while the process
+    /// has one thread: root's forks the broker and gives up root for good. What a killed command has
+    /// left is finished or undone here.
     pub fn open(instance: Instance) -> AppResult<Self> {
         let mut app = Self::open_with(instance, |instance| Ok(Store::open(&layout::database(instance))?))?;
         reconcile::unsettled(&mut app)?;
@@ -43,19 +43,13 @@ impl App {
         instance: Instance,
         open_store: impl FnOnce(&Instance) -> AppResult<Store>,
     ) -> AppResult<Self> {
-        if !rustix::process::geteuid().is_root() {
+        let (owner, broker) = if rustix::process::geteuid().is_root() {
+            as_root(&instance)?
+        } else if instance.person().is_some() {
+            as_person(&instance)?
+        } else {
             return Err(AppError::NotRoot);
-        }
-        let owner = match setup::is_set_up(&instance) {
-            Some(owner) => owner,
-            None => {
-                setup::setup(&instance, SetupOptions::default())?;
-                setup::is_set_up(&instance)
-                    .ok_or_else(|| AppError::Refused("the set-up did not take effect".to_owned()))?
-            }
         };
-        setup::ensure_run_dir(&instance, &owner)?;
-        let broker = broker::split(&instance, owner)?;
         let mut store = open_store(&instance)?;
         if store.range()? != Some(owner.range) {
             store.set_range(owner.range)?;
@@ -93,4 +87,33 @@ impl App {
             _ => Err(AppError::Refused("the pool is not open".to_owned())),
         }
     }
+}
+
+/// Root becomes the owner, and leaves a broker behind.
+fn as_root(instance: &Instance) -> AppResult<(Owner, Broker)> {
+    let owner = match setup::is_set_up(instance) {
+        Some(owner) if instance.state_dir().exists() => owner,
+        _ => {
+            setup::setup(instance, SetupOptions::of(instance))?;
+            setup::is_set_up(instance).ok_or_else(no_effect)?
+        }
+    };
+    setup::ensure_run_dir(instance, &owner)?;
+    Ok((owner, broker::split(instance, owner)?))
+}
+
+/// An ordinary user is the owner already, and has the host's broker.
+fn as_person(instance: &Instance) -> AppResult<(Owner, Broker)> {
+    let mut broker = Broker::of_host();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let there = instance.state_dir().join("pool").exists() && instance.run_dir().exists();
+    if let (true, Some(owner)) = (there, setup::is_set_up(instance)) {
+        return Ok((owner, broker));
+    }
+    broker.setup()?;
+    Ok((setup::is_set_up(instance).ok_or_else(no_effect)?, broker))
+}
+
+fn no_effect() -> AppError {
+    AppError::Refused("the set-up did not take effect".to_owned())
 }

@@ -21,8 +21,14 @@ pub enum Kind {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("nagaya must be run as root")]
+    #[error("nagaya must be run as root for this")]
     NotRoot,
+    #[error("there is no user '{0}' in /etc/passwd")]
+    NoUser(String),
+    #[error(transparent)]
+    Grant(#[from] crate::model::grant::GrantError),
+    #[error(transparent)]
+    Grants(#[from] crate::host::grants::GrantsError),
     #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]

@@ -90,7 +90,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         ended: record.and_then(|r| r.ended),
         monitor_pid,
         processes: cgroup::all_processes(&dir.join("payload")).len(),
-        host_link: up.then(|| id.host_link()),
+        host_link: up.then(|| app.instance.host_link(&id)),
         cgroup: dir.to_string_lossy().into_owned(),
         notes,
         row,

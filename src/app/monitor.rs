@@ -163,14 +163,11 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         crate::host::broker::BrokerError::Failed(reason) => AppError::Start { name: name.clone(), reason },
         other => other.into(),
     };
-    let bridge_index = match (&container.lease, adopt) {
-        (Some(lease), None) => {
-            let gateway = ipnetwork::Ipv4Network::new(lease.gateway, lease.ipv4.prefix())
-                .map_err(|e| AppError::Refused(e.to_string()))?;
-            app.broker.ensure_network(&lease.bridge, &gateway.to_string()).map_err(failed)?
-        }
-        _ => 0,
-    };
+    if let (Some(lease), None) = (&container.lease, adopt) {
+        let gateway = ipnetwork::Ipv4Network::new(lease.gateway, lease.ipv4.prefix())
+            .map_err(|e| AppError::Refused(e.to_string()))?;
+        app.broker.ensure_network(&lease.bridge, &gateway.to_string()).map_err(failed)?;
+    }
     let files = open_files(app, container, adopt)?;
     let order = SpawnOrder {
         container: container.id.to_string(),
@@ -189,7 +186,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         files.logs[0].as_fd(),
         files.logs[1].as_fd(),
     ];
-    let (_monitor, init) = app.broker.spawn(order, bridge_index, &fds).map_err(failed)?;
+    let (_monitor, init) = app.broker.spawn(order, &fds).map_err(failed)?;
     Ok(init)
 }
 

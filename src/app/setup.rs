@@ -23,16 +23,21 @@ pub struct SetupRequest {
 
 /// Makes what is missing; one phrase for each thing that was.
 pub fn setup(instance: &Instance, request: &SetupRequest) -> AppResult<Vec<String>> {
-    if !rustix::process::geteuid().is_root() {
+    let mut created = Vec::new();
+    if rustix::process::geteuid().is_root() {
+        let options =
+            request.slices.map_or_else(|| SetupOptions::of(instance), |slices| SetupOptions { slices });
+        let done = setup::setup(instance, options)?;
+        let had = done.range.slices();
+        if request.slices.is_some_and(|wanted| wanted != had) {
+            let user = instance.user();
+            return Err(AppError::Refused(format!("'{user}' has {had} slices already, which stay")));
+        }
+        created = done.created;
+    } else if request.slices.is_some() {
+        // How many ids somebody gets is the administrator's to say.
         return Err(AppError::NotRoot);
     }
-    let options = request.slices.map_or_else(SetupOptions::default, |slices| SetupOptions { slices });
-    let done = setup::setup(instance, options)?;
-    let had = done.range.slices();
-    if request.slices.is_some_and(|wanted| wanted != had) {
-        return Err(AppError::Refused(format!("'{}' has {had} slices already, which stay", instance.user())));
-    }
-    let mut created = done.created;
     let mut app = App::open(instance.clone())?;
     let bridge = app.instance.bridge();
     let was_there = app.store.network(&bridge)?.is_some();

@@ -6,6 +6,8 @@ mod delete;
 mod doctor;
 mod exec;
 mod generate;
+mod grant;
+mod hostd;
 mod info;
 mod launch;
 mod list;
@@ -33,9 +35,12 @@ mod text;
 mod time;
 mod wait;
 
+use std::sync::OnceLock;
+
 use clap::Parser;
 
 use crate::app::App;
+use crate::app::owner::{self, Wish};
 use crate::model::instance::Instance;
 use crate::model::name::Name;
 use report::CliResult;
@@ -57,14 +62,21 @@ use report::CliResult;
 ///
 /// Environment:
 ///   NAGAYA_INSTANCE   which of several sets of containers to work on [default: nagaya]
+///   NAGAYA_PRIVATE    if set, an ordinary user's command does without the host's broker
 ///   NAGAYA_LOG        what to log to standard error, for example 'nagaya=debug'
 ///   NO_COLOR          no colours, if set
 #[derive(Parser)]
 #[command(name = "nagaya", version, verbatim_doc_comment)]
 struct Cli {
+    /// For root: this ordinary user's containers, not the service user's
+    #[arg(long, global = true, value_name = "USER")]
+    owner: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
+
+/// Whose containers the command is about, as its options say.
+static WISH: OnceLock<Wish> = OnceLock::new();
 
 #[derive(clap::Subcommand)]
 enum Verb {
@@ -92,6 +104,11 @@ enum Verb {
     Repair(repair::RepairArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
+    Grant(grant::GrantArgs),
+    #[command(hide = true)]
+    Hostd(hostd::HostdArgs),
+    #[command(hide = true)]
+    Broker(hostd::BrokerArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -99,6 +116,8 @@ pub fn main() -> i32 {
     report::catch_panics();
     let cli = Cli::parse();
     log();
+    let private = std::env::var_os("NAGAYA_PRIVATE").is_some_and(|value| !value.is_empty());
+    let _ = WISH.set(Wish { owner: cli.owner, private });
     run(cli.verb).unwrap_or_else(|error| report::report(&error, None))
 }
 
@@ -124,6 +143,9 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Doctor(args) => doctor::run(args),
         Verb::Repair(args) => repair::run(args),
         Verb::Generate(args) => generate::run(&args),
+        Verb::Grant(args) => grant::run(args),
+        Verb::Hostd(args) => hostd::run(&args),
+        Verb::Broker(args) => hostd::broker(&args),
     }
 }
 
@@ -137,6 +159,12 @@ fn log() {
 
 /// The instance that the user means.
 fn instance() -> CliResult<Instance> {
+    let wish = WISH.get().cloned().unwrap_or_default();
+    Ok(owner::resolve(&base_instance()?, &wish)?)
+}
+
+/// The service user's instance, beside which there are those of ordinary users.
+fn base_instance() -> CliResult<Instance> {
     match std::env::var_os("NAGAYA_INSTANCE").filter(|name| !name.is_empty()) {
         Some(name) => Ok(Instance::new(&name.to_string_lossy())?),
         None => Ok(Instance::default()),

@@ -1,5 +1,6 @@
-//! The broker of a command that root has typed: the process forks; this half stays root and serves
-//! the interface on a socket pair, the other half becomes the service user for good.
+//! The manager's way to a broker. When root has typed the command, the process forks: one half stays
+//! root and serves the interface on a socket pair, the other becomes the owner for good. An
+//! ordinary user's command finds the host's broker on the system bus.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -43,11 +44,21 @@ impl From<HostError> for BrokerError {
 }
 
 /// The manager's end: connects at its first call, so that commands which need no broker pay for a
-/// fork only.
+/// fork at most.
 pub struct Broker {
     process: Option<Child>,
-    stream: Option<UnixStream>,
+    way: Way,
     connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
+}
+
+/// How the broker is reached.
+enum Way {
+    /// The other half of this process.
+    Pair(UnixStream),
+    /// nagaya-hostd.
+    SystemBus,
+    /// Taken already.
+    Used,
 }
 
 /// Splits this process, which is root's and has one thread. In the parent, which the user's shell
@@ -59,7 +70,7 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
         clone::Forked::Child => {
             // Were it open here too, this half would never see the other's end.
             drop(manager);
-            clone::exit_now(serve(instance, owner, &broker))
+            clone::exit_now(serve(instance, Some(owner), &broker))
         }
     };
     drop(broker);
@@ -67,11 +78,12 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
     // Files of the service user's other processes, memory included, stay closed to this one's
     // core dumps and tracers as a matter of course; what it makes is its own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker { process: Some(child), stream: Some(manager), connection: None })
+    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None })
 }
 
-/// The root half. Nothing is set up before the manager speaks.
-fn serve(instance: &Instance, owner: Owner, stream: &UnixStream) -> i32 {
+/// The root half. Nothing is set up before the manager speaks. Without an owner, the first thing to
+/// ask for is Setup.
+pub(super) fn serve(instance: &Instance, owner: Option<Owner>, stream: &UnixStream) -> i32 {
     ignore_terminal_signals();
     let mut fds = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::IN)];
     let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
@@ -101,6 +113,22 @@ fn serve(instance: &Instance, owner: Owner, stream: &UnixStream) -> i32 {
     }
 }
 
+/// Whether the host has a broker for ordinary users: somebody owns its name on the system bus, or
+/// would be started.
+pub fn is_on_host() -> bool {
+    let asked = || -> zbus::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let connection = zbus::Connection::system().await?;
+            let dbus = zbus::fdo::DBusProxy::new(&connection).await?;
+            let wanted = |name: &zbus::names::OwnedBusName| name.as_str() == super::hostd::BUS_NAME;
+            Ok(dbus.list_activatable_names().await?.iter().any(wanted)
+                || dbus.list_names().await?.iter().any(wanted))
+        })
+    };
+    asked().unwrap_or(false)
+}
+
 /// What a user types at the terminal is for the manager; the broker finishes what it has begun and
 /// ends with the manager.
 fn ignore_terminal_signals() {
@@ -116,12 +144,22 @@ fn runtime() -> SysResult<tokio::runtime::Runtime> {
 }
 
 impl Broker {
+    /// The host's, for an ordinary user.
+    pub fn of_host() -> Self {
+        Self { process: None, way: Way::SystemBus, connection: None }
+    }
+
     fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
-        if let Some(stream) = self.stream.take() {
+        let way = std::mem::replace(&mut self.way, Way::Used);
+        if !matches!(way, Way::Used) {
             let runtime = runtime()?;
             let proxy = runtime
                 .block_on(async {
-                    let connection = private_socket::builder(stream)?.build().await?;
+                    let builder = match way {
+                        Way::Pair(stream) => private_socket::builder(stream)?,
+                        _ => zbus::connection::Builder::system(),
+                    };
+                    let connection = builder.build().await?;
                     Host1CallerProxy::builder(&connection)
                         .cache_properties(zbus::proxy::CacheProperties::No)
                         .build()
@@ -141,8 +179,14 @@ impl Broker {
         Ok(runtime.block_on(proxy.storage_namespace())?.into())
     }
 
-    /// See `Host1::ensure_network`; returns the bridge's index.
-    pub fn ensure_network(&mut self, bridge: &str, ipv4: &str) -> Result<u32, BrokerError> {
+    /// See `Host1::setup`.
+    pub fn setup(&mut self) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.setup()).map(drop)?)
+    }
+
+    /// See `Host1::ensure_network`.
+    pub fn ensure_network(&mut self, bridge: &str, ipv4: &str) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.ensure_network(bridge, ipv4))?)
     }
@@ -157,12 +201,11 @@ impl Broker {
     pub fn spawn(
         &mut self,
         order: SpawnOrder,
-        bridge_index: u32,
         fds: &[std::os::fd::BorrowedFd<'_>],
     ) -> Result<(i32, i32), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         let fds = fds.iter().map(|fd| Fd::from(fd.as_fd())).collect();
-        Ok(runtime.block_on(proxy.spawn(order, bridge_index, fds))?)
+        Ok(runtime.block_on(proxy.spawn(order, fds))?)
     }
 
     /// See `Host1::clear`.
@@ -176,7 +219,7 @@ impl Drop for Broker {
     /// No process of a command's outlives it.
     fn drop(&mut self) {
         self.connection = None;
-        self.stream = None;
+        self.way = Way::Used;
         if let Some(process) = self.process.take() {
             let _ = process.wait();
         }

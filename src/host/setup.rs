@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::model::ids::{Range, Slice};
 use crate::model::instance::Instance;
-use crate::model::subid::DEFAULT_SLICES;
+use crate::model::subid::{DEFAULT_SLICES, USERS_SLICES};
 use crate::sys::forked::ForkError;
-use crate::sys::passwd;
 use crate::sys::subid::{IdFiles, ReadError};
 
 pub use remove::{RemoveOptions, remove};
@@ -45,6 +44,13 @@ impl Default for SetupOptions {
     }
 }
 
+impl SetupOptions {
+    /// What an instance is given where nobody asked otherwise.
+    pub fn of(instance: &Instance) -> Self {
+        if instance.person().is_some() { Self { slices: USERS_SLICES } } else { Self::default() }
+    }
+}
+
 /// What [`setup`] found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetupDone {
@@ -53,6 +59,12 @@ pub struct SetupDone {
     pub range: Range,
     /// One phrase for each thing that was not there before.
     pub created: Vec<String>,
+}
+
+impl SetupDone {
+    pub fn owner(&self) -> Option<Owner> {
+        owner_of(Account { uid: self.uid, gid: self.gid }, self.range)
+    }
 }
 
 /// Why an instance cannot be set up or removed.
@@ -70,6 +82,10 @@ pub enum SetupError {
     ProgramFailed { command: String, said: String },
     #[error("user '{user}' exists and is not ours: its home is '{home}', not '{}'", wanted.display())]
     ForeignUser { user: String, home: String, wanted: PathBuf },
+    #[error("uid {uid} ('{user}') is not in /etc/passwd")]
+    UnknownUser { uid: u32, user: String },
+    #[error("'{user}' cannot have containers as an ordinary user")]
+    NoPerson { user: String },
     #[error("group '{group}' is not the primary group of a user '{group}'")]
     ForeignGroup { group: String },
     #[error("/etc/subuid and /etc/subgid give '{user}' different ids ({uid_lines}; {gid_lines})")]
@@ -144,7 +160,7 @@ pub fn setup(instance: &Instance, options: SetupOptions) -> Result<SetupDone, Se
     let _lock = lock::acquire()?;
     let mut created = Vec::new();
     let account = accounts::ensure_user(instance, &mut created)?;
-    let range = accounts::ensure_range(instance, account.uid, options.slices, &mut created)?;
+    let range = accounts::ensure_range(instance, options.slices, &mut created)?;
     let owner = owner_of(account, range).ok_or(SetupError::NoRoom { slices: 1 })?;
     dirs::ensure_state(instance, &owner, &mut created)?;
     if dirs::ensure_run(instance, account)? {
@@ -164,11 +180,10 @@ pub fn is_set_up(instance: &Instance) -> Option<Owner> {
 /// # Errors
 /// Where something of another kind stands in its place: what [`setup`] would refuse.
 pub fn look(files: &IdFiles, instance: &Instance) -> Result<Option<Owner>, SetupError> {
-    let Some(user) = passwd::user(&files.passwd, instance.user()) else { return Ok(None) };
-    let account = accounts::check_user(files, &user, instance)?;
-    let Some(range) = accounts::whole_range(files, &user)? else { return Ok(None) };
+    let Some(user) = accounts::find_owner(files, instance)? else { return Ok(None) };
+    let Some(range) = accounts::whole_range(files, &user, instance)? else { return Ok(None) };
     accounts::check_overlap(files, &user, range)?;
-    Ok(owner_of(account, range))
+    Ok(owner_of(Account { uid: user.uid, gid: user.gid }, range))
 }
 
 fn owner_of(account: Account, range: Range) -> Option<Owner> {

@@ -4,8 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::lent::Lent;
 use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
+use crate::model::instance::Instance;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
 use crate::model::network::Mac;
@@ -39,18 +41,6 @@ pub enum SpawnError {
     NoHierarchy(SysError),
 }
 
-/// What the owner lends a new container, and what its monitor is to have.
-pub struct Lent {
-    /// The template's root directory.
-    pub template: OwnedFd,
-    /// The directory with the overlay's `upper` and `work`.
-    pub data: OwnedFd,
-    pub config: OwnedFd,
-    pub control: OwnedFd,
-    pub state: OwnedFd,
-    pub logs: [OwnedFd; 2],
-}
-
 /// A container to start, checked.
 pub struct Order {
     pub container: ContainerId,
@@ -65,8 +55,7 @@ pub struct Order {
 
 /// Where containers' cgroups are and whose files they stand on.
 pub struct Ground {
-    /// Directory below the mount of cgroup v2.
-    pub cgroup: String,
+    pub instance: Instance,
     pub storage: Slice,
     /// This program, to be executed as the monitor.
     pub exe: OwnedFd,
@@ -84,7 +73,18 @@ impl Ground {
     /// # Errors
     /// On a host without the hierarchy. Much can be done there, but nothing be started.
     fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
-        Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.cgroup, container.as_str()))
+        Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.instance.cgroup(), container.as_str()))
+    }
+
+    /// How many other containers of this owner have processes.
+    pub fn running_beside(&self, id: &ContainerId) -> usize {
+        let Ok(mount) = cgroup::mount_dir() else { return 0 };
+        let entries = std::fs::read_dir(mount.join(self.instance.cgroup())).into_iter().flatten().flatten();
+        let others = entries.filter(|entry| entry.file_name().to_str() != Some(id.as_str()));
+        others
+            .filter(|entry| entry.file_name().to_str().is_some_and(|name| ContainerId::new(name).is_ok()))
+            .filter(|entry| cgroup::populated(&entry.path()))
+            .count()
     }
 
     /// Starts `order` and waits until its init runs. Returns the monitor's and init's process
@@ -134,7 +134,7 @@ impl Ground {
         drop(theirs);
         if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
             let veth = Veth {
-                host_name: &order.container.host_link(),
+                host_name: &self.instance.host_link(&order.container),
                 host_mac: mac.host_end(),
                 bridge,
                 guest_name: "eth0",
@@ -209,7 +209,7 @@ impl Ground {
             SysError::new(format!("take over process {pid}"), std::io::Error::other(why.to_owned()))
         };
         let init = clone::pidfd_open(pid)?;
-        let payload = format!("/{}/{}/payload", self.cgroup, order.container);
+        let payload = format!("/{}/{}/payload", self.instance.cgroup(), order.container);
         if !cgroup::holds(&payload, pid) {
             return Err(refused("it is not in the container's cgroup"));
         }
@@ -241,7 +241,7 @@ impl Ground {
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),
         }
-        note(netlink.delete_link(&container.host_link()).await.map_err(|e| error_text(&e)));
+        note(netlink.delete_link(&self.instance.host_link(container)).await.map_err(|e| error_text(&e)));
         failures
     }
 }

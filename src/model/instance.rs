@@ -1,12 +1,27 @@
-//! One set of state, service user, network and cgroup on a host. A host normally has one,
-//! `nagaya`; further ones live beside it without touching it.
+//! One owner's set of containers on a host, and what its things are called. A host normally has the
+//! service user's, `nagaya`, and one for each ordinary user; further ones live beside them without
+//! touching them.
 
 use std::path::PathBuf;
+
+use super::name::{ContainerId, Name};
 
 /// Where an instance keeps things and what its objects on the host are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     name: String,
+    holder: Holder,
+}
+
+/// Whose instance it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// The service user of the instance's name.
+    Service,
+    /// An ordinary user, through the host's broker.
+    User { uid: u32, user: String },
+    /// An ordinary user alone, in namespaces of the user's own.
+    Private { user: String, state_dir: PathBuf, run_dir: PathBuf },
 }
 
 /// A name that cannot be an instance's.
@@ -16,46 +31,222 @@ pub struct InstanceError(pub String);
 
 impl Default for Instance {
     fn default() -> Self {
-        Self { name: "nagaya".to_owned() }
+        Self { name: "nagaya".to_owned(), holder: Holder::Service }
     }
 }
 
+/// Longest name of a network interface, in bytes (IFNAMSIZ less the closing NUL).
+const LINK_NAME: usize = 15;
+
 impl Instance {
-    /// At most 12 characters: the bridge's name adds one and may have 15.
+    /// The service user's. At most 12 characters: the bridge's name adds one and may have 15.
     pub fn new(name: &str) -> Result<Self, InstanceError> {
         let good = (1..=12).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if good { Ok(Self { name: name.to_owned() }) } else { Err(InstanceError(name.to_owned())) }
+        if good {
+            Ok(Self { name: name.to_owned(), holder: Holder::Service })
+        } else {
+            Err(InstanceError(name.to_owned()))
+        }
     }
 
+    /// An ordinary user's on the same host, by the host's broker.
+    pub fn of_user(&self, uid: u32, user: &str) -> Self {
+        Self { name: self.name.clone(), holder: Holder::User { uid, user: user.to_owned() } }
+    }
+
+    /// An ordinary user's that needs nobody's help, in namespaces and directories of the user's own.
+    pub fn private(&self, user: &str, state_dir: PathBuf, run_dir: PathBuf) -> Self {
+        Self {
+            name: self.name.clone(),
+            holder: Holder::Private { user: user.to_owned(), state_dir, run_dir },
+        }
+    }
+
+    /// What is common to all owners' instances of one kind: the service user's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The service user, and the group of the same name.
+    /// The uid of the ordinary user whose instance it is by the host's broker.
+    pub fn person(&self) -> Option<u32> {
+        match self.holder {
+            Holder::User { uid, .. } => Some(uid),
+            _ => None,
+        }
+    }
+
+    pub fn is_private(&self) -> bool {
+        matches!(self.holder, Holder::Private { .. })
+    }
+
+    /// The owner: the service user, who has a group of the same name, or the ordinary user.
     pub fn user(&self) -> &str {
-        &self.name
+        match &self.holder {
+            Holder::Service => &self.name,
+            Holder::User { user, .. } | Holder::Private { user, .. } => user,
+        }
     }
 
+    /// The bridge's name, `nagaya0` or `nagaya-1000`. A uid of more than 8 digits, or a long instance
+    /// name, is written shorter: in base 36 with a `z` behind it, which no decimal number has.
     pub fn bridge(&self) -> String {
-        format!("{}0", self.name)
+        let Holder::User { uid, .. } = self.holder else { return format!("{}0", self.name) };
+        let plain = format!("{}-{uid}", self.name);
+        if plain.len() <= LINK_NAME {
+            return plain;
+        }
+        let tail = format!("-{}z", base36(uid));
+        let room = LINK_NAME - tail.len();
+        format!("{}{tail}", &self.name[..self.name.len().min(room)])
     }
 
-    pub fn nft_table(&self) -> &str {
-        &self.name
+    pub fn nft_table(&self) -> String {
+        match self.holder {
+            Holder::User { uid, .. } => format!("{}-{uid}", self.name),
+            _ => self.name.clone(),
+        }
     }
 
-    /// Directory below the cgroup v2 mount.
-    pub fn cgroup(&self) -> &str {
-        &self.name
+    /// Directory of its containers' cgroups below the cgroup v2 mount, where no systemd rules there.
+    pub fn cgroup(&self) -> String {
+        match self.holder {
+            Holder::User { uid, .. } => format!("{}/u{uid}", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// The systemd slice of its containers. systemd reads the dashes of a slice's name as a path.
+    pub fn slice_unit(&self) -> String {
+        format!("{}.slice", self.unit_prefix())
+    }
+
+    /// The systemd scope of one container.
+    pub fn scope_unit(&self, id: &ContainerId) -> String {
+        format!("{}-{id}.scope", self.unit_prefix())
+    }
+
+    fn unit_prefix(&self) -> String {
+        match self.holder {
+            Holder::User { uid, .. } => format!("{}-u{uid}", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// A container's name among all the host's machines. A container's own name has no dot.
+    pub fn machine_name(&self, container: &Name) -> String {
+        match self.holder {
+            Holder::User { uid, .. } => format!("{container}.u{uid}"),
+            _ => container.to_string(),
+        }
+    }
+
+    /// The host's end of a container's link. An ordinary user chooses ids freely, so the name says
+    /// whose it is: `u`, uid and id in base 36, the id always of 7 digits.
+    pub fn host_link(&self, id: &ContainerId) -> String {
+        match self.holder {
+            Holder::User { uid, .. } => format!("u{}{:0>7}", base36(uid), base36(id.number())),
+            _ => format!("ng{id}"),
+        }
     }
 
     pub fn state_dir(&self) -> PathBuf {
-        PathBuf::from("/var/lib").join(&self.name)
+        match &self.holder {
+            Holder::Service => PathBuf::from("/var/lib").join(&self.name),
+            Holder::User { uid, .. } => self.users_state_dir().join(uid.to_string()),
+            Holder::Private { state_dir, .. } => state_dir.clone(),
+        }
     }
 
     pub fn run_dir(&self) -> PathBuf {
-        PathBuf::from("/run").join(&self.name)
+        match &self.holder {
+            Holder::Service => PathBuf::from("/run").join(&self.name),
+            Holder::User { uid, .. } => self.users_run_dir().join(uid.to_string()),
+            Holder::Private { run_dir, .. } => run_dir.clone(),
+        }
+    }
+
+    /// Where ordinary users' state directories are; root's.
+    pub fn users_state_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/var/lib/{}-users", self.name))
+    }
+
+    /// Where ordinary users' run directories are; root's.
+    pub fn users_run_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/run/{}-users", self.name))
+    }
+
+    /// Where the administrator's grants are; root's.
+    pub fn grants_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/etc/{}/grants.d", self.name))
+    }
+
+    /// Directory of the broker's socket and, below /var/lib, of its records; root's.
+    pub fn hostd_run_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/run/{}-hostd", self.name))
+    }
+
+    pub fn hostd_state_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/var/lib/{}-hostd", self.name))
+    }
+}
+
+/// Whether `name` is what [`Instance::host_link`] makes of some container: only such links are made
+/// and deleted.
+pub fn is_host_link(name: &str) -> bool {
+    let of_service = name.strip_prefix("ng").is_some_and(|id| ContainerId::new(id).is_ok());
+    let base36 = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+    let of_user =
+        name.strip_prefix('u').is_some_and(|tail| (8..=14).contains(&tail.len()) && tail.bytes().all(base36));
+    of_service || of_user
+}
+
+fn base36(mut number: u32) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from_digit(number % 36, 36).unwrap_or('0'));
+        number /= 36;
+        if number == 0 {
+            return digits.iter().rev().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_user_has_names_of_its_own_that_fit() {
+        let id = ContainerId::from_random(u32::MAX);
+        for name in ["nagaya", "n", "twelve-long0"] {
+            let service = Instance::new(name).unwrap();
+            let mut seen = HashSet::from([service.bridge(), service.host_link(&id)]);
+            for uid in [1, 1000, 46_656, 99_999_999, 100_000_000, 1_000_000_000, u32::MAX - 1] {
+                let own = service.of_user(uid, "ann");
+                assert!(is_host_link(&own.host_link(&id)) && !is_host_link(&own.bridge()));
+                for link in [own.bridge(), own.host_link(&id)] {
+                    assert!(link.len() <= LINK_NAME, "{link}");
+                    assert!(seen.insert(link.clone()), "{link}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_usual_names_are_readable() {
+        let id = ContainerId::from_random(0xab);
+        let service = Instance::default();
+        let own = service.of_user(1000, "ann");
+        assert_eq!((service.bridge(), own.bridge()), ("nagaya0".into(), "nagaya-1000".into()));
+        assert_eq!(service.host_link(&id), "ng000000ab");
+        assert_eq!(own.host_link(&id), "urs000004r");
+        assert_eq!(own.scope_unit(&id), "nagaya-u1000-000000ab.scope");
+        assert_eq!(own.slice_unit(), "nagaya-u1000.slice");
+        assert_eq!(own.state_dir(), PathBuf::from("/var/lib/nagaya-users/1000"));
+        assert_eq!(own.machine_name(&Name::new("web01").unwrap()), "web01.u1000");
     }
 }

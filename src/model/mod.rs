@@ -1,6 +1,7 @@
 //! Plain data and its rules. Nothing here does I/O, reads a clock or looks at the environment.
 
 pub mod container;
+pub mod grant;
 pub mod guest_file;
 pub mod ids;
 pub mod instance;

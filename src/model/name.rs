@@ -102,9 +102,9 @@ impl ContainerId {
         &self.0
     }
 
-    /// Name of the link's end on the host: 10 characters, below the kernel's 15.
-    pub fn host_link(&self) -> String {
-        format!("ng{}", self.0)
+    /// The id as the number that it is.
+    pub fn number(&self) -> u32 {
+        u32::from_str_radix(&self.0, 16).unwrap_or_default()
     }
 }
 

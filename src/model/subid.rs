@@ -6,6 +6,9 @@ use super::ids::{Range, SLICE};
 /// containers.
 pub const DEFAULT_SLICES: u32 = 1024;
 
+/// The same for an ordinary user.
+pub const USERS_SLICES: u32 = 64;
+
 /// Ids that systemd's allocation (<https://systemd.io/UIDS-GIDS/>) leaves to nobody: between its
 /// containers, which end below 1879048192, and the foreign ids, which begin at 2147352576.
 const PREFERRED: Window = Window { start: 1_879_048_192, end: 2_147_352_576 };

@@ -23,14 +23,25 @@ pub struct TableRules {
     objects: Vec<NfListObject<'static>>,
 }
 
-/// The table of an instance with one network: forwarding accepted from and to its bridge, and the
-/// guests' addresses hidden behind the host's.
+/// The table of an instance with one network: forwarding accepted from and to its bridge, but not
+/// from the bridges of other owners, whose names match one of `others` (a `*` at the end matches
+/// anything); and the guests' addresses hidden behind the host's.
 ///
 /// The accepts are for our own chain alone: a drop in another program's chain still drops.
-pub fn network_table(table: &str, network: &Network) -> TableRules {
+pub fn network_table(table: &str, network: &Network, others: &[String]) -> TableRules {
     let subnet = network.ipv4;
     let bridge = || Expression::String(network.bridge.clone().into());
-    let rules = [
+    let strangers = others.iter().filter(|other| **other != network.bridge).map(|other| {
+        let other = Expression::String(other.clone().into());
+        let statements = vec![
+            compare(meta(MetaKey::Iifname), Operator::EQ, other),
+            compare(meta(MetaKey::Iifname), Operator::NEQ, bridge()),
+            compare(meta(MetaKey::Oifname), Operator::EQ, bridge()),
+            Statement::Drop(None),
+        ];
+        (FORWARD, statements)
+    });
+    let own = [
         (FORWARD, vec![compare(meta(MetaKey::Iifname), Operator::EQ, bridge()), Statement::Accept(None)]),
         (FORWARD, vec![compare(meta(MetaKey::Oifname), Operator::EQ, bridge()), Statement::Accept(None)]),
         (
@@ -46,7 +57,7 @@ pub fn network_table(table: &str, network: &Network) -> TableRules {
         base_chain(table, FORWARD, NfChainType::Filter, NfHook::Forward, FILTER),
         base_chain(table, POSTROUTING, NfChainType::NAT, NfHook::Postrouting, SRCNAT),
     ];
-    objects.extend(rules.into_iter().map(|(chain, statements)| rule(table, chain, statements)));
+    objects.extend(strangers.chain(own).map(|(chain, statements)| rule(table, chain, statements)));
     TableRules { family: NfFamily::INet, name: table.to_owned(), objects }
 }
 
@@ -175,7 +186,7 @@ mod tests {
 
     fn rules() -> TableRules {
         let network = Network { bridge: "test0".into(), ipv4: "10.77.16.1/20".parse().unwrap() };
-        network_table("test", &network)
+        network_table("test", &network, &["test-*".to_owned(), "test0".to_owned()])
     }
 
     /// As `nft -j list table` prints a table that holds these rules.

@@ -82,16 +82,22 @@ fn enable_controllers(path: &Path) -> SysResult<()> {
     Ok(())
 }
 
-/// Makes `dir` (from `container_dir`) and what belongs in it, delegated to uid and gid `owner`.
-pub fn create(dir: &Path, owner: u32) -> SysResult<ContainerCgroup> {
-    let parent = dir.parent().unwrap_or(dir);
-    if !parent.exists() {
-        make_dir(parent)?;
-        if let Some(mount) = parent.parent() {
-            enable_controllers(mount)?;
-        }
+/// Makes `dir` and what is missing above it, each handing its controllers on.
+fn make_parents(dir: &Path) -> SysResult<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_parents(parent)?;
         enable_controllers(parent)?;
     }
+    make_dir(dir)?;
+    enable_controllers(dir)
+}
+
+/// Makes `dir` (from `container_dir`) and what belongs in it, delegated to uid and gid `owner`.
+pub fn create(dir: &Path, owner: u32) -> SysResult<ContainerCgroup> {
+    make_parents(dir.parent().unwrap_or(dir))?;
     make_dir(dir)?;
     let (monitor, payload) = (dir.join("monitor"), dir.join("payload"));
     make_dir(&monitor)?;

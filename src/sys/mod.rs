@@ -1,6 +1,7 @@
 //! Kernel and host facilities, one file each. `unsafe` lives here and in `runtime`.
 #![allow(unsafe_code)]
 
+pub mod activation;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;

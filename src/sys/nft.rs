@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn rules() -> TableRules {
-        network_table("test", &network())
+        network_table("test", &network(), &["test-*".to_owned()])
     }
 
     fn exists() -> bool {

@@ -29,7 +29,7 @@ pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check>
     let links = if root { Tried::of(probe::bridge_and_veth()) } else { Tried::NotRoot };
     let chains =
         if root { run_nft(&["-j", "list", "chains"], "").unwrap_or_default() } else { String::new() };
-    let drops = forward_drops(&chains, instance.nft_table());
+    let drops = forward_drops(&chains, &instance.nft_table());
     vec![
         nft.judge(
             AREA,

@@ -19,8 +19,8 @@ const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 /// The service user, made where there is none.
 pub fn ensure_user(instance: &Instance, created: &mut Vec<String>) -> Result<Account, SetupError> {
     let files = read()?;
-    if let Some(user) = passwd::user(&files.passwd, instance.user()) {
-        return check_user(&files, &user, instance);
+    if let Some(user) = find_owner(&files, instance)? {
+        return Ok(Account { uid: user.uid, gid: user.gid });
     }
     if passwd::group(&files.group, instance.user()).is_some() {
         return Err(SetupError::ForeignGroup { group: instance.user().to_owned() });
@@ -33,6 +33,33 @@ pub fn ensure_user(instance: &Instance, created: &mut Vec<String>) -> Result<Acc
         .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })?;
     created.push(format!("user and group {} (uid {}, gid {})", user.name, user.uid, user.gid));
     check_user(&files, &user, instance)
+}
+
+/// The owner of an ordinary user's instance. Nobody but root can own what is root's, and the service
+/// user's containers are no person's.
+pub fn check_person(files: &IdFiles, uid: u32, instance: &Instance) -> Result<User, SetupError> {
+    let user = passwd::users(&files.passwd).find(|user| user.uid == uid);
+    let user = user.ok_or_else(|| SetupError::UnknownUser { uid, user: instance.user().to_owned() })?;
+    if user.uid == 0 || user.gid == 0 || user.name == instance.name() {
+        return Err(SetupError::NoPerson { user: user.name });
+    }
+    Ok(user)
+}
+
+/// The account that owns the instance, if there is one.
+pub fn find_owner(files: &IdFiles, instance: &Instance) -> Result<Option<User>, SetupError> {
+    if let Some(uid) = instance.person() {
+        return check_person(files, uid, instance).map(Some);
+    }
+    let Some(user) = passwd::user(&files.passwd, instance.user()) else { return Ok(None) };
+    check_user(files, &user, instance)?;
+    Ok(Some(user))
+}
+
+/// How many slices a range must have to be worked with. An ordinary user's own 65,536 ids, which
+/// adduser gives, are not enough: a storage slice alone runs no container.
+fn least_slices(instance: &Instance) -> u32 {
+    if instance.person().is_some() { 2 } else { 1 }
 }
 
 /// A person's account that happens to have the instance's name must not come to own containers:
@@ -64,13 +91,14 @@ enum Need {
 /// The user's range, allotted where there is none.
 pub fn ensure_range(
     instance: &Instance,
-    uid: u32,
     slices: u32,
     created: &mut Vec<String>,
 ) -> Result<Range, SetupError> {
     let files = read()?;
-    let user = User { uid, ..known_user(&files, instance)? };
-    let need = needed(&files, &user)?;
+    let user = find_owner(&files, instance)?
+        .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })?;
+    let least = least_slices(instance);
+    let need = needed(&files, &user, least)?;
     let (range, uids, gids) = match need {
         Need::Nothing(range) => (range, false, false),
         Need::Subuid(range) => (range, true, false),
@@ -84,7 +112,7 @@ pub fn ensure_range(
     if uids || gids {
         add(&user, range, uids, gids)?;
         created.push(format!("ids {} for {} in {SUBUID} and {SUBGID}", Ids(range), user.name));
-        match needed(&read()?, &user)? {
+        match needed(&read()?, &user, least)? {
             Need::Nothing(written) if written == range => {}
             _ => return Err(SetupError::NotWritten { command: "usermod", file: SUBUID }),
         }
@@ -93,16 +121,11 @@ pub fn ensure_range(
 }
 
 /// The user's range where both files have it.
-pub fn whole_range(files: &IdFiles, user: &User) -> Result<Option<Range>, SetupError> {
-    match needed(files, user)? {
+pub fn whole_range(files: &IdFiles, user: &User, instance: &Instance) -> Result<Option<Range>, SetupError> {
+    match needed(files, user, least_slices(instance))? {
         Need::Nothing(range) => Ok(Some(range)),
         Need::Subuid(_) | Need::Subgid(_) | Need::Both => Ok(None),
     }
-}
-
-fn known_user(files: &IdFiles, instance: &Instance) -> Result<User, SetupError> {
-    passwd::user(&files.passwd, instance.user())
-        .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })
 }
 
 fn add(user: &User, range: Range, uids: bool, gids: bool) -> Result<(), SetupError> {
@@ -117,9 +140,11 @@ fn add(user: &User, range: Range, uids: bool, gids: bool) -> Result<(), SetupErr
     run("usermod", arguments.into_iter().chain([user.name.as_str()]))
 }
 
-fn needed(files: &IdFiles, user: &User) -> Result<Need, SetupError> {
+fn needed(files: &IdFiles, user: &User, least: u32) -> Result<Need, SetupError> {
+    let fit = |e: &Entry<'_>| least == 1 || e.range.slices() >= least;
     let own = |text| -> Vec<Entry<'_>> {
-        subid::parse(text).0.into_iter().filter(|e| e.belongs_to(&user.name, user.uid)).collect()
+        let entries = subid::parse(text).0.into_iter();
+        entries.filter(|e| e.belongs_to(&user.name, user.uid) && fit(e)).collect()
     };
     let (uids, gids) = (own(&files.subuid), own(&files.subgid));
     let ranges = |entries: &[Entry<'_>]| entries.iter().map(|e| e.range).collect::<Vec<_>>();
@@ -251,7 +276,7 @@ mod tests {
     }
 
     fn need(subuid: &str, subgid: &str) -> Result<Need, String> {
-        needed(&files(subuid, subgid), &user()).map_err(|e| e.to_string())
+        needed(&files(subuid, subgid), &user(), 1).map_err(|e| e.to_string())
     }
 
     #[test]

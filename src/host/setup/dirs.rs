@@ -17,6 +17,9 @@ const CLOSED: Mode = Mode::RWXU;
 /// Passed through by others who know what is in it, listed by its owner alone.
 const PASSABLE: Mode = Mode::RWXU.union(Mode::XGRP).union(Mode::XOTH);
 
+/// Root's, for everybody to pass through.
+const SHARED: Mode = Mode::from_raw_mode(0o755);
+
 /// A directory and the account that it must belong to.
 pub struct Place<'a> {
     pub parent: BorrowedFd<'a>,
@@ -31,8 +34,8 @@ pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String
     let user = Account { uid: owner.uid, gid: owner.gid };
     let storage = Account { uid: owner.storage.base(), gid: owner.storage.base() };
     let path = instance.state_dir();
-    let parent = open_parent(&path)?;
-    let state = Place { parent: parent.as_fd(), name: instance.name(), path, owner: user };
+    let parent = ensure_parent(instance, &path)?;
+    let state = Place { parent: parent.as_fd(), name: &base_name(&path), path, owner: user };
     let (state, made) = ensure(&state, CLOSED)?;
     if made {
         created.push(format!("directory {}", instance.state_dir().display()));
@@ -52,9 +55,27 @@ pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String
 /// Makes the run directory; true where it was not there.
 pub fn ensure_run(instance: &Instance, owner: Account) -> Result<bool, SetupError> {
     let path = instance.run_dir();
-    let parent = open_parent(&path)?;
-    let place = Place { parent: parent.as_fd(), name: instance.name(), path, owner };
+    let parent = ensure_parent(instance, &path)?;
+    let place = Place { parent: parent.as_fd(), name: &base_name(&path), path, owner };
     ensure(&place, CLOSED).map(|(_, made)| made)
+}
+
+/// The last part of a path that we have put together.
+pub fn base_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Ordinary users' directories lie in one that root owns and everybody may pass through.
+fn ensure_parent(instance: &Instance, path: &Path) -> Result<OwnedFd, SetupError> {
+    if instance.person().is_none() {
+        return open_parent(path);
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let above = open_parent(parent)?;
+    let root = Account { uid: 0, gid: 0 };
+    let place =
+        Place { parent: above.as_fd(), name: &base_name(parent), path: parent.to_owned(), owner: root };
+    ensure(&place, SHARED).map(|(dir, _)| dir)
 }
 
 /// The directory above `path`, which only root can write to.

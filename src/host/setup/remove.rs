@@ -11,10 +11,10 @@ use crate::model::ids::Range;
 use crate::model::instance::Instance;
 use crate::sys::erase::{Eraser, empty_dir_as};
 use crate::sys::forked;
-use crate::sys::passwd::{self, User};
+use crate::sys::passwd::User;
 use crate::sys::subid::IdFiles;
 
-use super::dirs::{Place, io, open_owned, open_parent};
+use super::dirs::{Place, base_name, io, open_owned, open_parent};
 use super::{Account, ETC, SetupError, accounts, lock, require_root};
 
 /// What may be asked of [`remove`].
@@ -38,16 +38,20 @@ pub fn remove(instance: &Instance, options: RemoveOptions) -> Result<Vec<String>
     let _lock = lock::acquire()?;
     let files = IdFiles::read(Path::new(ETC))?;
     let mut removed = Vec::new();
-    let Some(user) = passwd::user(&files.passwd, instance.user()) else {
+    let Some(user) = accounts::find_owner(&files, instance)? else {
         // The user goes last, so there is nothing left that could be told to be the instance's.
         return Ok(removed);
     };
-    let account = accounts::check_user(&files, &user, instance)?;
-    let range = accounts::whole_range(&files, &user)?;
-    refuse_if_busy(&user, range)?;
+    let account = Account { uid: user.uid, gid: user.gid };
+    let range = accounts::whole_range(&files, &user, instance)?;
+    // A person's own processes have every right to go on.
+    let own = instance.person().is_none().then_some(user.uid);
+    refuse_if_busy(&user, own, range)?;
     remove_state(instance, account, range, options, &mut removed)?;
     remove_run(instance, account, &mut removed)?;
-    accounts::delete_user(instance, &mut removed)?;
+    if instance.person().is_none() {
+        accounts::delete_user(instance, &mut removed)?;
+    }
     Ok(removed)
 }
 
@@ -60,7 +64,7 @@ fn remove_state(
 ) -> Result<(), SetupError> {
     let path = instance.state_dir();
     let parent = open_parent(&path)?;
-    let place = Place { parent: parent.as_fd(), name: instance.name(), path: path.clone(), owner: account };
+    let place = Place { parent: parent.as_fd(), name: &base_name(&path), path: path.clone(), owner: account };
     let Some(state) = open_owned(&place)? else { return Ok(()) };
     let storage = range.and_then(Range::storage);
     let pool_path = path.join("pool");
@@ -88,7 +92,7 @@ fn remove_state(
     }
     // The pool itself is empty by now, and an entry of the service user's own directory.
     erase_own(&state, &path, account)?;
-    if unlink_dir(parent.as_fd(), instance.name(), &path)? {
+    if unlink_dir(parent.as_fd(), &base_name(&path), &path)? {
         removed.push(format!("directory {}", path.display()));
     } else {
         removed.push(format!("everything in {}, which stays as a mount point", path.display()));
@@ -99,10 +103,10 @@ fn remove_state(
 fn remove_run(instance: &Instance, account: Account, removed: &mut Vec<String>) -> Result<(), SetupError> {
     let path = instance.run_dir();
     let parent = open_parent(&path)?;
-    let place = Place { parent: parent.as_fd(), name: instance.name(), path: path.clone(), owner: account };
+    let place = Place { parent: parent.as_fd(), name: &base_name(&path), path: path.clone(), owner: account };
     let Some(run) = open_owned(&place)? else { return Ok(()) };
     erase_own(&run, &path, account)?;
-    unlink_dir(parent.as_fd(), instance.name(), &path)?;
+    unlink_dir(parent.as_fd(), &base_name(&path), &path)?;
     removed.push(format!("directory {}", path.display()));
     Ok(())
 }
@@ -137,7 +141,7 @@ fn refuse_if_full(dir: &OwnedFd, path: &Path) -> Result<(), SetupError> {
 }
 
 /// Ids must not pass on to the next user while processes run under them.
-fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
+fn refuse_if_busy(user: &User, own: Option<u32>, range: Option<Range>) -> Result<(), SetupError> {
     let proc = PathBuf::from("/proc");
     let entries = fs::read_dir(&proc).map_err(|source| SetupError::Io {
         operation: "list",
@@ -155,7 +159,7 @@ fn refuse_if_busy(user: &User, range: Option<Range>) -> Result<(), SetupError> {
         }
         let (command, uids) = command_and_uids(&status);
         let ours = |uid: &u32| {
-            *uid == user.uid || range.is_some_and(|r| r.overlaps(Range { start: *uid, count: 1 }))
+            Some(*uid) == own || range.is_some_and(|r| r.overlaps(Range { start: *uid, count: 1 }))
         };
         if let Some(uid) = uids.into_iter().find(ours) {
             return Err(SetupError::Busy { user: user.name.clone(), pid, command, uid });

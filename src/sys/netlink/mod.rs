@@ -25,7 +25,7 @@ pub enum NetlinkError {
     Open(#[source] io::Error),
     #[error("'{0}' cannot be a bridge: 1 to 15 of a-z, 0-9, '-'")]
     BridgeName(String),
-    #[error("'{0}' is not a link of ours: 'ng' and 8 hexadecimal digits")]
+    #[error("'{0}' is not a link of ours")]
     LinkName(String),
     #[error("cannot look up link '{name}'")]
     Lookup { name: String, source: io::Error },

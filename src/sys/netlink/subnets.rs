@@ -18,7 +18,21 @@ impl Netlink {
     /// routes are left out, also those that VPN clients write in two halves. What is routed
     /// nowhere (blackhole, unreachable) counts as used too: somebody decided about it.
     pub async fn used_subnets(&self) -> Result<Vec<Ipv4Network>, NetlinkError> {
-        let addresses = self.ipv4_addresses(0).await?;
+        self.subnets_beside(None).await
+    }
+
+    /// The same without what one link, which need not exist, has itself.
+    pub async fn used_subnets_but(&self, link: &str) -> Result<Vec<Ipv4Network>, NetlinkError> {
+        let own = self.link(link).await?.map(|link| link.index);
+        self.subnets_beside(own).await
+    }
+
+    async fn subnets_beside(&self, own: Option<u32>) -> Result<Vec<Ipv4Network>, NetlinkError> {
+        let mut addresses = self.ipv4_addresses(0).await?;
+        if let Some(index) = own {
+            let of_own = self.ipv4_addresses(index).await?;
+            addresses.retain(|address| !of_own.contains(address));
+        }
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         let routes: Vec<RouteMessage> = self
@@ -29,11 +43,18 @@ impl Netlink {
             .try_collect()
             .await
             .map_err(|error| NetlinkError::List { what: "routes", source: into_io(error) })?;
+        let others = routes.iter().filter(|route| own.is_none() || leaves_by(route) != own);
         let of_addresses = addresses.iter().filter_map(|a| Ipv4Network::new(a.network(), a.prefix()).ok());
-        let subnets: BTreeSet<Ipv4Network> =
-            of_addresses.chain(routes.iter().filter_map(destination)).collect();
+        let subnets: BTreeSet<Ipv4Network> = of_addresses.chain(others.filter_map(destination)).collect();
         Ok(subnets.into_iter().filter(|net| net.prefix() >= SHORTEST_SUBNET).collect())
     }
+}
+
+fn leaves_by(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
 }
 
 fn destination(route: &RouteMessage) -> Option<Ipv4Network> {

@@ -6,7 +6,7 @@ use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Netlink, NetlinkError, into_io};
-use crate::model::name::ContainerId;
+use crate::model::instance::is_host_link;
 use crate::model::network::Mac;
 
 /// A pair of link ends: one on the host's bridge, the other in a container.
@@ -59,8 +59,7 @@ impl Netlink {
 }
 
 fn check_name(name: &str) -> Result<(), NetlinkError> {
-    let ours = name.strip_prefix("ng").is_some_and(|id| ContainerId::new(id).is_ok());
-    if ours { Ok(()) } else { Err(NetlinkError::LinkName(name.to_owned())) }
+    if is_host_link(name) { Ok(()) } else { Err(NetlinkError::LinkName(name.to_owned())) }
 }
 
 #[cfg(test)]

@@ -1,0 +1,80 @@
+//! Whose containers a command is about.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{AppError, AppResult};
+use crate::host::broker;
+use crate::model::instance::Instance;
+use crate::sys::passwd::{self, User};
+
+/// What decides besides who types.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Root asks for this user's containers.
+    pub owner: Option<String>,
+    /// Do without the host's broker.
+    pub private: bool,
+}
+
+/// The instance that `base`, the service user's, stands for where this user types: root's commands
+/// are about the service user's, an ordinary user's about the user's own.
+pub fn resolve(base: &Instance, wish: &Wish) -> AppResult<Instance> {
+    let uid = rustix::process::geteuid();
+    let users = users();
+    if let Some(owner) = &wish.owner {
+        if !uid.is_root() {
+            return Err(AppError::Refused("only root can ask for another user's containers".to_owned()));
+        }
+        let user = by_name(&users, owner).ok_or_else(|| AppError::NoUser(owner.clone()))?;
+        return Ok(if user.name == base.user() { base.clone() } else { base.of_user(user.uid, &user.name) });
+    }
+    if uid.is_root() {
+        return Ok(base.clone());
+    }
+    let user = users.iter().find(|user| user.uid == uid.as_raw());
+    let name = user.map_or_else(|| uid.as_raw().to_string(), |user| user.name.clone());
+    let own = base.of_user(uid.as_raw(), &name);
+    if !wish.private && (own.state_dir().exists() || broker::is_on_host()) {
+        return Ok(own);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(&user?.home)));
+    let home = home.filter(|home| home.is_absolute()).ok_or_else(|| AppError::NoUser(name.clone()))?;
+    Ok(base.private(&name, state_dir(base, &home), run_dir(base, uid.as_raw())))
+}
+
+/// Every ordinary user who has containers on this host by its broker. For root.
+pub fn persons(base: &Instance) -> Vec<Instance> {
+    let users = users();
+    let entries = std::fs::read_dir(base.users_state_dir()).into_iter().flatten().flatten();
+    let uids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut found: Vec<&User> = uids.filter_map(|uid| users.iter().find(|user| user.uid == uid)).collect();
+    found.sort_by_key(|user| user.uid);
+    found.into_iter().map(|user| base.of_user(user.uid, &user.name)).collect()
+}
+
+fn users() -> Vec<User> {
+    let text = std::fs::read("/etc/passwd").unwrap_or_default();
+    passwd::users(&String::from_utf8_lossy(&text)).collect()
+}
+
+fn by_name<'a>(users: &'a [User], name: &str) -> Option<&'a User> {
+    users.iter().find(|user| user.name == name || user.uid.to_string() == name)
+}
+
+/// XDG Base Directory Specification.
+fn state_dir(base: &Instance, home: &Path) -> PathBuf {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    data.unwrap_or_else(|| home.join(".local/share")).join(base.name())
+}
+
+/// The user's own runtime directory, which is there as long as a session of the user's, or the
+/// lingering user manager, is.
+fn run_dir(base: &Instance, uid: u32) -> PathBuf {
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let usual = PathBuf::from(format!("/run/user/{uid}"));
+    let dir = named.or_else(|| usual.is_dir().then_some(usual));
+    match dir {
+        Some(dir) => dir.join(base.name()),
+        None => PathBuf::from(format!("/tmp/{}-{uid}", base.name())),
+    }
+}

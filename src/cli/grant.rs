@@ -1,0 +1,85 @@
+use super::output::{RowsFormat, print, print_json};
+use super::report::{CliResult, DONE};
+use super::table::Table;
+use super::text;
+use crate::app::grant::{self, Row};
+use crate::host::grants::Grantee;
+
+/// Say what ordinary users may have on this host
+///
+/// Without an argument, lists all grants. Settings, KEY=VALUE:
+///   allow        true: without a password, also outside the group 'nagaya'; false: not at all
+///   containers   how many run at once [16 where nothing is said]
+///   memory       of all containers together, such as 4GiB
+///   cpu          of all together, in percent of one CPU: 200 is two CPUs
+///   processes    of all together
+///   networks     0 or 1: a network of the user's own on the host [1]
+///
+/// KEY= takes a setting back. What a user's own grant does not say, that for everybody does.
+/// Bounds of memory, CPU and processes hold from the user's next start of a container on.
+///
+/// Examples:
+///   nagaya grant ann allow=true containers=5 memory=8GiB
+///   nagaya grant --everybody cpu=200
+///   nagaya grant ann --remove
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct GrantArgs {
+    /// The user
+    user: Option<String>,
+    /// What is to be changed
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The grant that holds for all users who have no own word on it
+    #[arg(long)]
+    everybody: bool,
+    /// Take the grant away
+    #[arg(long, conflicts_with = "settings")]
+    remove: bool,
+    /// How to print what there is
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: RowsFormat,
+}
+
+pub fn run(args: GrantArgs) -> CliResult<i32> {
+    let instance = super::base_instance()?;
+    let (grantee, settings) = match (args.user, args.everybody) {
+        // With --everybody the first word is a setting.
+        (Some(first), true) => (Grantee::Everybody, [vec![first], args.settings].concat()),
+        (None, true) => (Grantee::Everybody, args.settings),
+        (Some(user), false) => (Grantee::User(user), args.settings),
+        (None, false) => return list(&grant::list(&instance)?, args.format),
+    };
+    if args.remove || !settings.is_empty() {
+        grant::change(&instance, &grantee, &settings, args.remove)?;
+        return Ok(DONE);
+    }
+    let wanted = match &grantee {
+        Grantee::User(user) => Some(user.clone()),
+        Grantee::Everybody => None,
+    };
+    let rows: Vec<Row> = grant::list(&instance)?.into_iter().filter(|row| row.user == wanted).collect();
+    list(&rows, args.format)
+}
+
+fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
+    if format == RowsFormat::Json {
+        print_json(&rows)?;
+        return Ok(DONE);
+    }
+    let mut table = Table::new(&["user", "allow", "containers", "memory", "cpu", "processes", "networks"]);
+    for Row { user, grant } in rows {
+        let number = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
+        table.row(vec![
+            user.clone().unwrap_or_else(|| "(everybody)".to_owned()),
+            grant.allow.map(|allow| allow.to_string()).unwrap_or_default(),
+            number(grant.containers.map(u64::from)),
+            grant.memory.map(text::size).unwrap_or_default(),
+            grant.cpu.map(|percent| format!("{percent}%")).unwrap_or_default(),
+            number(grant.processes),
+            number(grant.networks.map(u64::from)),
+        ]);
+    }
+    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })?;
+    Ok(DONE)
+}

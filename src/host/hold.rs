@@ -1,0 +1,69 @@
+//! One broker at a time works on a container. A command that was killed leaves a broker that
+//! finishes what it has begun; the next command's must not find the container half made.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::model::instance::Instance;
+use crate::model::name::ContainerId;
+use crate::sys::{Context, SysError, SysResult};
+
+/// Longer than a start and the clearing away after it take.
+const PATIENCE: Duration = Duration::from_secs(100);
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// Held until dropped.
+pub struct Hold {
+    _file: OwnedFd,
+    path: std::path::PathBuf,
+}
+
+/// Waits for other brokers.
+pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
+    let dir = match instance.is_private() {
+        true => instance.run_dir().join("holds"),
+        false => instance.hostd_run_dir().join("holds"),
+    };
+    let path = dir.join(instance.scope_unit(id));
+    let what = || format!("lock {}", path.display());
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let file = open(&dir, &path).cannot(what)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Whoever had it may have deleted it meanwhile, and another may hold a new one.
+            Ok(()) if is_at(&file, &path) => return Ok(Hold { _file: file, path }),
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(GLANCE),
+            Err(Errno::WOULDBLOCK) => return Err(SysError::new(what(), std::io::ErrorKind::TimedOut)),
+            Err(e) => return Err(SysError::new(what(), e)),
+        }
+    }
+}
+
+fn open(dir: &std::path::Path, path: &std::path::Path) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let try_open = || rustix::fs::open(path, flags, Mode::from_raw_mode(0o600));
+    match try_open() {
+        Err(Errno::NOENT) => {
+            std::fs::create_dir_all(dir)?;
+            Ok(try_open()?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn is_at(file: &OwnedFd, path: &std::path::Path) -> bool {
+    match (rustix::fs::fstat(file), rustix::fs::lstat(path)) {
+        (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+        _ => false,
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

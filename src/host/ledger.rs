@@ -1,0 +1,101 @@
+//! Which bridge was given which subnet: root's record of what ordinary users have been granted, so
+//! that nobody takes a subnet whose owner's containers are not running.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use ipnetwork::Ipv4Network;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::model::instance::Instance;
+use crate::model::network::Network;
+
+const FILE: &str = "networks.toml";
+
+/// Why a subnet is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("{wanted} overlaps {taken}, which another network of this host has")]
+    Overlaps { wanted: Ipv4Network, taken: Ipv4Network },
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a record of networks", path.display())]
+    Syntax {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+type Networks = BTreeMap<String, Ipv4Network>;
+
+/// The record, locked while it is in hand.
+struct Ledger {
+    path: PathBuf,
+    networks: Networks,
+    _lock: OwnedFd,
+}
+
+/// Records that the bridge has this subnet.
+///
+/// # Errors
+/// When another bridge has been given a part of it.
+pub fn claim(instance: &Instance, network: &Network) -> Result<(), LedgerError> {
+    let mut ledger = open(instance)?;
+    if ledger.networks.get(&network.bridge) == Some(&network.ipv4) {
+        return Ok(());
+    }
+    let others = ledger.networks.iter().filter(|(bridge, _)| **bridge != network.bridge);
+    if let Some((_, taken)) = others.into_iter().find(|(_, taken)| taken.overlaps(network.ipv4)) {
+        return Err(LedgerError::Overlaps { wanted: network.ipv4, taken: *taken });
+    }
+    ledger.networks.insert(network.bridge.clone(), network.ipv4);
+    ledger.write()
+}
+
+/// Forgets the bridge.
+pub fn release(instance: &Instance, bridge: &str) -> Result<(), LedgerError> {
+    let mut ledger = open(instance)?;
+    if ledger.networks.remove(bridge).is_some() { ledger.write() } else { Ok(()) }
+}
+
+fn open(instance: &Instance) -> Result<Ledger, LedgerError> {
+    let dir = instance.hostd_state_dir();
+    let path = dir.join(FILE);
+    let failed = |operation| {
+        let path = path.clone();
+        move |source| LedgerError::Io { operation, path, source }
+    };
+    std::fs::create_dir_all(&dir).map_err(failed("make the directory of"))?;
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| failed("lock")(e.into()))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed("lock")(e.into()))?;
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(failed("read")(e)),
+    };
+    let syntax = |source| LedgerError::Syntax { path: path.clone(), source: Box::new(source) };
+    let networks = toml::from_str(&text).map_err(syntax)?;
+    Ok(Ledger { path, networks, _lock: lock })
+}
+
+impl Ledger {
+    fn write(&self) -> Result<(), LedgerError> {
+        use std::io::Write;
+        let failed = |source| LedgerError::Io { operation: "write", path: self.path.clone(), source };
+        let new = self.path.with_extension("new");
+        let text = toml::to_string(&self.networks).unwrap_or_default();
+        std::fs::File::create(&new)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
+            .and_then(|()| std::fs::rename(&new, &self.path))
+            .map_err(failed)
+    }
+}

@@ -1,0 +1,164 @@
+//! What the administrator lets an ordinary user have on the host.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::SLICE;
+
+/// One user's grant. What is not said has a default, or no bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Grant {
+    /// False: the user may have no container here. True: without being asked for a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<bool>,
+    /// Containers that run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containers: Option<u32>,
+    /// Bytes of memory of all of them together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Percent of one CPU for all of them together: 200 is two CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// Processes and threads of all of them together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// Networks of the user's own on the host: none, or the one there can be in this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<u32>,
+}
+
+/// A setting that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    #[error("'{0}' is no setting of a grant: allow, containers, memory, cpu, processes, networks")]
+    UnknownKey(String),
+    #[error("'{0}' is not KEY=VALUE")]
+    NotASetting(String),
+    #[error("{key}={value}: it must be {rule}")]
+    BadValue { key: &'static str, value: String, rule: &'static str },
+}
+
+/// Containers at once where nothing is said.
+const CONTAINERS: u32 = 16;
+/// Networks where nothing is said.
+const NETWORKS: u32 = 1;
+/// A container's memory below which nothing starts.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+impl Grant {
+    pub fn containers(&self) -> u32 {
+        self.containers.unwrap_or(CONTAINERS)
+    }
+
+    pub fn networks(&self) -> u32 {
+        self.networks.unwrap_or(NETWORKS)
+    }
+
+    /// What `self`, a user's own grant, leaves open is taken from `default`, everybody's.
+    pub fn or(self, default: Grant) -> Grant {
+        Grant {
+            allow: self.allow.or(default.allow),
+            containers: self.containers.or(default.containers),
+            memory: self.memory.or(default.memory),
+            cpu: self.cpu.or(default.cpu),
+            processes: self.processes.or(default.processes),
+            networks: self.networks.or(default.networks),
+        }
+    }
+
+    /// Takes one `KEY=VALUE`; an empty value takes the setting back.
+    pub fn set(&mut self, setting: &str) -> Result<(), GrantError> {
+        let (key, value) =
+            setting.split_once('=').ok_or_else(|| GrantError::NotASetting(setting.to_owned()))?;
+        match key {
+            "allow" => self.allow = parsed("allow", value, "true or false", |_: &bool| true)?,
+            "containers" => {
+                let most = u32::MAX / SLICE - 1;
+                self.containers = parsed("containers", value, "0 to 65534", |n| *n <= most)?;
+            }
+            "memory" => self.memory = memory(value)?,
+            "cpu" => {
+                let rule = "percent of one CPU, 1 to 1000000";
+                let value = value.strip_suffix('%').unwrap_or(value);
+                self.cpu = parsed("cpu", value, rule, |n| (1..=1_000_000).contains(n))?;
+            }
+            "processes" => self.processes = parsed("processes", value, "8 or more", |n| *n >= 8)?,
+            "networks" => self.networks = parsed("networks", value, "0 or 1", |n| *n <= 1)?,
+            other => return Err(GrantError::UnknownKey(other.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+fn parsed<T: std::str::FromStr>(
+    key: &'static str,
+    value: &str,
+    rule: &'static str,
+    good: impl Fn(&T) -> bool,
+) -> Result<Option<T>, GrantError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    match value.parse::<T>() {
+        Ok(parsed) if good(&parsed) => Ok(Some(parsed)),
+        _ => Err(GrantError::BadValue { key, value: value.to_owned(), rule }),
+    }
+}
+
+fn memory(value: &str) -> Result<Option<u64>, GrantError> {
+    let rule = "a size of 16MiB or more, such as 4GiB";
+    let bad = || GrantError::BadValue { key: "memory", value: value.to_owned(), rule };
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let unit: u64 = match &value[digits..] {
+        "" | "B" => 1,
+        "kB" => 1000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "TiB" => 1 << 40,
+        _ => return Err(bad()),
+    };
+    let bytes = value[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    bytes.filter(|bytes| (LEAST_MEMORY..=i64::MAX as u64).contains(bytes)).map(Some).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(settings: &[&str]) -> Result<Grant, GrantError> {
+        let mut grant = Grant::default();
+        settings.iter().try_for_each(|setting| grant.set(setting)).map(|()| grant)
+    }
+
+    #[test]
+    fn settings_are_read_and_taken_back() {
+        let mut got = grant(&["memory=4GiB", "cpu=150%", "containers=3", "allow=true"]).unwrap();
+        assert_eq!((got.memory, got.cpu, got.containers()), (Some(4 << 30), Some(150), 3));
+        assert_eq!((got.networks(), got.processes), (1, None));
+        got.set("cpu=").unwrap();
+        assert_eq!(got.cpu, None);
+        let everybody = grant(&["cpu=50", "containers=9"]).unwrap();
+        let both = got.or(everybody);
+        assert_eq!((both.cpu, both.containers()), (Some(50), 3));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for bad in ["memory=1", "memory=1.5GiB", "memory=99999999TiB", "memory=-1", "cpu=0", "cpu=x"] {
+            assert!(matches!(grant(&[bad]), Err(GrantError::BadValue { .. })), "{bad}");
+        }
+        for bad in ["allow=yes", "containers=65535", "networks=2", "processes=7"] {
+            assert!(matches!(grant(&[bad]), Err(GrantError::BadValue { .. })), "{bad}");
+        }
+        assert!(matches!(grant(&["disk=1"]), Err(GrantError::UnknownKey(_))));
+        assert!(matches!(grant(&["memory"]), Err(GrantError::NotASetting(_))));
+    }
+}
