@@ -34,6 +34,7 @@ units := $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.slice)
 user_units := $(notdir $(wildcard systemd/user/*.service))
 # What names the program by its path names it where it was installed.
 installed = sed 's,/usr/bin/nagaya,$(PREFIX)/bin/nagaya,g'
+put = install -m 0644 /dev/stdin
 
 .PHONY: build deps generated demo test lint bench deb rpm install uninstall clean help
 .DEFAULT_GOAL := build
@@ -100,9 +101,9 @@ install: ## Install what was built below PREFIX (/usr/local), staged in DESTDIR
 	install -m 0644 $(generated)/fish/nagaya.fish $(fish_dir)/
 	install -d -m 0755 $(addprefix $(libdir)/,systemd/system systemd/user sysusers.d tmpfiles.d sysctl.d)
 	install -d -m 0755 $(bus_policy_dir) $(bus_services_dir) $(polkit_actions_dir) $(polkit_rules_dir)
-	@for unit in $(units); do $(installed) systemd/$$unit > $(libdir)/systemd/system/$$unit; done
-	@for unit in $(user_units); do $(installed) systemd/user/$$unit > $(libdir)/systemd/user/$$unit; done
-	@$(installed) packaging/dbus/org.nagaya.Host1.service > $(bus_services_dir)/org.nagaya.Host1.service
+	@for unit in $(units); do $(installed) systemd/$$unit | $(put) $(libdir)/systemd/system/$$unit; done
+	@for unit in $(user_units); do $(installed) systemd/user/$$unit | $(put) $(libdir)/systemd/user/$$unit; done
+	@$(installed) packaging/dbus/org.nagaya.Host1.service | $(put) $(bus_services_dir)/org.nagaya.Host1.service
 	install -m 0644 packaging/sysusers.d/nagaya.conf $(libdir)/sysusers.d/
 	install -m 0644 packaging/tmpfiles.d/nagaya.conf $(libdir)/tmpfiles.d/
 	install -m 0644 packaging/sysctl.d/60-nagaya.conf $(libdir)/sysctl.d/
