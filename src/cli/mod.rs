@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod doctor;
 mod exec;
+mod generate;
 mod grant;
 mod hostd;
 mod info;
@@ -101,6 +102,8 @@ enum Verb {
     Setup(setup::SetupArgs),
     Doctor(doctor::DoctorArgs),
     Repair(repair::RepairArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
     Grant(grant::GrantArgs),
     #[command(hide = true)]
     Hostd(hostd::HostdArgs),
@@ -139,6 +142,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Setup(args) => setup::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Repair(args) => repair::run(args),
+        Verb::Generate(args) => generate::run(&args),
         Verb::Grant(args) => grant::run(args),
         Verb::Hostd(args) => hostd::run(&args),
         Verb::Broker(args) => hostd::broker(&args),
