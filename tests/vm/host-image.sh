@@ -56,9 +56,21 @@ units() {
     e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer systemd-networkd-wait-online.service
 }
 
+# Started by the kernel's command line, in the boot that ends the making of the image.
+settling() {
+  cat >"$tree/etc/systemd/system/vm-settle.service" <<TEXT
+[Unit]
+Description=Leave the host as it is after its first boot
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'journalctl --relinquish-var; rm -rf /var/log/journal/*; : >/etc/machine-id; touch /var/lib/vm-settled; systemctl poweroff'
+TEXT
+}
+
 finish() {
   cat >"$tree/etc/fstab" <<TEXT
-LABEL=vm-root / ext4 defaults 0 1
+LABEL=vm-root / ext4 defaults 0 0
 LABEL=vm-media /srv/media ext4 ro,nofail 0 0
 TEXT
   mkdir -p "$tree/srv/media"
@@ -69,6 +81,12 @@ TEXT
 
 case $step in
   before-packages) before_packages ;;
-  customize) people && network && units && finish ;;
+  customize)
+    people
+    network
+    units
+    settling
+    finish
+    ;;
   *) echo "host-image.sh: no step '$step'" >&2; exit 2 ;;
 esac

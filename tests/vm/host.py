@@ -44,7 +44,7 @@ class Shell:
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": "10",
+            "ConnectTimeout": "5",
             "ServerAliveInterval": "15",
             "ServerAliveCountMax": "8",
             # Not the newest of exchanges and ciphers: the guest's processor is emulated.
@@ -58,9 +58,11 @@ class Shell:
     def ssh(self) -> list[str]:
         return ["ssh", *self.options(), "-p", str(self.machine.port), f"{self.name}@127.0.0.1"]
 
-    def attempt(self, command: str, input: str | bytes = b"", timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    def attempt(
+        self, command: str, input: str | bytes = b"", timeout: float = PATIENCE, silent: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Runs it and judges nothing."""
-        if self.tell:
+        if self.tell and not silent:
             self.tell(f"     {self.where()}: {command}")
         sent = input.encode() if isinstance(input, str) else input
         try:
@@ -176,7 +178,8 @@ class Host(Shell):
         def up() -> bool:
             if not self.machine.running():
                 raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
-            done = self.attempt("cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait", timeout=BOOT_SECONDS)
+            command = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait"
+            done = self.attempt(command, timeout=BOOT_SECONDS, silent=True)
             words = done.stdout.split()
             if len(words) == 2 and words[0] != before and words[1] in ("running", "degraded"):
                 return True

@@ -1,23 +1,17 @@
-"""The test hosts' disks and the containers' template, built once and kept.
-
-Everything lies in one cache directory, an entry a recipe: its name ends in a hash of all that goes
-into it. Entries that nobody has used for two weeks are removed.
-"""
+"""The test hosts' disks and the containers' template, built with mmdebstrap."""
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
 import shutil
 import subprocess
-import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import qemu
+from cache import cache_dir, cached, drop_unused, locked
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -31,7 +25,8 @@ PACKAGES = (
 ).split()
 # Sparse: what is not written takes no room.
 ROOT_SIZE = "8G"
-KEPT_SECONDS = 14 * 86400
+BUILD_SECONDS = 1800
+SETTLING_SECONDS = 300
 
 
 class BuildFailed(Exception):
@@ -45,13 +40,6 @@ class HostImage:
     kernel: Path
     initrd: Path
     disk: Path
-
-
-def cache_dir() -> Path:
-    """Where everything is kept: NAGAYA_VM_CACHE, else nagaya-vm in the user's cache."""
-    if chosen := os.environ.get("NAGAYA_VM_CACHE"):
-        return Path(chosen).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nagaya-vm"
 
 
 def ssh_key() -> Path:
@@ -77,7 +65,7 @@ def build(hosts: set[str], say: Callable[[str], None]) -> tuple[dict[str, HostIm
 
 def host_image(name: str, key: Path, say: Callable[[str], None]) -> HostImage:
     script = HERE / "host-image.sh"
-    recipe = [SUITES[name], PACKAGES, ROOT_SIZE, script.read_text(), key.with_suffix(".pub").read_text()]
+    recipe = [SUITES[name], PACKAGES, ROOT_SIZE, qemu.KERNEL_ARGUMENTS, script.read_text(), key.with_suffix(".pub").read_text()]
 
     def fill(entry: Path) -> None:
         tree = entry / "tree"
@@ -92,9 +80,20 @@ def host_image(name: str, key: Path, say: Callable[[str], None]) -> HostImage:
             shutil.copy(found, entry / target)
         make_disk(entry / "disk", ROOT_SIZE, "vm-root", tree)
         shutil.rmtree(tree)
+        settle(entry)
 
     entry = cached(name, recipe, fill, say)
     return HostImage(entry / "kernel", entry / "initrd", entry / "disk")
+
+
+def settle(entry: Path) -> None:
+    """Boots the new disk once, for what every first boot would do again: profiles compiled, caches filled."""
+    words = [*qemu.machine(entry / "kernel", 2, 2048), *qemu.serial(entry / "serial"), *qemu.drive(entry / "disk")]
+    words += ["-no-reboot", "-nic", "none", "-kernel", str(entry / "kernel"), "-initrd", str(entry / "initrd")]
+    call([*words, "-append", f"{qemu.KERNEL_ARGUMENTS} systemd.wants=vm-settle.service"], seconds=SETTLING_SECONDS)
+    checked = subprocess.run(["debugfs", "-R", "stat /var/lib/vm-settled", entry / "disk"], capture_output=True, text=True)
+    if "Inode:" not in checked.stdout:
+        raise BuildFailed(f"the new host did not boot:\n{(entry / 'serial').read_text(errors='replace')[-4000:]}")
 
 
 def media_disk(say: Callable[[str], None]) -> Path:
@@ -129,44 +128,11 @@ def make_disk(disk: Path, size: str, label: str, tree: Path) -> None:
     call(["mkfs.ext4", "-q", "-L", label, "-E", "root_owner=0:0", "-d", str(tree), str(disk)])
 
 
-def call(words: list[str], variables: dict[str, str] | None = None) -> None:
+def call(words: list[str], variables: dict[str, str] | None = None, seconds: float = BUILD_SECONDS) -> None:
     environment = {**os.environ, **(variables or {}), "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, errors="replace", timeout=1800)
+    try:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise BuildFailed(f"{' '.join(words)}: has not ended after {seconds:.0f} s") from None
     if done.returncode:
         raise BuildFailed(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr[-4000:]}")
-
-
-def cached(name: str, recipe: list, fill: Callable[[Path], None], say: Callable[[str], None]) -> Path:
-    """The entry of this recipe; `fill` makes it in an empty directory if it is not there."""
-    text = json.dumps([name, *recipe], sort_keys=True)
-    entry = cache_dir() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    with locked(name):
-        if not entry.exists():
-            say(f"building {name} in {entry.parent}")
-            started = time.monotonic()
-            unfinished = entry.with_name(f"{name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            try:
-                fill(unfinished)
-                unfinished.rename(entry)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-            say(f"built {name} in {time.monotonic() - started:.0f} s")
-        os.utime(entry)
-    return entry
-
-
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """One process at a time, thread included, makes what `name` stands for."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with open(cache_dir() / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def drop_unused() -> None:
-    for entry in cache_dir().glob("*-????????????"):
-        if entry.is_dir() and time.time() - entry.stat().st_mtime > KEPT_SECONDS:
-            shutil.rmtree(entry, ignore_errors=True)

@@ -4,18 +4,13 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from image import HostImage, cache_dir
-
-# With util-linux's setpriv, a QEMU never outlives the thread that started it.
-QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
-KERNEL_ARGUMENTS = "console=ttyS0 root=LABEL=vm-root rw quiet mitigations=off"
-PROBE_SECONDS = 15
+import qemu
+from image import HostImage
 
 
 @dataclass(frozen=True)
@@ -88,14 +83,11 @@ class Machine:
 
     def command(self) -> list[str]:
         variant, number = self.variant, self.number
-        words = [*QEMU, "-machine", "q35", "-accel", accelerator(self.image), "-cpu", "max"]
-        words += ["-smp", str(variant.cpus), "-m", str(variant.memory), "-nodefaults", "-display", "none"]
-        words += ["-device", "virtio-rng-pci", "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)]
-        words += ["-append", f"{KERNEL_ARGUMENTS} systemd.hostname={self.name} {variant.kernel_arguments}".strip()]
-        words += ["-chardev", f"file,id=serial,path={self.serial},append=on", "-serial", "chardev:serial"]
+        arguments = f"{qemu.KERNEL_ARGUMENTS} systemd.hostname={self.name} {variant.kernel_arguments}".strip()
+        words = [*qemu.machine(self.image.kernel, variant.cpus, variant.memory), *qemu.serial(self.serial)]
+        words += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", arguments]
         for disk in self.disks:
-            # Flushes need not reach the real disk: only QEMU is ever killed, not this machine.
-            words += ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,discard=unmap"]
+            words += qemu.drive(disk)
         words += ["-drive", f"file={self.media},if=virtio,format=raw,readonly=on"]
         # restrict: the guest reaches nothing outside.
         words += ["-netdev", f"user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"]
@@ -111,32 +103,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-probing = threading.Lock()
-
-
-def accelerator(image: HostImage) -> str:
-    """KVM where it really runs the kernel: there are machines whose /dev/kvm does not. Asked once a boot."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    answer = cache_dir() / "accelerator"
-    with probing:
-        known = answer.read_text().split() if answer.exists() else []
-        if known[:1] != [boot]:
-            known = [boot, "kvm" if Path("/dev/kvm").exists() and kvm_runs(image) else "tcg"]
-            answer.write_text(" ".join(known))
-    return {"kvm": "kvm", "tcg": "tcg,thread=multi,tb-size=512"}[known[1]]
-
-
-def kvm_runs(image: HostImage) -> bool:
-    """Whether the kernel gets as far as missing its root file system, at which it resets the machine."""
-    words = [*QEMU, "-accel", "kvm", "-cpu", "max", "-m", "512", "-nodefaults", "-display", "none", "-no-reboot"]
-    words += ["-kernel", str(image.kernel), "-append", "console=ttyS0 panic=-1", "-serial", "stdio"]
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return b"Kernel panic" in done.stdout
 
 
 def lacking() -> list[str]:

@@ -20,8 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import scenario
+from cache import cache_dir, working_directory
 from host import Host
-from image import PROJECT, SUITES, BuildFailed, HostImage, build, cache_dir
+from image import PROJECT, SUITES, BuildFailed, HostImage, build
 from machine import Machine, MachineFailed, lacking
 from scenario import Case, Group, Malformed
 
@@ -139,19 +140,6 @@ def story(error: Exception) -> str:
         if Path(frame.filename).parent == scenario.SCENARIOS:
             text += f"\n  {Path(frame.filename).name}:{frame.lineno}: {frame.line}"
     return text
-
-
-def working_directory() -> Path:
-    """A directory for the disks; those of calls that are no more are removed."""
-    parent = cache_dir() / "run"
-    parent.mkdir(parents=True, exist_ok=True)
-    for other in parent.iterdir():
-        if not Path("/proc", other.name).exists():
-            shutil.rmtree(other, ignore_errors=True)
-    mine = parent / str(os.getpid())
-    shutil.rmtree(mine, ignore_errors=True)
-    mine.mkdir()
-    return mine
 
 
 def newest_package() -> Path | None:
