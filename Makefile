@@ -36,7 +36,7 @@ user_units := $(notdir $(wildcard systemd/user/*.service))
 installed = sed 's,/usr/bin/nagaya,$(PREFIX)/bin/nagaya,g'
 put = install -m 0644 /dev/stdin
 
-.PHONY: build deps generated demo test lint bench deb rpm install uninstall clean help
+.PHONY: build deps generated demo test test-vm lint bench deb rpm install uninstall clean help
 .DEFAULT_GOAL := build
 
 build: ## Build target/release/nagaya, a static binary (the default)
@@ -61,6 +61,10 @@ demo: deps build ## Launch debian12 as web01 (as root), or start it, and show th
 test: deps ## Run every test that root can run on one machine
 	@if [ "$$(id -u)" != 0 ]; then echo "the tests make namespaces and users: run 'make test' as root" >&2; exit 1; fi
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked
+
+test-vm: ## Run the scenarios in QEMU guests (as root; VM="--only 00 --verbose" for options)
+	@packaging/deps.sh vm
+	tests/vm/run.py $(VM)
 
 lint: ## Check formatting, clippy's warnings, and the shell scripts
 	cargo fmt --check
@@ -124,4 +128,4 @@ clean: ## Remove everything that was built
 	cargo clean
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
