@@ -3,6 +3,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod cgroup_home;
 pub mod clone;
 pub mod erase;
 pub mod forked;
