@@ -35,6 +35,8 @@ mod lifecycle;
 mod network;
 #[path = "root/parallel.rs"]
 mod parallel;
+#[path = "root/service.rs"]
+mod service;
 #[path = "root/systemd.rs"]
 mod systemd;
 #[path = "root/template.rs"]

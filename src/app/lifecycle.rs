@@ -40,7 +40,17 @@ pub enum WaitFor {
     Network,
 }
 
+/// Starts a container because the operator wants it up.
 pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
+    start_wanted(app, name, true)
+}
+
+/// Starts a container without taking that for the operator's wish.
+pub(super) fn start_as_it_is(app: &mut App, name: &Name) -> AppResult<()> {
+    start_wanted(app, name, false)
+}
+
+fn start_wanted(app: &mut App, name: &Name, wish: bool) -> AppResult<()> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
@@ -49,10 +59,10 @@ pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
         State::Frozen => return Err(AppError::Frozen(name.clone())),
         _ => return Err(AppError::AlreadyRunning(name.clone())),
     }
-    app.store.set_phase(&container.id, Phase::Starting, Some(true))?;
+    app.store.set_phase(&container.id, Phase::Starting, wish.then_some(true))?;
     let booted = boot(app, &container);
     let wanted = booted.is_ok();
-    app.store.set_phase(&container.id, Phase::Settled, Some(wanted))?;
+    app.store.set_phase(&container.id, Phase::Settled, wish.then_some(wanted))?;
     booted
 }
 
@@ -125,12 +135,17 @@ pub fn stop(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
     } else {
         shut_down(app, &container, options.timeout)?;
     }
-    let _lock = lock::container(&app.instance, &container.id, name)?;
+    clear_ended(app, &container, options.force)
+}
+
+/// Takes away what is left of a guest that has ended; with `force`, whatever there is.
+pub(super) fn clear_ended(app: &mut App, container: &Container, force: bool) -> AppResult<()> {
+    let _lock = lock::container(&app.instance, &container.id, &container.name)?;
     // Somebody may have started it again before we had the lock.
-    if state::guest_lives(app, &container.id) && !options.force {
+    if state::guest_lives(app, &container.id) && !force {
         return Ok(());
     }
-    clear(app, &container)
+    clear(app, container)
 }
 
 fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResult<()> {
@@ -154,7 +169,7 @@ fn wait_stopped(connection: &Connection, timeout: Duration, container: &Containe
 
 /// Through the monitor where it answers, so that it can say why its guest ended; the broker clears
 /// away what is left in any case.
-fn kill(app: &mut App, container: &Container) -> AppResult<()> {
+pub(super) fn kill(app: &mut App, container: &Container) -> AppResult<()> {
     if state::monitor_pid(app, &container.id).is_some()
         && let Ok(connection) = monitor::connect(app, container)
     {

@@ -1,10 +1,14 @@
 //! What the verbs do.
 
+pub mod autostart;
+pub mod autostop;
+mod boot_settings;
 pub mod console;
 mod context;
 pub mod delete;
 pub mod doctor;
 mod error;
+pub mod everybody;
 pub mod exec;
 mod guest_config;
 pub mod launch;
@@ -17,6 +21,7 @@ mod network;
 mod pool;
 mod reconcile;
 pub mod rename;
+pub mod run;
 pub mod setup;
 mod state;
 mod template_builder;

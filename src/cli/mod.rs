@@ -1,5 +1,7 @@
 //! The command line: a file for each verb, whose argument struct's comment is its help.
 
+mod autostart;
+mod autostop;
 mod console;
 mod create;
 mod delete;
@@ -11,6 +13,7 @@ mod list;
 mod logs;
 mod many;
 mod output;
+mod owners;
 mod pause;
 mod progress;
 mod relay;
@@ -19,6 +22,7 @@ mod repair;
 mod report;
 mod restart;
 mod resume;
+mod run;
 mod session;
 mod setup;
 mod shell;
@@ -89,6 +93,9 @@ enum Verb {
     Setup(setup::SetupArgs),
     Doctor(doctor::DoctorArgs),
     Repair(repair::RepairArgs),
+    Run(run::RunArgs),
+    Autostart(autostart::AutostartArgs),
+    Autostop(autostop::AutostopArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -120,6 +127,9 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Setup(args) => setup::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Repair(args) => repair::run(args),
+        Verb::Run(args) => run::run(args),
+        Verb::Autostart(args) => autostart::run(args),
+        Verb::Autostop(args) => autostop::run(args),
     }
 }
 

@@ -173,3 +173,13 @@ fn properties<'a>(scope: &Scope<'a>, oom_policy: bool) -> Vec<(&'static str, Var
     }
     properties
 }
+
+/// Whether the host's systemd stops `unit` only to start it again. Where it cannot be asked, not.
+pub fn is_restarting(unit: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return false };
+    let job = runtime
+        .block_on(async { Systemd::connect(Path::new(bus::SYSTEM)).await?.job_of(unit).await })
+        .inspect_err(|e| tracing::warn!("{}", crate::sys::error_text(e)));
+    matches!(job, Ok(Some(kind)) if kind == "restart")
+}

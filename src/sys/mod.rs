@@ -14,6 +14,7 @@ pub mod netlink;
 #[cfg(test)]
 mod netns_fixture;
 pub mod nft;
+pub mod notify;
 pub mod passwd;
 pub mod probe;
 pub mod process;
