@@ -31,6 +31,8 @@ mod isolation;
 mod leftovers;
 #[path = "root/lifecycle.rs"]
 mod lifecycle;
+#[path = "root/lxcfs.rs"]
+mod lxcfs;
 #[path = "root/network.rs"]
 mod network;
 #[path = "root/parallel.rs"]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::monitor::{self, Connection};
-use super::{lock, state};
+use super::{lock, machine, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::{Ended, Reply, Request};
@@ -72,8 +72,10 @@ pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
         clear(app, container)?;
     }
     let booted = monitor::spawn(app, container, None).and_then(|init| first_light(app, container, init));
-    if booted.is_err() && state::has_traces(app, &container.id) {
-        clear(app, container)?;
+    match &booted {
+        Ok(()) => machine::register(app, container),
+        Err(_) if state::has_traces(app, &container.id) => clear(app, container)?,
+        Err(_) => {}
     }
     booted
 }

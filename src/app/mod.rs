@@ -16,6 +16,8 @@ mod layout;
 pub mod lifecycle;
 pub mod list;
 mod lock;
+pub mod lxcfs;
+mod machine;
 mod monitor;
 mod network;
 mod pool;

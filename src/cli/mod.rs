@@ -11,6 +11,7 @@ mod info;
 mod launch;
 mod list;
 mod logs;
+mod lxcfs_attach;
 mod many;
 mod output;
 mod owners;
@@ -96,6 +97,7 @@ enum Verb {
     Run(run::RunArgs),
     Autostart(autostart::AutostartArgs),
     Autostop(autostop::AutostopArgs),
+    LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -130,6 +132,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Run(args) => run::run(args),
         Verb::Autostart(args) => autostart::run(args),
         Verb::Autostop(args) => autostop::run(args),
+        Verb::LxcfsAttach(args) => lxcfs_attach::run(args),
     }
 }
 

@@ -2,7 +2,10 @@
 
 pub mod broker;
 pub mod bus;
+mod guest_processes;
 pub mod interface;
+pub mod lxcfs;
+pub mod machined;
 mod private_socket;
 mod scope;
 pub mod setup;

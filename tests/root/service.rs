@@ -99,9 +99,10 @@ fn a_run_survives_reboots_and_its_monitor() {
     });
     assert_eq!(host.init("web"), init);
     host.exec("web", &["true"]);
-    power_off(&host, "web");
+    signal(&running, rustix::process::Signal::TERM);
     let output = running.wait();
     assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(host.info("web")["state"], "stopped");
 }
 
 #[test]
