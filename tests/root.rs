@@ -35,12 +35,16 @@ mod isolation;
 mod leftovers;
 #[path = "root/lifecycle.rs"]
 mod lifecycle;
+#[path = "root/lxcfs.rs"]
+mod lxcfs;
 #[path = "root/network.rs"]
 mod network;
 #[path = "root/parallel.rs"]
 mod parallel;
 #[path = "root/people.rs"]
 mod people;
+#[path = "root/service.rs"]
+mod service;
 #[path = "root/systemd.rs"]
 mod systemd;
 #[path = "root/template.rs"]

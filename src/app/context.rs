@@ -11,15 +11,15 @@ use crate::model::instance::Instance;
 use crate::model::name::Name;
 use crate::model::suggest;
 use crate::store::Store;
-use crate::sys::cgroup;
+use crate::sys::cgroup_home::Home;
 
 /// Everything a verb works with. While it lives, this process is the service user's.
 pub struct App {
     pub instance: Instance,
     pub(super) store: Store,
     pub(super) broker: Broker,
-    /// Below the cgroup v2 mount; none where the host has no such hierarchy.
-    pub(super) cgroup_dir: Option<std::path::PathBuf>,
+    /// Where its containers' cgroups are; none where the host has no cgroup v2 hierarchy.
+    pub(super) home: Option<Home>,
     pool: Option<OwnedFd>,
     storage_ns: Option<OwnedFd>,
 }
@@ -54,8 +54,8 @@ impl App {
         if store.range()? != Some(owner.range) {
             store.set_range(owner.range)?;
         }
-        let cgroup_dir = cgroup::mount_dir().ok().map(|mount| mount.join(instance.cgroup()));
-        Ok(Self { instance, store, broker, cgroup_dir, pool: None, storage_ns: None })
+        let home = Home::find(&instance).ok();
+        Ok(Self { instance, store, broker, home, pool: None, storage_ns: None })
     }
 
     /// The container of that name.

@@ -17,7 +17,7 @@ pub fn database(instance: &Instance) -> PathBuf {
     instance.state_dir().join("nagaya.db")
 }
 
-/// Manifest and console history of a container; the owner's.
+/// Manifest, console history and state record of a container; the owner's.
 pub fn container_dir(instance: &Instance, id: &ContainerId) -> PathBuf {
     instance.state_dir().join("containers").join(id.as_str())
 }
@@ -32,7 +32,7 @@ pub fn console_logs(instance: &Instance, id: &ContainerId) -> [PathBuf; 2] {
     [dir.join("console.0"), dir.join("console.1")]
 }
 
-/// Socket and state record of a container's monitor.
+/// The socket of a container's monitor.
 pub fn monitor_dir(instance: &Instance, id: &ContainerId) -> PathBuf {
     instance.run_dir().join("containers").join(id.as_str())
 }
@@ -41,8 +41,10 @@ pub fn control_socket(instance: &Instance, id: &ContainerId) -> PathBuf {
     monitor_dir(instance, id).join("control")
 }
 
+/// The record of a container's monitor. It outlasts a restart of the host, for it tells whether the
+/// guest had ended by itself.
 pub fn state_record(instance: &Instance, id: &ContainerId) -> PathBuf {
-    monitor_dir(instance, id).join("state")
+    container_dir(instance, id).join("state")
 }
 
 pub fn locks(instance: &Instance) -> PathBuf {

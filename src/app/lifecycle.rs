@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::monitor::{self, Connection};
-use super::{lock, state};
+use super::{lock, machine, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::{Ended, Reply, Request};
@@ -40,7 +40,17 @@ pub enum WaitFor {
     Network,
 }
 
+/// Starts a container because the operator wants it up.
 pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
+    start_wanted(app, name, true)
+}
+
+/// Starts a container without taking that for the operator's wish.
+pub(super) fn start_as_it_is(app: &mut App, name: &Name) -> AppResult<()> {
+    start_wanted(app, name, false)
+}
+
+fn start_wanted(app: &mut App, name: &Name, wish: bool) -> AppResult<()> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
@@ -49,10 +59,10 @@ pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
         State::Frozen => return Err(AppError::Frozen(name.clone())),
         _ => return Err(AppError::AlreadyRunning(name.clone())),
     }
-    app.store.set_phase(&container.id, Phase::Starting, Some(true))?;
+    app.store.set_phase(&container.id, Phase::Starting, wish.then_some(true))?;
     let booted = boot(app, &container);
     let wanted = booted.is_ok();
-    app.store.set_phase(&container.id, Phase::Settled, Some(wanted))?;
+    app.store.set_phase(&container.id, Phase::Settled, wish.then_some(wanted))?;
     booted
 }
 
@@ -62,8 +72,10 @@ pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
         clear(app, container)?;
     }
     let booted = monitor::spawn(app, container, None).and_then(|init| first_light(app, container, init));
-    if booted.is_err() && state::has_traces(app, &container.id) {
-        clear(app, container)?;
+    match &booted {
+        Ok(()) => machine::register(app, container),
+        Err(_) if state::has_traces(app, &container.id) => clear(app, container)?,
+        Err(_) => {}
     }
     booted
 }
@@ -125,12 +137,17 @@ pub fn stop(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
     } else {
         shut_down(app, &container, options.timeout)?;
     }
-    let _lock = lock::container(&app.instance, &container.id, name)?;
+    clear_ended(app, &container, options.force)
+}
+
+/// Takes away what is left of a guest that has ended; with `force`, whatever there is.
+pub(super) fn clear_ended(app: &mut App, container: &Container, force: bool) -> AppResult<()> {
+    let _lock = lock::container(&app.instance, &container.id, &container.name)?;
     // Somebody may have started it again before we had the lock.
-    if state::guest_lives(app, &container.id) && !options.force {
+    if state::guest_lives(app, &container.id) && !force {
         return Ok(());
     }
-    clear(app, &container)
+    clear(app, container)
 }
 
 fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResult<()> {
@@ -154,7 +171,7 @@ fn wait_stopped(connection: &Connection, timeout: Duration, container: &Containe
 
 /// Through the monitor where it answers, so that it can say why its guest ended; the broker clears
 /// away what is left in any case.
-fn kill(app: &mut App, container: &Container) -> AppResult<()> {
+pub(super) fn kill(app: &mut App, container: &Container) -> AppResult<()> {
     if state::monitor_pid(app, &container.id).is_some()
         && let Ok(connection) = monitor::connect(app, container)
     {

@@ -2,7 +2,7 @@
 
 use super::context::App;
 use super::error::AppResult;
-use super::{lifecycle, lock, state};
+use super::{lifecycle, lock, machine, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::Ended;
@@ -52,6 +52,9 @@ fn row(app: &mut App, container: Container) -> Row {
         sweep(app, &container);
     }
     let up = matches!(state, State::Running | State::Frozen);
+    if up {
+        machine::renew(app, &container);
+    }
     let pid = if up {
         let recorded = state::record(app, &container.id).map(|r| r.init_pid);
         recorded.or_else(|| state::find_init(app, &container.id))

@@ -1,10 +1,14 @@
 //! What the verbs do.
 
+pub mod autostart;
+pub mod autostop;
+mod boot_settings;
 pub mod console;
 mod context;
 pub mod delete;
 pub mod doctor;
 mod error;
+pub mod everybody;
 pub mod exec;
 pub mod grant;
 mod guest_config;
@@ -13,12 +17,15 @@ mod layout;
 pub mod lifecycle;
 pub mod list;
 mod lock;
+pub mod lxcfs;
+mod machine;
 mod monitor;
 mod network;
 pub mod owner;
 mod pool;
 mod reconcile;
 pub mod rename;
+pub mod run;
 pub mod setup;
 mod state;
 mod template_builder;

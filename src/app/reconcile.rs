@@ -18,7 +18,7 @@ pub fn unsettled(app: &mut App) -> AppResult<()> {
             Phase::Settled => continue,
             Phase::Creating | Phase::Deleting => delete::erase(app, &container),
             Phase::Starting => lifecycle::clear(app, &container)
-                .and_then(|()| Ok(app.store.set_phase(&container.id, Phase::Settled, Some(false))?)),
+                .and_then(|()| Ok(app.store.set_phase(&container.id, Phase::Settled, None)?)),
         };
         match done {
             Ok(()) => tracing::info!("tidied up container '{}' after a killed command", container.name),

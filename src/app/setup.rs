@@ -8,10 +8,9 @@ use super::{delete, layout, network, owner, template_record};
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
-use crate::model::name::ContainerId;
 use crate::store::Store;
 use crate::sys::error_text;
-use crate::sys::{Context, cgroup, clone, seqpacket};
+use crate::sys::{Context, cgroup, cgroup_home::Home, clone, seqpacket};
 
 /// What may be chosen.
 pub struct SetupRequest {
@@ -63,8 +62,8 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
         empty_as_owner(instance, yes, lost)?;
         // Ordinary users' cgroups lie below the service user's.
         let shared = instance.person().is_none() && !owner::persons(instance).is_empty();
-        if let (false, Ok(mount)) = (shared, cgroup::mount_dir()) {
-            cgroup::remove(&mount.join(instance.cgroup()))?;
+        if let (false, Ok(home)) = (shared, Home::find(instance)) {
+            home.remove()?;
         }
     }
     removed.extend(setup::remove(instance, RemoveOptions { delete_data: yes })?);
@@ -144,9 +143,7 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
 
 /// Ends every container that has a cgroup, whatever it was.
 fn clear_unknown(app: &mut App) -> AppResult<()> {
-    let dirs = app.cgroup_dir.as_ref().and_then(|dir| std::fs::read_dir(dir).ok());
-    let names = dirs.into_iter().flatten().flatten().map(|entry| entry.file_name());
-    for id in names.filter_map(|name| ContainerId::new(name.to_str()?).ok()) {
+    for id in app.home.as_ref().map(Home::containers).unwrap_or_default() {
         let left = app.broker.clear(id.as_str())?;
         if !left.is_empty() {
             return Err(AppError::Refused(format!(

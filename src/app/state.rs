@@ -12,7 +12,7 @@ use crate::sys::{cgroup, userns};
 
 /// A container's cgroup; none on a host without the hierarchy, where nothing runs.
 pub fn cgroup_dir(app: &App, id: &ContainerId) -> Option<PathBuf> {
-    app.cgroup_dir.as_ref().map(|dir| dir.join(id.as_str()))
+    app.home.as_ref().map(|home| home.container_dir(id))
 }
 
 /// Whether processes of the guest live.
@@ -59,9 +59,10 @@ pub fn record(app: &App, id: &ContainerId) -> Option<StateRecord> {
 /// The guest's process 1 as the host numbers it: the one of the record if it is alive and right,
 /// else whichever in the guest's cgroup is process 1 of a namespace directly below the host's.
 pub fn find_init(app: &App, id: &ContainerId) -> Option<i32> {
-    let payload = cgroup_dir(app, id)?.join("payload");
+    let home = app.home.as_ref()?;
+    let payload = home.container_dir(id).join("payload");
     let is_init = |pid: i32| userns::pid_namespace_depth(pid) == Some((2, 1));
-    let below = format!("/{}/{id}/payload", app.instance.cgroup());
+    let below = format!("{}/payload", home.path(id));
     if let Some(pid) = record(app, id).map(|r| r.init_pid)
         && cgroup::holds(&below, pid)
         && is_init(pid)

@@ -141,7 +141,7 @@ mod tests {
             row: super::super::list::tests::row(),
             ready: true,
             boots: 2,
-            ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false }),
+            ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false, asked: false }),
             monitor_pid: Some(4710),
             processes: 9,
             host_link: Some("ng000000ab".to_owned()),

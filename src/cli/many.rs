@@ -36,7 +36,8 @@ fn distinct(names: &[String]) -> CliResult<Vec<Name>> {
     Ok(names.into_iter().filter(|n| seen.insert(n.clone())).collect())
 }
 
-fn share_out(names: Vec<Name>, most: usize, work: impl Fn(&Name) -> CliResult<()>) -> i32 {
+/// The same for checked names, each in a process of its own, at most `most` at a time.
+pub(super) fn share_out(names: Vec<Name>, most: usize, work: impl Fn(&Name) -> CliResult<()>) -> i32 {
     let mut to_do = names.into_iter();
     let mut workers: Vec<Worker> = Vec::new();
     let mut worst = DONE;

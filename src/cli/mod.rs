@@ -1,5 +1,7 @@
 //! The command line: a file for each verb, whose argument struct's comment is its help.
 
+mod autostart;
+mod autostop;
 mod console;
 mod create;
 mod delete;
@@ -12,8 +14,10 @@ mod info;
 mod launch;
 mod list;
 mod logs;
+mod lxcfs_attach;
 mod many;
 mod output;
+mod owners;
 mod pause;
 mod progress;
 mod relay;
@@ -22,6 +26,7 @@ mod repair;
 mod report;
 mod restart;
 mod resume;
+mod run;
 mod session;
 mod setup;
 mod shell;
@@ -109,6 +114,10 @@ enum Verb {
     Hostd(hostd::HostdArgs),
     #[command(hide = true)]
     Broker(hostd::BrokerArgs),
+    Run(run::RunArgs),
+    Autostart(autostart::AutostartArgs),
+    Autostop(autostop::AutostopArgs),
+    LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -146,6 +155,10 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Grant(args) => grant::run(args),
         Verb::Hostd(args) => hostd::run(&args),
         Verb::Broker(args) => hostd::broker(&args),
+        Verb::Run(args) => run::run(args),
+        Verb::Autostart(args) => autostart::run(args),
+        Verb::Autostop(args) => autostop::run(args),
+        Verb::LxcfsAttach(args) => lxcfs_attach::run(args),
     }
 }
 

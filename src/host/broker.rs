@@ -213,6 +213,18 @@ impl Broker {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.clear(container))?)
     }
+
+    /// See `Host1::attach_lxcfs`.
+    pub fn attach_lxcfs(&mut self, container: &str) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.attach_lxcfs(container))?)
+    }
+
+    /// See `Host1::register_machine`.
+    pub fn register_machine(&mut self, container: &str, name: &str, uuid: &str) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.register_machine(container, name, uuid))?)
+    }
 }
 
 impl Drop for Broker {

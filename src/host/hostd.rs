@@ -277,4 +277,25 @@ impl Front {
     ) -> Result<Vec<String>, HostError> {
         self.worker(&header, connection, Action::Containers).await?.clear(container).await
     }
+
+    async fn attach_lxcfs(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Containers).await?.attach_lxcfs(container).await
+    }
+
+    async fn register_machine(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        name: &str,
+        uuid: &str,
+    ) -> Result<(), HostError> {
+        let worker = self.worker(&header, connection, Action::Containers).await?;
+        worker.register_machine(container, name, uuid).await
+    }
 }

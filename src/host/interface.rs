@@ -14,7 +14,7 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger};
+use super::{grants, hold, ledger, lxcfs, machined};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
@@ -294,6 +294,23 @@ impl Host1 {
         let _hold = hold::take(&self.instance, &container).map_err(failed)?;
         Ok(ground.clear(&container, &self.netlink).await)
     }
+
+    /// Gives a running container the lxcfs that the host has now.
+    fn attach_lxcfs(&self, container: &str) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        lxcfs::attach(&self.instance, &container).map_err(|e| HostError::Failed(error_text(&e)))
+    }
+
+    /// Tells systemd-machined, where there is one, of a running container under its name. Does not
+    /// wait for it.
+    fn register_machine(&self, container: &str, name: &str, uuid: &str) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        let name = Name::new(name).map_err(|e| HostError::Refused(e.to_string()))?;
+        let uuid = machined::uuid(uuid)
+            .ok_or_else(|| HostError::Refused(format!("'{uuid}' is not 32 hexadecimal digits")))?;
+        machined::register(&self.instance, &container, &name, uuid, &self.standing()?.ground.exe)
+            .map_err(|e| HostError::Failed(error_text(&e)))
+    }
 }
 
 /// The same interface from the caller's side.
@@ -309,4 +326,6 @@ pub trait Host1Caller {
     fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;
+    fn attach_lxcfs(&self, container: &str) -> Result<(), HostError>;
+    fn register_machine(&self, container: &str, name: &str, uuid: &str) -> Result<(), HostError>;
 }

@@ -1,15 +1,21 @@
 //! The broker: the only code that runs with the host's rights. Small enough to be read in an hour.
 
 pub mod broker;
+pub mod bus;
 pub mod grants;
+mod guest_processes;
 mod hold;
 pub mod hostd;
 pub mod interface;
 mod ledger;
 mod lent;
 pub mod listener;
+pub mod lxcfs;
+pub mod machined;
 mod polkit;
 mod private_socket;
+mod scope;
 pub mod setup;
 pub mod spawn;
 mod stage;
+pub mod systemd;

@@ -1,16 +1,19 @@
 //! Starting a container: its cgroup, its namespaces, its lent trees, its link, and the monitor.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use super::bus;
 use super::lent::Lent;
+use super::scope;
 use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
 use crate::model::network::Mac;
+use crate::sys::cgroup_home::Home;
 use crate::sys::clone::{self, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
@@ -34,6 +37,8 @@ pub enum SpawnError {
         #[source]
         source: NetlinkError,
     },
+    #[error(transparent)]
+    Bus(#[from] bus::BusError),
     #[error("{0}")]
     Guest(String),
     /// The host has no cgroup v2 hierarchy.
@@ -70,21 +75,11 @@ struct Namespaces {
 }
 
 impl Ground {
-    /// # Errors
-    /// On a host without the hierarchy. Much can be done there, but nothing be started.
-    fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
-        Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.instance.cgroup(), container.as_str()))
-    }
-
     /// How many other containers of this owner have processes.
     pub fn running_beside(&self, id: &ContainerId) -> usize {
-        let Ok(mount) = cgroup::mount_dir() else { return 0 };
-        let entries = std::fs::read_dir(mount.join(self.instance.cgroup())).into_iter().flatten().flatten();
-        let others = entries.filter(|entry| entry.file_name().to_str() != Some(id.as_str()));
-        others
-            .filter(|entry| entry.file_name().to_str().is_some_and(|name| ContainerId::new(name).is_ok()))
-            .filter(|entry| cgroup::populated(&entry.path()))
-            .count()
+        let Ok(home) = Home::find(&self.instance) else { return 0 };
+        let others = home.containers().into_iter().filter(|other| other != id);
+        others.filter(|other| cgroup::populated(&home.container_dir(other))).count()
     }
 
     /// Starts `order` and waits until its init runs. Returns the monitor's and init's process
@@ -95,8 +90,8 @@ impl Ground {
         lent: &Lent,
         netlink: &Netlink,
     ) -> Result<(i32, i32), SpawnError> {
-        let dir = self.container_cgroup(&order.container).map_err(SpawnError::NoHierarchy)?;
-        let started = self.try_spawn(order, lent, netlink, &dir).await;
+        let home = Home::find(&self.instance).map_err(SpawnError::NoHierarchy)?;
+        let started = self.try_spawn(order, lent, netlink, &home).await;
         if started.is_err() && order.adopt.is_none() {
             self.clear(&order.container, netlink).await;
         }
@@ -108,7 +103,7 @@ impl Ground {
         order: &Order,
         lent: &Lent,
         netlink: &Netlink,
-        dir: &Path,
+        place: &Home,
     ) -> Result<(i32, i32), SpawnError> {
         // The namespaces are on their way while the rest is made ready.
         let home = match order.adopt {
@@ -116,7 +111,13 @@ impl Ground {
             Some(_) => None,
         };
         let shift = userns::start(Creator::Caller, false)?;
-        let cgroups = cgroup::create(dir, order.slice.base())?;
+        let dir = place.container_dir(&order.container);
+        // A guest that is taken over has its scope already.
+        let scope = place.scope(&order.container).filter(|_| order.adopt.is_none());
+        let cgroups = match scope {
+            None => Some(cgroup::create(&dir, order.slice.base(), None)?),
+            Some(_) => None,
+        };
         let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
         let shift_ns = shift.map(self.storage.base(), order.slice)?;
         let flags = NODEV | NOSUID | NOEXEC;
@@ -126,12 +127,17 @@ impl Ground {
         };
         let namespaces = match (&home, user, order.adopt) {
             (Some(home), Some(user), _) => Namespaces { user, network: home.network()?, init: None },
-            (_, _, Some(pid)) => self.namespaces_of(order, pid)?,
+            (_, _, Some(pid)) => self.namespaces_of(order, pid, place)?,
             _ => return Err(SpawnError::Guest("nothing to start".to_owned())),
         };
         let (ours, theirs) = seqpacket::pair()?;
-        let child = self.fork_stage(order, lent, &trees, &namespaces, &cgroups, &theirs)?;
+        let child = self.fork_stage(order, lent, &trees, &namespaces, cgroups.as_ref(), &theirs)?;
         drop(theirs);
+        if let Some(scope) = scope {
+            let enclosed = self.enclose(order, &scope, child.pid, &dir).await;
+            let sent = enclosed.and_then(|c| Ok(seqpacket::send(&ours, &(), &[c.payload.as_fd()])?));
+            sent.inspect_err(|_| child.kill())?;
+        }
         if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
             let veth = Veth {
                 host_name: &self.instance.host_link(&order.container),
@@ -155,13 +161,27 @@ impl Ground {
         }
     }
 
+    /// Has systemd make the container's scope around the stage child, and makes it ready.
+    async fn enclose(
+        &self,
+        order: &Order,
+        unit: &str,
+        pid: i32,
+        dir: &Path,
+    ) -> Result<cgroup::ContainerCgroup, SpawnError> {
+        scope::start(&self.instance, &order.name, unit, pid).await?;
+        Ok(cgroup::create(dir, order.slice.base(), Some(pid))?)
+    }
+
+    /// Without `cgroups` the child waits until it has been moved to its own, and is sent the
+    /// guest's.
     fn fork_stage(
         &self,
         order: &Order,
         lent: &Lent,
         trees: &Trees,
         namespaces: &Namespaces,
-        cgroups: &cgroup::ContainerCgroup,
+        cgroups: Option<&cgroup::ContainerCgroup>,
         broker: &OwnedFd,
     ) -> SysResult<clone::Child> {
         let null = rustix::fs::open(
@@ -172,31 +192,37 @@ impl Ground {
         .cannot(|| "open /dev/null")?;
         let null = null.as_fd();
         let init = namespaces.init.as_ref().map_or(null, |fd| fd.as_fd());
-        let fds: [BorrowedFd<'_>; 12] = [
-            null,
-            null,
-            null,
-            lent.config.as_fd(),
-            lent.control.as_fd(),
-            lent.state.as_fd(),
-            lent.logs[0].as_fd(),
-            lent.logs[1].as_fd(),
-            cgroups.payload.as_fd(),
-            namespaces.network.as_fd(),
-            broker.as_fd(),
-            init,
-        ];
-        let stage = Stage {
-            name: &order.name,
-            slice: order.slice,
-            user_namespace: &namespaces.user,
-            trees,
-            exe: &self.exe,
-            fds: &fds,
+        let enter = |payload: BorrowedFd<'_>| {
+            let fds: [BorrowedFd<'_>; 12] = [
+                null,
+                null,
+                null,
+                lent.config.as_fd(),
+                lent.control.as_fd(),
+                lent.state.as_fd(),
+                lent.logs[0].as_fd(),
+                lent.logs[1].as_fd(),
+                payload,
+                namespaces.network.as_fd(),
+                broker.as_fd(),
+                init,
+            ];
+            let stage = Stage {
+                name: &order.name,
+                slice: order.slice,
+                user_namespace: &namespaces.user,
+                trees,
+                exe: &self.exe,
+                fds: &fds,
+            };
+            stage.enter()
         };
-        let spec = CloneSpec { flags: 0, cgroup: Some(cgroups.monitor.as_fd()) };
+        let spec = CloneSpec { flags: 0, cgroup: cgroups.map(|c| c.monitor.as_fd()) };
         clone::fork(&spec, || {
-            let error = stage.enter();
+            let error = match cgroups {
+                Some(cgroups) => enter(cgroups.payload.as_fd()),
+                None => scope::await_payload(broker).map_or_else(|e| e, |payload| enter(payload.as_fd())),
+            };
             let _ = seqpacket::send(broker, &StartReport::Failed { reason: error_text(&error) }, &[]);
             1
         })
@@ -204,12 +230,12 @@ impl Ground {
 
     /// The namespaces of a guest whose monitor is gone. `pid` comes from the owner: it must be the
     /// process 1 of a container in this very cgroup and slice.
-    fn namespaces_of(&self, order: &Order, pid: i32) -> SysResult<Namespaces> {
+    fn namespaces_of(&self, order: &Order, pid: i32, place: &Home) -> SysResult<Namespaces> {
         let refused = |why: &str| {
             SysError::new(format!("take over process {pid}"), std::io::Error::other(why.to_owned()))
         };
         let init = clone::pidfd_open(pid)?;
-        let payload = format!("/{}/{}/payload", self.instance.cgroup(), order.container);
+        let payload = format!("{}/payload", place.path(&order.container));
         if !cgroup::holds(&payload, pid) {
             return Err(refused("it is not in the container's cgroup"));
         }
@@ -233,10 +259,14 @@ impl Ground {
     pub async fn clear(&self, container: &ContainerId, netlink: &Netlink) -> Vec<String> {
         let mut failures = Vec::new();
         let mut note = |what: Result<(), String>| failures.extend(what.err());
-        match self.container_cgroup(container) {
-            Ok(dir) => {
+        match Home::find(&self.instance) {
+            Ok(home) => {
+                let dir = home.container_dir(container);
                 note(cgroup::kill(&dir, KILL_PATIENCE).map_err(|e| error_text(&e)));
-                note(cgroup::remove(&dir).map_err(|e| error_text(&e)));
+                match home.scope(container) {
+                    None => note(cgroup::remove(&dir).map_err(|e| error_text(&e))),
+                    Some(unit) => note(scope::dismiss(&unit, &dir).await.map_err(|e| error_text(&e))),
+                }
             }
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
+use super::lxcfs;
 use crate::model::ids::Slice;
 use crate::model::monitor::{ARGV0, DEVICES, place};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
@@ -66,6 +67,7 @@ impl Stage<'_> {
         mount::attach(self.trees.template.as_fd(), dir(place::TEMPLATE)?.as_fd())?;
         mount::attach(self.trees.data.as_fd(), dir(place::DATA)?.as_fd())?;
         dir(place::ROOTFS)?;
+        lxcfs::lend(dir(place::LXCFS)?.as_fd());
         self.devices(&dir(place::DEVICES)?)?;
         visible(&dir(place::VISIBLE)?)?;
         Ok(root)

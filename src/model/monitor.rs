@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The monitor's own program name: the binary that is executed under it is a monitor.
 pub const ARGV0: &str = "nagaya-monitor";
 
+/// The program name of a short-lived process that tells systemd-machined of a container.
+pub const REGISTRAR: &str = "nagaya-register";
+
 /// Places in the monitor's own tree: the broker makes them, the monitor finds them.
 pub mod place {
     /// The template: shared by all, locked read-only.
@@ -17,6 +20,8 @@ pub mod place {
     pub const DEVICES: &str = "/devices";
     /// A file that nobody may open, to be bound over others.
     pub const NOTHING: &str = "/devices/nothing";
+    /// The host's lxcfs, where it has one that runs; an empty directory elsewhere.
+    pub const LXCFS: &str = "/lxcfs";
     /// Closed to everybody: instances of proc and sysfs without which the kernel refuses a user
     /// namespace to mount its own (mount_too_revealing).
     pub const VISIBLE: &str = "/.visible";
@@ -34,6 +39,11 @@ pub const DEVICES: [(&str, u32, u32); 8] = [
     ("fuse", 10, 229),
     ("tun", 10, 200),
 ];
+
+/// What lxcfs has for a guest in place of the host's own: files of /proc.
+pub const LXCFS_PROC: [&str; 7] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "stat", "swaps", "uptime"];
+/// And a directory of /sys, as the directory that it is in and its name there.
+pub const LXCFS_SYS: (&str, &str) = ("devices/system", "cpu");
 
 /// What a new monitor says to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -160,7 +160,7 @@ impl Monitor {
                 }
                 Err(e) => {
                     let _ = self.kill_guest();
-                    self.finish(Ended { reason: error_text(&e), clean: false });
+                    self.finish(Ended { reason: error_text(&e), clean: false, asked: self.stopping });
                     return 1;
                 }
             }

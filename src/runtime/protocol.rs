@@ -76,8 +76,23 @@ pub enum Reply {
 pub struct Ended {
     /// One sentence.
     pub reason: String,
-    /// False where nobody asked for it.
+    /// Whether the guest shut itself down, or did so when it was asked to.
     pub clean: bool,
+    /// Whether the operator asked for it. Of a record that does not tell, it is taken for granted:
+    /// what the database has counts then.
+    #[serde(default = "taken_for_granted")]
+    pub asked: bool,
+}
+
+fn taken_for_granted() -> bool {
+    true
+}
+
+impl Ended {
+    /// The guest has shut itself down for good, unasked.
+    pub fn by_itself(&self) -> bool {
+        self.clean && !self.asked
+    }
 }
 
 /// Where a guest stands, as its monitor last wrote it. The kernel's word on whether anything runs
@@ -119,13 +134,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_older_record_does_not_say_who_asked() {
+        let old = r#"{"monitor_pid":1,"init_pid":2,"ready":true,"boots":1,
+                      "ended":{"reason":"shut down","clean":true}}"#;
+        let ended = StateRecord::from_bytes(old.as_bytes()).unwrap().ended.unwrap();
+        assert!(ended.clean && ended.asked && !ended.by_itself());
+    }
+
+    #[test]
     fn record_keeps_its_size_whatever_the_guest_says() {
         let record = StateRecord {
             monitor_pid: i32::MAX,
             init_pid: i32::MAX,
             ready: true,
             boots: u32::MAX,
-            ended: Some(Ended { reason: "\u{1F3EF}\n".repeat(1000), clean: false }),
+            ended: Some(Ended { reason: "\u{1F3EF}\n".repeat(1000), clean: false, asked: false }),
         };
         let bytes = record.to_bytes();
         assert_eq!(bytes.len(), StateRecord::SIZE);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
-use crate::model::monitor::{DEVICES, place};
+use crate::model::monitor::{DEVICES, LXCFS_PROC, LXCFS_SYS, place};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::{Context, SysError, SysResult};
 
@@ -87,6 +87,18 @@ fn bind(source: &str, target: BorrowedFd<'_>) -> SysResult<()> {
     mount::attach(mount::clone_tree(fd.as_fd())?.as_fd(), target)
 }
 
+/// Binds what lxcfs has at `path` over `target`. A host without lxcfs has none, and one that has
+/// crashed must not keep a guest from booting.
+fn cover_by_lxcfs(path: &str, target: BorrowedFd<'_>) {
+    let source = format!("{}/{path}", place::LXCFS);
+    // What is dead still opens as a path: it has to be asked something.
+    if std::fs::metadata(&source).is_ok()
+        && let Err(e) = bind(&source, target)
+    {
+        tracing::debug!("{}", crate::sys::error_text(&e));
+    }
+}
+
 fn build_dev(root: &OwnedFd) -> SysResult<OwnedFd> {
     let dev = mount::fresh("tmpfs", &[("mode", "755"), ("size", "4m"), ("nr_inodes", "4096")], NOSUID)?;
     let dev = attach_dir(root, "dev", &dev)?;
@@ -151,6 +163,11 @@ fn build_proc(root: &OwnedFd, dev: &OwnedFd, boot_id: &str) -> SysResult<()> {
             bind(place::NOTHING, target.as_fd())?;
         }
     }
+    for name in LXCFS_PROC {
+        if let Ok(target) = mount::open_in_root(proc.as_fd(), name, OFlags::PATH) {
+            cover_by_lxcfs(&format!("proc/{name}"), target.as_fd());
+        }
+    }
     // Read-only /proc/sys is how systemd knows not to try; net is the guest's own.
     let net = mount::clone_tree(inside(&proc, "sys/net")?.as_fd())?;
     let sys = mount::clone_tree(inside(&proc, "sys")?.as_fd())?;
@@ -172,6 +189,10 @@ fn build_proc(root: &OwnedFd, dev: &OwnedFd, boot_id: &str) -> SysResult<()> {
 /// while the superblock is not: a nested container may mount its own.
 fn build_sys(root: &OwnedFd) -> SysResult<()> {
     let sys = attach_dir(root, "sys", &mount::fresh("sysfs", &[], NOSUID | NODEV | NOEXEC | RDONLY)?)?;
+    let cpu = format!("{}/{}", LXCFS_SYS.0, LXCFS_SYS.1);
+    if let Ok(target) = mount::open_in_root(sys.as_fd(), &cpu, OFlags::PATH | OFlags::DIRECTORY) {
+        cover_by_lxcfs(&format!("sys/{cpu}"), target.as_fd());
+    }
     let cgroup = mount::fresh("cgroup2", &[], NOSUID | NODEV | NOEXEC)?;
     let target = mount::open_in_root(sys.as_fd(), "fs/cgroup", OFlags::PATH | OFlags::DIRECTORY)
         .cannot(|| "open /sys/fs/cgroup")?;

@@ -1,5 +1,5 @@
-//! The cgroup v2 tree of containers: `<mount>/<instance>/<container>/{monitor,payload}`. Limits
-//! belong on `<container>`, whose files stay the host's; `payload` is the guest's own.
+//! The cgroup v2 tree of one container: `<container>/{monitor,payload}`; `cgroup_home` says where
+//! it is. Limits belong on `<container>`, whose files stay the host's; `payload` is the guest's own.
 
 use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
@@ -46,11 +46,6 @@ pub fn mount_dir() -> SysResult<PathBuf> {
     })
 }
 
-/// A container's directory, which need not exist.
-pub fn container_dir(mount: &Path, instance: &str, container: &str) -> PathBuf {
-    mount.join(instance).join(container)
-}
-
 /// The cgroup of one container, made ready for its monitor and its guest.
 pub struct ContainerCgroup {
     pub monitor: OwnedFd,
@@ -95,13 +90,18 @@ fn make_parents(dir: &Path) -> SysResult<()> {
     enable_controllers(dir)
 }
 
-/// Makes `dir` (from `container_dir`) and what belongs in it, delegated to uid and gid `owner`.
-pub fn create(dir: &Path, owner: u32) -> SysResult<ContainerCgroup> {
+/// Makes `dir` (`Home::container_dir`) and what belongs in it, delegated to uid and gid `owner`.
+/// A process that stands in `dir` itself, `inhabitant`, moves to `monitor`: a cgroup with processes
+/// of its own can have no controllers for those below it.
+pub fn create(dir: &Path, owner: u32, inhabitant: Option<i32>) -> SysResult<ContainerCgroup> {
     make_parents(dir.parent().unwrap_or(dir))?;
     make_dir(dir)?;
     let (monitor, payload) = (dir.join("monitor"), dir.join("payload"));
     make_dir(&monitor)?;
     make_dir(&payload)?;
+    if let Some(pid) = inhabitant {
+        write_at(open_dir(&monitor)?.as_fd(), "cgroup.procs", &pid.to_string())?;
+    }
     enable_controllers(dir)?;
     // Moving a process between two cgroups takes write access to their common ancestor's list.
     chown_at(&open_dir(dir)?, "cgroup.procs", owner)?;

@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod caps;
 pub mod cgroup;
+pub mod cgroup_home;
 pub mod clone;
 pub mod erase;
 pub mod forked;
@@ -14,6 +15,7 @@ pub mod netlink;
 #[cfg(test)]
 mod netns_fixture;
 pub mod nft;
+pub mod notify;
 pub mod passwd;
 pub mod probe;
 pub mod process;

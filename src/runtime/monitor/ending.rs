@@ -27,7 +27,8 @@ impl Monitor {
             false if self.said_reboot() => None,
             false => clone::exit_of_foreign(&self.init.pidfd),
         };
-        let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean }));
+        let asked = self.stopping;
+        let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean, asked }));
         match exit {
             Some(Exit::Signal(libc::SIGHUP)) if !self.stopping => self.boot_again(),
             // Of a process that is not its child the kernel does not tell reboot(2)'s signal: there
@@ -52,7 +53,7 @@ impl Monitor {
         self.boots.retain(|t| now.duration_since(*t) < REBOOT_WINDOW);
         if self.boots.len() > REBOOTS {
             let reason = format!("it rebooted {REBOOTS} times within {} s", REBOOT_WINDOW.as_secs());
-            return Ok(Some(Ended { reason, clean: false }));
+            return Ok(Some(Ended { reason, clean: false, asked: self.stopping }));
         }
         self.boots.push(now);
         for client in &mut self.clients {

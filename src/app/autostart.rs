@@ -1,0 +1,102 @@
+//! `autostart`: the containers that start with the host.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::boot_settings::{BootSettings, boot_settings};
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::{lifecycle, state};
+use crate::model::container::{Container, Phase, State};
+use crate::model::name::Name;
+use crate::runtime::protocol::Ended;
+
+/// A container to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub name: Name,
+    pub priority: i64,
+    /// How long those of lower priority wait once it has been started.
+    pub delay: Duration,
+}
+
+/// The containers to start, those first that come first. Those of one priority stand together.
+pub fn candidates(app: &mut App) -> AppResult<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for container in app.store.containers()? {
+        let settings = boot_settings(&container);
+        let ended = state::record(app, &container.id).and_then(|record| record.ended);
+        if wanted(&container, &settings, ended.as_ref()) && state::of(app, &container) == State::Stopped {
+            let (priority, delay) = (settings.autostart_priority, settings.autostart_delay);
+            found.push(Candidate { name: container.name, priority, delay });
+        }
+    }
+    found.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+    Ok(found)
+}
+
+/// A guest that has powered itself off for good stays off; one that crashed, or that the host took
+/// down with itself, comes back.
+fn wanted(container: &Container, settings: &BootSettings, ended: Option<&Ended>) -> bool {
+    if matches!(container.phase, Phase::Creating | Phase::Deleting) {
+        return false;
+    }
+    settings.autostart.unwrap_or(container.wanted_up && !ended.is_some_and(Ended::by_itself))
+}
+
+/// Starts one of them. That it runs already is fine, and that it is gone.
+pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
+    match lifecycle::start_as_it_is(app, name) {
+        Err(AppError::AlreadyRunning(_) | AppError::Frozen(_) | AppError::NoContainer { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::Slice;
+    use crate::model::name::ContainerId;
+    use crate::model::template::TemplateId;
+
+    fn container(wanted_up: bool) -> Container {
+        Container {
+            id: ContainerId::from_random(1),
+            name: Name::new("web01").unwrap(),
+            template: TemplateId::new(&"0".repeat(64)).unwrap(),
+            template_name: "debian12".into(),
+            slice: Slice::at(1 << 20).unwrap(),
+            uuid: "0".repeat(32),
+            created_at: 0,
+            phase: Phase::Settled,
+            wanted_up,
+            lease: None,
+        }
+    }
+
+    fn ended(clean: bool, asked: bool) -> Option<Ended> {
+        Some(Ended { reason: "shut down".into(), clean, asked })
+    }
+
+    #[test]
+    fn what_was_up_comes_back_unless_the_guest_ended_it() {
+        let settings = BootSettings::default();
+        let up = |wanted_up, ended: Option<Ended>| wanted(&container(wanted_up), &settings, ended.as_ref());
+        assert!(up(true, None));
+        assert!(up(true, ended(true, true)), "stopped with the host");
+        assert!(up(true, ended(false, false)), "crashed");
+        assert!(!up(true, ended(true, false)), "powered itself off");
+        assert!(!up(false, None) && !up(false, ended(true, true)));
+    }
+
+    #[test]
+    fn a_setting_outdoes_what_was() {
+        let always = BootSettings { autostart: Some(true), ..BootSettings::default() };
+        let never = BootSettings { autostart: Some(false), ..BootSettings::default() };
+        assert!(wanted(&container(false), &always, ended(true, false).as_ref()));
+        assert!(!wanted(&container(true), &never, None));
+        let half_made = Container { phase: Phase::Creating, ..container(true) };
+        assert!(!wanted(&half_made, &always, None));
+    }
+}

@@ -1,0 +1,29 @@
+use super::owners;
+use super::report::{CliError, CliResult, DONE, report};
+use crate::app::lxcfs;
+
+/// Give running containers the lxcfs that was started anew
+///
+/// nagaya-lxcfs.service runs it after each start of lxcfs. Guests whose lxcfs has crashed have
+/// their own /proc/meminfo and the like again, without a restart. As root it does so for every
+/// owner.
+///
+/// Examples:
+///   nagaya lxcfs-attach
+///   systemctl restart lxcfs nagaya-lxcfs
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct LxcfsAttachArgs {
+    /// For one owner only
+    #[arg(long, hide = true)]
+    own: bool,
+}
+
+pub fn run(args: LxcfsAttachArgs) -> CliResult<i32> {
+    if owners::for_all(args.own) {
+        return owners::each("lxcfs-attach");
+    }
+    let failed = lxcfs::attach_all(&mut super::open()?)?;
+    let codes = failed.into_iter().map(|(name, error)| report(&CliError::App(error), Some(&name)));
+    Ok(codes.max().unwrap_or(DONE))
+}

@@ -1,0 +1,37 @@
+//! Root's commands for the containers of everybody: one process for each owner, for whoever opens
+//! an instance becomes its owner for good.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use super::report::{CliError, CliResult, DONE};
+use crate::app::everybody;
+use crate::sys::{Context, SysResult};
+
+/// Does `verb` for every owner, all at once. Each process reports its own failures; the worst
+/// decides the exit code.
+pub fn each(verb: &str) -> CliResult<i32> {
+    let owners = everybody::owners(&super::instance()?)?;
+    let started: Vec<SysResult<Child>> = owners.iter().map(|owner| start(owner.as_deref(), verb)).collect();
+    let mut worst = DONE;
+    for child in started {
+        let mut child = child.map_err(CliError::Fork)?;
+        let status = child.wait().cannot(|| "wait for a process").map_err(CliError::Fork)?;
+        worst = worst.max(status.code().unwrap_or(1));
+    }
+    Ok(worst)
+}
+
+fn start(owner: Option<&str>, verb: &str) -> SysResult<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("nagaya");
+    if let Some(user) = owner {
+        command.args(["--owner", user]);
+    }
+    command.args([verb, "--own"]).spawn().cannot(|| format!("start 'nagaya {verb}'"))
+}
+
+/// Whether this process is to work for all owners: it is root's, and was not told otherwise.
+pub fn for_all(own: bool) -> bool {
+    !own && rustix::process::geteuid().is_root()
+}

@@ -1,0 +1,64 @@
+//! A container's cgroup where systemd rules: a scope that systemd makes around the stage child.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::bus::{self, BusError};
+use super::systemd::{Scope, Systemd};
+use crate::model::instance::Instance;
+use crate::sys::{SysError, SysResult, cgroup, seqpacket};
+
+/// How long systemd may take to see that a scope is empty, and then to stop it.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(3);
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// Has systemd make the scope `unit` of container `name` around process `pid`.
+pub async fn start(instance: &Instance, name: &str, unit: &str, pid: i32) -> Result<(), BusError> {
+    let service = instance.name();
+    let mut before = vec![format!("{service}.service")];
+    let mut description = format!("Container {name}");
+    match instance.person() {
+        Some(_) => description.push_str(&format!(" of {}", instance.user())),
+        None => before.push(format!("{service}@{name}.service")),
+    }
+    let slice = instance.slice_unit();
+    let scope = Scope { unit, slice: &slice, description: &description, pid, before };
+    Systemd::connect(Path::new(bus::SYSTEM)).await?.start_scope(&scope).await
+}
+
+/// In the stage child: waits until the broker has moved it to its cgroup; the descriptor of the
+/// guest's comes along.
+pub fn await_payload(broker: &OwnedFd) -> SysResult<OwnedFd> {
+    let gone = || SysError::new("enter the container's cgroup", std::io::ErrorKind::ConnectionAborted);
+    let (_, fds) = seqpacket::recv::<()>(broker)?.ok_or_else(gone)?;
+    fds.into_iter().next().ok_or_else(gone)
+}
+
+/// Takes away what is ours of a scope without processes, and waits until systemd has removed it.
+pub async fn dismiss(unit: &str, dir: &Path) -> Result<(), BusError> {
+    for below in ["monitor", "payload"] {
+        cgroup::remove(&dir.join(below))?;
+    }
+    if gone(dir, EMPTY_PATIENCE).await {
+        return Ok(());
+    }
+    Systemd::connect(Path::new(bus::SYSTEM)).await?.stop(unit).await?;
+    if gone(dir, STOP_PATIENCE).await {
+        return Ok(());
+    }
+    let reason = format!("{} is still there", dir.display());
+    Err(BusError::Failed { what: format!("have systemd stop {unit}"), reason })
+}
+
+async fn gone(dir: &Path, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    while dir.exists() {
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+    true
+}

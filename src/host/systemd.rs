@@ -1,0 +1,185 @@
+//! The host's systemd: scopes for containers, and what it is about to do with a unit.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+use super::bus::{self, BusError};
+
+/// How long systemd may take for one job.
+const JOB_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a scope of the same name may take to be forgotten.
+const FORGET_TRIES: u32 = 50;
+const FORGET_PAUSE: Duration = Duration::from_millis(20);
+/// From SIGTERM to SIGKILL, should systemd end a container: in order, that is nagaya.service's work
+/// and over by then.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Variant<'_>)],
+        auxiliary: &[(&str, &[(&str, Variant<'_>)])],
+    ) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
+}
+
+/// A container's cgroup, as systemd is to make it.
+pub struct Scope<'a> {
+    /// `nagaya-0123abcd.scope`
+    pub unit: &'a str,
+    pub slice: &'a str,
+    pub description: &'a str,
+    /// Its first process.
+    pub pid: i32,
+    /// Units that stop before it does.
+    pub before: Vec<String>,
+}
+
+/// A connection to a systemd, the host's or a user's.
+pub struct Systemd {
+    connection: zbus::Connection,
+    manager: ManagerProxy<'static>,
+}
+
+impl Systemd {
+    /// By the bus that listens at `address`. Needs a tokio runtime.
+    pub async fn connect(address: &Path) -> Result<Self, BusError> {
+        let connection = bus::connect(address).await?;
+        let manager = ManagerProxy::builder(&connection)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .map_err(BusError::Connect)?;
+        Ok(Self { connection, manager })
+    }
+
+    /// Makes the scope with its process in it.
+    pub async fn start_scope(&self, scope: &Scope<'_>) -> Result<(), BusError> {
+        let what = || format!("have systemd make {}", scope.unit);
+        self.manager.subscribe().await.map_err(BusError::call(what()))?;
+        let mut jobs = self.manager.receive_job_removed().await.map_err(BusError::call(what()))?;
+        let job = self.queue(scope).await?;
+        let over = async {
+            while let Some(signal) = jobs.next().await {
+                let Ok(args) = signal.args() else { continue };
+                if *args.job() == job {
+                    return Some(args.result().clone());
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(JOB_PATIENCE, over).await {
+            Ok(Some(result)) if result == "done" => Ok(()),
+            Ok(Some(reason)) => {
+                Err(BusError::Failed { what: what(), reason: format!("its job is {reason}") })
+            }
+            Ok(None) => Err(BusError::Failed { what: what(), reason: "the bus is gone".to_owned() }),
+            Err(_) => {
+                let reason = format!("its job is not over after {} s", JOB_PATIENCE.as_secs());
+                Err(BusError::Failed { what: what(), reason })
+            }
+        }
+    }
+
+    /// Queues the scope's start job. A scope of this name that has just ended may not be forgotten
+    /// yet; an older systemd knows no `OOMPolicy` of scopes, and needs none.
+    async fn queue(&self, scope: &Scope<'_>) -> Result<OwnedObjectPath, BusError> {
+        let mut oom_policy = true;
+        let mut tries = 0;
+        loop {
+            let properties = properties(scope, oom_policy);
+            let started = self.manager.start_transient_unit(scope.unit, "fail", &properties, &[]).await;
+            let error = match started {
+                Ok(job) => return Ok(job),
+                Err(e) => BusError::call(format!("have systemd make {}", scope.unit))(e),
+            };
+            match error.name() {
+                Some("org.freedesktop.systemd1.UnitExists") if tries < FORGET_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(FORGET_PAUSE).await;
+                }
+                Some(
+                    "org.freedesktop.DBus.Error.PropertyReadOnly"
+                    | "org.freedesktop.DBus.Error.UnknownProperty"
+                    | "org.freedesktop.DBus.Error.InvalidArgs",
+                ) if oom_policy => oom_policy = false,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Asks for a unit's end without waiting for it.
+    pub async fn stop(&self, unit: &str) -> Result<(), BusError> {
+        let stopped = self.manager.stop_unit(unit, "replace").await;
+        stopped.map(drop).map_err(BusError::call(format!("have systemd stop {unit}")))
+    }
+
+    /// What systemd is doing with a unit: `start`, `stop`, `restart`…; none when nothing.
+    pub async fn job_of(&self, unit: &str) -> Result<Option<String>, BusError> {
+        let what = || format!("ask systemd about {unit}");
+        let path = self.manager.get_unit(unit).await.map_err(BusError::call(what()))?;
+        let property = async |path: &OwnedObjectPath, interface: &'static str, name: &'static str| {
+            let proxy = zbus::Proxy::new(
+                &self.connection,
+                "org.freedesktop.systemd1",
+                path.as_str().to_owned(),
+                interface,
+            )
+            .await?;
+            proxy.get_property::<OwnedVariant>(name).await
+        };
+        let job =
+            property(&path, "org.freedesktop.systemd1.Unit", "Job").await.map_err(BusError::call(what()))?;
+        let Ok((id, job)) = <(u32, OwnedObjectPath)>::try_from(job) else { return Ok(None) };
+        if id == 0 {
+            return Ok(None);
+        }
+        let kind = property(&job, "org.freedesktop.systemd1.Job", "JobType")
+            .await
+            .map_err(BusError::call(what()))?;
+        Ok(String::try_from(kind).ok())
+    }
+}
+
+fn properties<'a>(scope: &Scope<'a>, oom_policy: bool) -> Vec<(&'static str, Variant<'a>)> {
+    let mut properties = vec![
+        ("Description", Variant::from(scope.description)),
+        ("Slice", Variant::from(scope.slice)),
+        ("PIDs", Variant::from(vec![scope.pid as u32])),
+        ("Delegate", Variant::from(true)),
+        ("CollectMode", Variant::from("inactive-or-failed")),
+        // The default is a share of the host's that a machine soon has used up.
+        ("TasksMax", Variant::from(u64::MAX)),
+        ("TimeoutStopUSec", Variant::from(STOP_PATIENCE.as_micros() as u64)),
+        ("Before", Variant::from(scope.before.clone())),
+    ];
+    if oom_policy {
+        // One process that lacked memory is the guest's affair; it must not end the guest.
+        properties.push(("OOMPolicy", Variant::from("continue")));
+    }
+    properties
+}
+
+/// Whether the host's systemd stops `unit` only to start it again. Where it cannot be asked, not.
+pub fn is_restarting(unit: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return false };
+    let job = runtime
+        .block_on(async { Systemd::connect(Path::new(bus::SYSTEM)).await?.job_of(unit).await })
+        .inspect_err(|e| tracing::warn!("{}", crate::sys::error_text(e)));
+    matches!(job, Ok(Some(kind)) if kind == "restart")
+}
