@@ -40,7 +40,11 @@ pub async fn connect(address: &Path) -> Result<zbus::Connection, BusError> {
     let stream = UnixStream::connect(address).cannot(|| format!("reach the bus at {}", address.display()))?;
     greet(&stream).cannot(|| format!("greet the bus at {}", address.display()))?;
     let builder = private_socket::authenticated(stream).cannot(|| "prepare the bus's socket")?;
-    builder.method_timeout(PATIENCE).build().await.map_err(BusError::Connect)
+    let connection = builder.method_timeout(PATIENCE).build().await.map_err(BusError::Connect)?;
+    // Part of the library's handshake too. Before it the bus answers nothing else.
+    let bus = "org.freedesktop.DBus";
+    let greeted = connection.call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), "Hello", &()).await;
+    greeted.map(|_| connection).map_err(BusError::Connect)
 }
 
 /// SASL EXTERNAL as this process's effective uid, then BEGIN.
@@ -83,6 +87,105 @@ impl BusError {
         match self {
             Self::Call { source: zbus::Error::MethodError(name, ..), .. } => Some(name.as_str()),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads are counted in a process of its own: this one has those of other tests.
+    #[test]
+    fn connections() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--test-threads=1", "host::bus::tests::alone::"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("2 passed"), "{said}");
+    }
+
+    mod alone {
+        use std::process::{Child, Command, Stdio};
+        use std::time::Instant;
+
+        use super::*;
+        use crate::host::systemd::{Scope, Systemd};
+
+        /// A bus of the test's own; ended with it.
+        struct Bus {
+            daemon: Child,
+            dir: tempfile::TempDir,
+        }
+
+        impl Bus {
+            fn start() -> Self {
+                let dir = tempfile::tempdir().unwrap();
+                let address = format!("--address=unix:path={}/bus", dir.path().display());
+                let daemon = Command::new("dbus-daemon")
+                    .args(["--session", "--nofork", &address])
+                    .stdout(Stdio::null())
+                    .spawn()
+                    .expect("there is no dbus-daemon: apt-get install dbus-daemon");
+                let bus = Self { daemon, dir };
+                let end = Instant::now() + PATIENCE;
+                while UnixStream::connect(bus.path()).is_err() {
+                    assert!(Instant::now() < end, "dbus-daemon does not listen");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                bus
+            }
+
+            fn path(&self) -> std::path::PathBuf {
+                self.dir.path().join("bus")
+            }
+        }
+
+        impl Drop for Bus {
+            fn drop(&mut self) {
+                let _ = self.daemon.kill();
+                let _ = self.daemon.wait();
+            }
+        }
+
+        fn runtime() -> tokio::runtime::Runtime {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+        }
+
+        fn threads() -> usize {
+            std::fs::read_dir("/proc/self/task").unwrap().count()
+        }
+
+        #[test]
+        #[ignore = "run by `connections`"]
+        fn a_bus_is_spoken_to_by_one_thread() {
+            let bus = Bus::start();
+            let before = threads();
+            let id: String = runtime().block_on(async {
+                let connection = connect(&bus.path()).await.unwrap();
+                assert_eq!(threads(), before);
+                let name = "org.freedesktop.DBus";
+                let asked = connection.call_method(Some(name), "/", Some(name), "GetId", &()).await;
+                asked.unwrap().body().deserialize().unwrap()
+            });
+            assert_eq!((id.len(), threads()), (32, before));
+        }
+
+        #[test]
+        #[ignore = "run by `connections`"]
+        fn a_bus_without_systemd_is_an_error() {
+            let bus = Bus::start();
+            let started = runtime().block_on(async {
+                let systemd = Systemd::connect(&bus.path()).await?;
+                let scope =
+                    Scope { unit: "x.scope", slice: "x.slice", description: "", pid: 1, before: Vec::new() };
+                systemd.start_scope(&scope).await
+            });
+            let error = crate::sys::error_text(&started.unwrap_err());
+            assert!(error.starts_with("cannot have systemd make x.scope: "), "{error}");
+            let error = runtime().block_on(connect(&bus.dir.path().join("none"))).unwrap_err();
+            assert!(error.to_string().starts_with("cannot reach the bus at /"), "{error}");
         }
     }
 }
