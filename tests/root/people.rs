@@ -53,7 +53,7 @@ impl People {
         let host = Host::bare();
         let daemon =
             ["/usr/bin/dbus-daemon", "/bin/dbus-daemon"].into_iter().find(|p| fs::metadata(p).is_ok());
-        let daemon = daemon.expect("there is no dbus-daemon: apt-get install dbus");
+        let daemon = daemon.expect("there is no dbus-daemon: apt-get install dbus-daemon");
         let dir = PathBuf::from(format!("/tmp/{}-people", host.name()));
         fs::create_dir_all(dir.join("services")).expect("make a directory");
         let program = dir.join("nagaya");
