@@ -1,5 +1,6 @@
 //! What the verbs do.
 
+pub mod config;
 pub mod console;
 mod context;
 pub mod delete;
@@ -10,6 +11,7 @@ mod guest_config;
 pub mod launch;
 mod layout;
 pub mod lifecycle;
+mod limits;
 pub mod list;
 mod lock;
 mod monitor;
@@ -22,6 +24,7 @@ mod state;
 mod template_builder;
 mod template_record;
 pub mod templates;
+pub mod top;
 
 pub use context::App;
 pub use error::{AppError, AppResult, Kind};

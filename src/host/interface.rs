@@ -9,10 +9,12 @@ use nftables::types::NfFamily;
 use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
 
+use super::limits;
 use super::setup::Owner;
 use super::spawn::{Ground, Lent, Order, SpawnError};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::{Mac, Network};
 use crate::render;
@@ -52,6 +54,7 @@ pub struct SpawnOrder {
     pub mac: Vec<u8>,
     /// Init to take over; 0 to boot one.
     pub adopt: i32,
+    pub limits: Limits,
 }
 
 /// Order of the descriptors of `Spawn`: template, data, config, control, state, two logs.
@@ -110,6 +113,7 @@ impl Host1 {
     }
 
     fn check_order(&self, order: SpawnOrder, bridge_index: Option<u32>) -> Result<Order, HostError> {
+        limits::check(&order.limits)?;
         let mac: Option<[u8; 6]> = order.mac.as_slice().try_into().ok();
         let link = match (bridge_index, mac) {
             (Some(index), Some(mac)) if mac[0] & 3 == 2 => Some((index, Mac(mac))),
@@ -122,6 +126,7 @@ impl Host1 {
             slice: self.check_slice(order.slice)?,
             link,
             adopt: (order.adopt > 0).then_some(order.adopt),
+            limits: order.limits,
         })
     }
 }
@@ -197,8 +202,16 @@ impl Host1 {
         let lent = Lent { template, data, config, control, state, logs: [log, other_log] };
         self.ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
+            SpawnError::Limits(e) => limits::told(&e),
             other => HostError::Failed(error_text(&other)),
         })
+    }
+
+    /// Gives a running container other limits: all of them or, on failure, none.
+    async fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        limits::check(&limits)?;
+        self.ground.set_limits(&container, &limits)
     }
 
     /// Ends whatever runs of the container and removes its cgroup and link. Returns what could not
@@ -220,5 +233,6 @@ pub trait Host1Caller {
     fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<u32, HostError>;
     fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, bridge_index: u32, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
+    fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;
 }

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod interface;
+mod limits;
 mod private_socket;
 pub mod setup;
 pub mod spawn;

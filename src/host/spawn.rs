@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
 use crate::model::network::Mac;
 use crate::sys::clone::{self, CloneSpec};
 use crate::sys::error_text;
+use crate::sys::limits::{self, ApplyError};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::netlink::{Netlink, NetlinkError, Veth};
 use crate::sys::userns::{self, Creator};
@@ -33,6 +35,8 @@ pub enum SpawnError {
         #[source]
         source: NetlinkError,
     },
+    #[error(transparent)]
+    Limits(#[from] ApplyError),
     #[error("{0}")]
     Guest(String),
     /// The host has no cgroup v2 hierarchy.
@@ -62,6 +66,7 @@ pub struct Order {
     pub link: Option<(u32, Mac)>,
     /// An init to take over instead of booting one.
     pub adopt: Option<i32>,
+    pub limits: Limits,
 }
 
 /// Where containers' cgroups are and whose files they stand on.
@@ -83,7 +88,7 @@ struct Namespaces {
 impl Ground {
     /// # Errors
     /// On a host without the hierarchy. Much can be done there, but nothing be started.
-    fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
+    pub(super) fn container_cgroup(&self, container: &ContainerId) -> SysResult<PathBuf> {
         Ok(cgroup::container_dir(&cgroup::mount_dir()?, &self.instance.cgroup(), container.as_str()))
     }
 
@@ -117,6 +122,10 @@ impl Ground {
         };
         let shift = userns::start(Creator::Caller, false)?;
         let cgroups = cgroup::create(dir, order.slice.base())?;
+        // Those of a guest that runs are kept: only SetLimits changes them.
+        if order.adopt.is_none() {
+            limits::apply(cgroups.payload.as_fd(), &order.limits)?;
+        }
         let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
         let shift_ns = shift.map(self.storage.base(), order.slice)?;
         let flags = NODEV | NOSUID | NOEXEC;
@@ -189,6 +198,7 @@ impl Ground {
         let stage = Stage {
             name: &order.name,
             slice: order.slice,
+            rlimits: &order.limits.rlimits,
             user_namespace: &namespaces.user,
             trees,
             exe: &self.exe,
