@@ -164,7 +164,7 @@ gateway = "10.9.0.1"
 
 [config]
 "limits.memory" = "512MiB"
-"user.note" = "it's \"quoted\""
+"user.note" = "it's here"
 "#;
 
     /// The same as versions before 0.2 wrote it.
