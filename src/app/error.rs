@@ -116,6 +116,9 @@ impl AppError {
             Self::Config(ConfigError::Unknown { nearest: Some(nearest), .. }) => {
                 format!("did you mean '{nearest}'?")
             }
+            Self::Limit(LimitError { lacking: true, .. }) => {
+                "see which limits this host can enforce: nagaya doctor".to_owned()
+            }
             Self::Config(_) => "'nagaya config keys' lists all keys and what they take".to_owned(),
             Self::NoContainer { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
             Self::NoContainer { nearest: None, .. } => "'nagaya list' shows the containers".to_owned(),

@@ -234,3 +234,24 @@ fn top_ranks_running_containers_also_paused_ones() {
     host.ok(&["stop", "--force", "busy"]);
     drop(spin);
 }
+
+#[test]
+fn top_is_renewed_in_place_and_leaves_the_terminal_as_it_was() {
+    let host = Host::new();
+    host.launch("web");
+    let keys = r"sleep 2; printf m; sleep 0.5; printf q; sleep 1";
+    let look = format!(
+        "before=$(stty -g); {} top --interval 1; echo code $?; [ \"$(stty -g)\" = \"$before\" ] && echo unchanged",
+        env!("CARGO_BIN_EXE_nagaya")
+    );
+    let mut command = std::process::Command::new("/bin/bash");
+    command.args(["-c", &format!("({keys}) | script -qec \"$LOOK\" /dev/null")]).env_clear();
+    command.env("NAGAYA_INSTANCE", host.name()).env("PATH", super::host::PATH).env("LOOK", look);
+    command.env("SHELL", "/bin/bash").env("TERM", "xterm");
+    let done = Running::start(command, b"").wait_for(std::time::Duration::from_secs(15));
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    let (picture, after) = text.split_once("\x1b[?1049l").unwrap_or_else(|| panic!("{}", told(&done)));
+    assert!(after.contains("code 0") && after.contains("unchanged"), "{after:?}");
+    assert!(picture.contains("by CPU") && picture.contains("by memory"), "{picture:?}");
+    assert!(picture.matches("\x1b[H").count() >= 3 && picture.contains("web"), "{picture:?}");
+}

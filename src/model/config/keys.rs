@@ -23,8 +23,8 @@ impl Live {
             Self::Now => "at once",
             Self::NewPrograms => "in new programs",
             Self::NextStart => "at the next start",
-            Self::Host => "when the host boots or shuts down",
-            Self::None => "no effect of its own",
+            Self::Host => "with the host",
+            Self::None => "no effect",
         }
     }
 }
