@@ -146,8 +146,8 @@ fn is_usual(file: &str, value: &str) -> bool {
         "cpu.max" => value.starts_with("max "),
         "cpu.weight" => value == "100",
         "io.weight" | "io.bfq.weight" => matches!(value, "100" | "default 100"),
-        // All that there are, unless limits.cpu says otherwise; that one is shown with the rest.
-        "cpuset.cpus.effective" => false,
+        // As cpuset.cpus, or all that there are.
+        "cpuset.cpus.effective" => true,
         _ => matches!(value, "max" | ""),
     }
 }

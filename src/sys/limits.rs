@@ -46,6 +46,8 @@ enum Holds {
     /// The kernel rounds down to pages.
     Bytes(u64),
     Cpus(BTreeSet<u32>),
+    /// These, which are all, or nothing, which means the same.
+    AllCpus(BTreeSet<u32>),
     /// "default 100", and lines of devices.
     Default(String),
     Io(Vec<IoMax>),
@@ -77,20 +79,12 @@ fn exactly(
 }
 
 /// Those whose file a later write could still break come first.
-fn settings(limits: &Limits, old_io: &str) -> Vec<Setting> {
+fn settings(limits: &Limits, old_io: &str, all_cpus: &str) -> Vec<Setting> {
     let weight = limits.cpu_weight;
     let quota = format!("{} {}", max_or(limits.cpu_quota), limits.cpu_period);
     let usual_quota = limits.cpu_quota == NO_LIMIT && limits.cpu_period == USUAL_PERIOD;
     vec![
-        Setting {
-            key: "limits.cpu",
-            controller: "cpuset",
-            file: "cpuset.cpus",
-            // An empty write would not reach the kernel.
-            writes: vec![format!("{}\n", limits.cpus)],
-            is_usual: limits.cpus.is_empty(),
-            holds: Holds::Cpus(cpu_set(&limits.cpus).unwrap_or_default()),
-        },
+        cpu_setting(&limits.cpus, all_cpus),
         exactly("limits.cpu.allowance", "cpu", "cpu.max", quota, usual_quota),
         exactly("limits.cpu.allowance", "cpu", "cpu.weight", weight.to_string(), weight == USUAL_WEIGHT),
         exactly("limits.processes", "pids", "pids.max", max_or(limits.pids_max), limits.pids_max == NO_LIMIT),
@@ -106,6 +100,21 @@ fn settings(limits: &Limits, old_io: &str) -> Vec<Setting> {
         bytes("limits.memory", "memory.high", limits.memory_high),
         bytes("limits.memory", "memory.max", limits.memory_max),
     ]
+}
+
+/// A cpuset with processes never becomes empty again (kernel/cgroup/cpuset.c, ENOSPC): to take a
+/// limit back is to name all CPUs.
+fn cpu_setting(cpus: &str, all_cpus: &str) -> Setting {
+    let is_usual = cpus.is_empty();
+    let set = cpu_set(if is_usual { all_cpus } else { cpus }).unwrap_or_default();
+    Setting {
+        key: "limits.cpu",
+        controller: "cpuset",
+        file: "cpuset.cpus",
+        writes: vec![cpu_list(&set)],
+        is_usual,
+        holds: if is_usual { Holds::AllCpus(set) } else { Holds::Cpus(set) },
+    }
 }
 
 /// io.weight is io.cost's, io.bfq.weight the scheduler's: which there are depends on the kernel.
@@ -141,7 +150,8 @@ fn io_writes(wanted: &[IoMax], old: &str) -> Vec<String> {
 /// Makes `limits`, all of them, those of the cgroup behind `payload`; what they do not limit gets
 /// the kernel's default.
 pub fn apply(payload: BorrowedFd<'_>, limits: &Limits) -> Result<(), ApplyError> {
-    let mut all = settings(limits, &read(payload, "io.max").unwrap_or_default());
+    let all_cpus = read(payload, "../cpuset.cpus.effective").unwrap_or_default();
+    let mut all = settings(limits, &read(payload, "io.max").unwrap_or_default(), &all_cpus);
     all.extend(weight_settings(payload, limits.io_weight));
     let mut done: Vec<(&Setting, String)> = Vec::new();
     for setting in &all {
@@ -149,7 +159,7 @@ pub fn apply(payload: BorrowedFd<'_>, limits: &Limits) -> Result<(), ApplyError>
             Ok(before) => before,
             Err(_) if setting.is_usual => continue,
             Err(_) => {
-                undo(payload, &done);
+                undo(payload, &done, &all_cpus);
                 return Err(missing(payload, setting));
             }
         };
@@ -158,7 +168,7 @@ pub fn apply(payload: BorrowedFd<'_>, limits: &Limits) -> Result<(), ApplyError>
         }
         done.push((setting, before));
         if let Err(e) = setting.apply(payload) {
-            undo(payload, &done);
+            undo(payload, &done, &all_cpus);
             return Err(e);
         }
     }
@@ -166,7 +176,7 @@ pub fn apply(payload: BorrowedFd<'_>, limits: &Limits) -> Result<(), ApplyError>
 }
 
 /// Best effort: what was there before was good.
-fn undo(payload: BorrowedFd<'_>, done: &[(&Setting, String)]) {
+fn undo(payload: BorrowedFd<'_>, done: &[(&Setting, String)], all_cpus: &str) {
     for (setting, before) in done.iter().rev() {
         let lines: Vec<String> = match &setting.holds {
             Holds::Io(wanted) => {
@@ -175,6 +185,7 @@ fn undo(payload: BorrowedFd<'_>, done: &[(&Setting, String)]) {
                     .map(|io| format!("{}:{} rbps=max wbps=max riops=max wiops=max", io.major, io.minor));
                 off.chain(before.lines().map(str::to_owned)).collect()
             }
+            Holds::Cpus(_) if before.is_empty() => vec![all_cpus.to_owned()],
             Holds::Default(_) => before.lines().take(1).map(str::to_owned).collect(),
             _ => vec![format!("{before}\n")],
         };
@@ -227,6 +238,7 @@ impl Setting {
                 })
             }
             Holds::Cpus(wanted) => cpu_set(text).as_ref() == Some(wanted),
+            Holds::AllCpus(all) => text.is_empty() || cpu_set(text).as_ref() == Some(all),
             Holds::Default(wanted) => text.lines().any(|line| {
                 line == wanted || line.strip_prefix("default ").is_some_and(|rest| rest == wanted)
             }),
@@ -335,6 +347,7 @@ mod tests {
         let all = settings(
             &Limits { io_max: vec![disk], ..Limits::default() },
             "8:16 rbps=1 wbps=max riops=max wiops=max",
+            "0-1",
         );
         let io = all.iter().find(|setting| setting.file == "io.max").unwrap();
         assert_eq!(
@@ -343,6 +356,16 @@ mod tests {
         );
         assert!(io.is_held("8:0 rbps=5 wbps=max riops=max wiops=7"));
         assert!(!io.is_held("") && !io.is_held("8:0 rbps=6 wbps=max riops=max wiops=7"));
+    }
+
+    #[test]
+    fn cpus_are_all_again_when_no_limit_is_left() {
+        let (dir, fd) = cgroup(&[("cpuset.cpus", "1\n")]);
+        let setting = cpu_setting("", "0-3");
+        assert!(setting.is_held("") && setting.is_held("0-3") && !setting.is_held("1"));
+        std::fs::remove_file(dir.path().join("cpuset.cpus")).unwrap();
+        apply(fd.as_fd(), &Limits::default()).unwrap();
+        assert_eq!(setting.writes, ["0-3"]);
     }
 
     #[test]

@@ -78,12 +78,13 @@ pub fn read(payload: &Path, link: &str) -> Usage {
 
 /// What the kernel holds a guest to: the cgroup's files, by name, as they are.
 pub fn limits(payload: &Path) -> BTreeMap<&'static str, String> {
-    const FILES: [&str; 10] = [
+    const FILES: [&str; 11] = [
         "memory.max",
         "memory.high",
         "memory.swap.max",
         "cpu.max",
         "cpu.weight",
+        "cpuset.cpus",
         "cpuset.cpus.effective",
         "pids.max",
         "io.max",

@@ -72,10 +72,11 @@ def live(host: Host) -> None:
         "memory.max": str(256 * MIB),
         "memory.high": "max",
         "memory.swap.max": "max",
-        "cpuset.cpus": "",
+        "cpuset.cpus": "0-1",
         "cpu.weight": "100",
     }.items():
         assert read(host, "noisy", file) == value, file
+    assert host.out("nagaya exec noisy -- nproc") == "2"
 
 
 def refused(host: Host) -> None:
