@@ -3,6 +3,8 @@
 
 #[path = "root/archive.rs"]
 mod archive;
+#[path = "root/config.rs"]
+mod config;
 #[path = "root/console.rs"]
 mod console;
 #[path = "root/crash.rs"]

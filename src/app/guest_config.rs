@@ -3,13 +3,19 @@
 use super::error::AppResult;
 use crate::model::container::Container;
 use crate::model::guest_file::{GuestFile, When};
+use crate::model::limits::Rlimit;
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::render::guest_files;
 use crate::runtime::config::MonitorConfig;
 use crate::sys::seccomp;
 
 /// The monitor's configuration for a start, or for taking over init `adopt`.
-pub fn build(container: &Container, facts: &TemplateFacts, adopt: Option<i32>) -> AppResult<MonitorConfig> {
+pub fn build(
+    container: &Container,
+    facts: &TemplateFacts,
+    rlimits: &[Rlimit],
+    adopt: Option<i32>,
+) -> AppResult<MonitorConfig> {
     Ok(MonitorConfig {
         name: container.name.clone(),
         uuid: container.uuid.clone(),
@@ -19,6 +25,7 @@ pub fn build(container: &Container, facts: &TemplateFacts, adopt: Option<i32>) -
         seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
         files: files(container, facts),
         lease: container.lease.clone(),
+        rlimits: rlimits.to_vec(),
         adopt,
     })
 }
@@ -36,6 +43,9 @@ fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, Str
     if facts.init == InitKind::Systemd {
         env.push(("NOTIFY_SOCKET", "/run/host/notify"));
     }
+    // What the configuration sets comes in place of a variable of ours.
+    env.retain(|(name, _)| container.config.environment().all(|(own, _)| own != *name));
+    env.extend(container.config.environment());
     env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 

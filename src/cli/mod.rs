@@ -2,6 +2,7 @@
 
 mod autostart;
 mod autostop;
+mod config;
 mod console;
 mod create;
 mod delete;
@@ -38,6 +39,7 @@ mod template;
 mod terminal;
 mod text;
 mod time;
+mod top;
 mod wait;
 
 use std::sync::OnceLock;
@@ -103,6 +105,8 @@ enum Verb {
     Logs(logs::LogsArgs),
     #[command(visible_alias = "move")]
     Rename(rename::RenameArgs),
+    Config(config::ConfigArgs),
+    Top(top::TopArgs),
     Template(template::TemplateArgs),
     Setup(setup::SetupArgs),
     Doctor(doctor::DoctorArgs),
@@ -147,6 +151,8 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Console(args) => console::run(args),
         Verb::Logs(args) => logs::run(args),
         Verb::Rename(args) => rename::run(args),
+        Verb::Config(args) => config::run(args),
+        Verb::Top(args) => top::run(args),
         Verb::Template(args) => template::run(args),
         Verb::Setup(args) => setup::run(args),
         Verb::Doctor(args) => doctor::run(args),

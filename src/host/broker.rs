@@ -11,6 +11,7 @@ use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::private_socket;
 use super::setup::Owner;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, userns};
@@ -206,6 +207,12 @@ impl Broker {
         let (runtime, proxy) = self.connect()?;
         let fds = fds.iter().map(|fd| Fd::from(fd.as_fd())).collect();
         Ok(runtime.block_on(proxy.spawn(order, fds))?)
+    }
+
+    /// See `Host1::set_limits`.
+    pub fn set_limits(&mut self, container: &str, limits: Limits) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.set_limits(container, limits))?)
     }
 
     /// See `Host1::clear`.

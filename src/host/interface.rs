@@ -14,10 +14,11 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger, lxcfs, machined};
+use super::{grants, hold, ledger, limits, lxcfs, machined};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::{Mac, Network};
 use crate::render;
@@ -59,6 +60,7 @@ pub struct SpawnOrder {
     pub mac: Vec<u8>,
     /// Init to take over; 0 to boot one.
     pub adopt: i32,
+    pub limits: Limits,
 }
 
 /// The broker's state: who the caller is, and what belongs to it.
@@ -125,6 +127,8 @@ impl Host1 {
     }
 
     fn check_order(&self, owner: &Owner, order: SpawnOrder) -> Result<Order, HostError> {
+        limits::check(&order.limits)?;
+        limits::check_grant(&order.limits, self.grant()?.as_ref())?;
         let link = if order.bridge.is_empty() {
             None
         } else {
@@ -146,6 +150,7 @@ impl Host1 {
             slice: Self::check_slice(owner, order.slice)?,
             link,
             adopt: (order.adopt > 0).then_some(order.adopt),
+            limits: order.limits,
         })
     }
 
@@ -282,8 +287,17 @@ impl Host1 {
         }
         ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
+            SpawnError::Limits(e) => limits::told(&e),
             other => failed(other),
         })
+    }
+
+    /// Gives a running container other limits: all of them or, on failure, none.
+    async fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        limits::check(&limits)?;
+        limits::check_grant(&limits, self.grant()?.as_ref())?;
+        self.standing()?.ground.set_limits(&container, &limits)
     }
 
     /// Ends whatever runs of the container and removes its cgroup and link. Returns what could not
@@ -325,6 +339,7 @@ pub trait Host1Caller {
     fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
+    fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;
     fn attach_lxcfs(&self, container: &str) -> Result<(), HostError>;
     fn register_machine(&self, container: &str, name: &str, uuid: &str) -> Result<(), HostError>;

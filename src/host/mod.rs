@@ -9,6 +9,7 @@ pub mod hostd;
 pub mod interface;
 mod ledger;
 mod lent;
+mod limits;
 pub mod listener;
 pub mod lxcfs;
 pub mod machined;

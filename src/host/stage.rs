@@ -9,9 +9,10 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::lxcfs;
 use crate::model::ids::Slice;
+use crate::model::limits::Rlimit;
 use crate::model::monitor::{ARGV0, DEVICES, place};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
-use crate::sys::{Context, SysError, SysResult, clone, userns};
+use crate::sys::{Context, SysError, SysResult, clone, rlimit, userns};
 
 /// What the monitor's tree is made of. Both mounts are detached and idmapped to the slice.
 pub struct Trees {
@@ -23,6 +24,7 @@ pub struct Trees {
 pub struct Stage<'a> {
     pub name: &'a str,
     pub slice: Slice,
+    pub rlimits: &'a [Rlimit],
     pub user_namespace: &'a OwnedFd,
     pub trees: &'a Trees,
     /// This program.
@@ -41,6 +43,9 @@ impl Stage<'_> {
     }
 
     fn build(&self) -> SysResult<std::convert::Infallible> {
+        rlimit::prepare(self.rlimits)?;
+        // Whatever the caller's is: what is made here is for the container's root to pass through.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
         userns::unshare(UnshareFlags::NEWNS)?;
         mount::make_private()?;
         let root = self.tree()?;

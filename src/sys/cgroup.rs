@@ -1,5 +1,5 @@
 //! The cgroup v2 tree of one container: `<container>/{monitor,payload}`; `cgroup_home` says where
-//! it is. Limits belong on `<container>`, whose files stay the host's; `payload` is the guest's own.
+//! it is. `payload` is the guest's, but for the files that limit it: those stay the host's.
 
 use std::ffi::{CStr, CString};
 use std::io::{Read, Write};

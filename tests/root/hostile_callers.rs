@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nagaya::host::interface::{Host1CallerProxy, SpawnOrder};
+use nagaya::model::limits::{IoMax, Limits, Rlimit};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use zbus::Fd;
@@ -100,6 +101,19 @@ impl Caller {
         self.runtime.block_on(self.proxy.clear(container)).map_err(|e| format!("{e:?}"))
     }
 
+    fn set_limits(&self, container: &str, limits: Limits) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.set_limits(container, limits)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn attach_lxcfs(&self, container: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.attach_lxcfs(container)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn register_machine(&self, container: &str, name: &str, uuid: &str) -> Result<(), String> {
+        let answer = self.runtime.block_on(self.proxy.register_machine(container, name, uuid));
+        answer.map_err(|e| format!("{e:?}"))
+    }
+
     fn storage_namespace(&self) -> Result<zbus::OwnedFd, String> {
         self.runtime.block_on(self.proxy.storage_namespace()).map_err(|e| format!("{e:?}"))
     }
@@ -120,6 +134,7 @@ fn order(person: &Person<'_>) -> SpawnOrder {
         bridge: String::new(),
         mac: Vec::new(),
         adopt: 0,
+        limits: Limits::default(),
     }
 }
 
@@ -147,6 +162,7 @@ fn nothing_is_to_be_had_before_setup() {
             bridge: String::new(),
             mac: Vec::new(),
             adopt: 0,
+            limits: Limits::default(),
         };
         refused("a container", caller.spawn(order, &[]));
     });
@@ -292,6 +308,79 @@ fn spawn_takes_nothing_that_is_not_the_callers() {
     assert_eq!(ann.ok(&["exec", "one", "--", "echo", "here"]).trim(), "here");
 }
 
+/// Limits that make no sense, each in one way.
+fn nonsense() -> Vec<Limits> {
+    let with = |change: &dyn Fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    };
+    let disk = |major, minor| IoMax { major, minor, rbps: 1, wbps: 1, riops: 1, wiops: 1 };
+    let rlimit = |resource: &str, soft, hard| Rlimit { resource: resource.to_owned(), soft, hard };
+    vec![
+        with(&|l| l.memory_max = 0),
+        with(&|l| l.memory_high = 1),
+        with(&|l| l.pids_max = 0),
+        with(&|l| l.cpu_period = 0),
+        with(&|l| l.cpu_period = u64::MAX),
+        with(&|l| l.cpu_quota = 1),
+        with(&|l| l.cpu_weight = 0),
+        with(&|l| l.io_weight = 10_001),
+        with(&|l| l.cpus = "0-".to_owned()),
+        with(&|l| l.cpus = "0\n1".to_owned()),
+        with(&|l| l.cpus = "../../cpuset".to_owned()),
+        with(&|l| l.cpus = "0,".repeat(10_000)),
+        with(&|l| l.io_max = vec![disk(4095, 1)]),
+        with(&|l| l.io_max = vec![disk(0, 0); 100]),
+        with(&|l| l.rlimits = vec![rlimit("nosuch", 1, 1)]),
+        with(&|l| l.rlimits = vec![rlimit("nofile", 2, 1)]),
+        with(&|l| l.rlimits = vec![rlimit("nofile", 1, 1); 2]),
+    ]
+}
+
+#[test]
+fn limits_and_machines_are_the_callers_own() {
+    let people = People::new(2);
+    let (ann, bob) = (people.granted(0), people.granted(1));
+    ann.ok(&["launch", "tiny", "one"]);
+    bob.ok(&["launch", "tiny", "own"]);
+    let id = |person: &Person<'_>, name: &str| person.info(name)["id"].as_str().expect("an id").to_owned();
+    let (foreign, own) = (id(&ann, "one"), id(&bob, "own"));
+    let address = people.address();
+    let before = view();
+    bob.does(|| {
+        let caller = Caller::new(&address);
+        let uuid = "0".repeat(32);
+        for container in ["", "..", "../../etc", "0000000G", &"0".repeat(4096)] {
+            refused(container, caller.set_limits(container, Limits::default()));
+            refused(container, caller.attach_lxcfs(container));
+            refused(container, caller.register_machine(container, "own", &uuid));
+        }
+        for limits in nonsense() {
+            refused(&format!("{limits:?}"), caller.set_limits(&own, limits.clone()));
+            let order = SpawnOrder { limits: limits.clone(), ..order(&bob) };
+            refused(&format!("{limits:?}"), caller.spawn(order, &Kit::new(&bob).fds()));
+        }
+        // Another's container is none of the caller's, running or not.
+        refused("another's", caller.set_limits(&foreign, Limits::default()));
+        refused("nobody's", caller.set_limits("00000000", Limits::default()));
+        for container in [foreign.as_str(), "00000000"] {
+            let answer = caller.attach_lxcfs(container);
+            assert!(answer.is_err(), "lxcfs for {container}: {answer:?}");
+            let answer = caller.register_machine(container, "own", &uuid);
+            assert!(answer.is_err(), "a name for {container}: {answer:?}");
+        }
+        for name in ["", "..", "a.b", "a/b", "-x", "a\nb", &"x".repeat(200)] {
+            refused(name, caller.register_machine(&own, name, &uuid));
+        }
+        for uuid in ["", "0", &"g".repeat(32), &"0".repeat(33)] {
+            refused(uuid, caller.register_machine(&own, "own", uuid));
+        }
+    });
+    assert_eq!(view(), before);
+    ann.ok(&["exec", "one", "--", "true"]);
+}
+
 #[test]
 fn a_thousand_random_calls_change_nothing() {
     let people = People::new(2);
@@ -322,7 +411,12 @@ fn a_thousand_random_calls_change_nothing() {
         for number in 0..1000 {
             let word = words[random(words.len())].clone();
             let other = words[random(words.len())].clone();
-            let answer = match random(6) {
+            let answer = match random(8) {
+                6 => {
+                    let limits = nonsense()[random(17)].clone();
+                    caller.set_limits(&word, limits).map(|()| "done")
+                }
+                7 => caller.register_machine(&word, &other, &word).map(|()| "done"),
                 0 => caller.ensure_network(&word, &other).map(|()| "done"),
                 1 => caller.remove_network(&word, &other).map(|()| "done"),
                 2 => caller.clear(&word).map(|left| if left.is_empty() { "" } else { "done" }),
@@ -336,6 +430,7 @@ fn a_thousand_random_calls_change_nothing() {
                         bridge: words[random(words.len())].clone(),
                         mac: vec![random(256) as u8; random(9)],
                         adopt: [0, 1, init, -5][random(4)],
+                        limits: Limits { pids_max: random(3) as u64, ..Limits::default() },
                     };
                     let mut fds = kit.fds();
                     fds.truncate(random(8));
