@@ -14,7 +14,7 @@ from machine import Machine, MachineFailed, until
 
 # Without KVM a guest is some ten times slower than this machine.
 PATIENCE = 300
-BOOT_SECONDS = 240
+BOOT_SECONDS = 300
 SSH_LOST = 255
 TEMPLATE = "/srv/media/debian12.tar.zst"
 
@@ -44,7 +44,7 @@ class Shell:
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": "5",
+            "ConnectTimeout": "60",
             "ServerAliveInterval": "15",
             "ServerAliveCountMax": "8",
             # Not the newest of exchanges and ciphers: the guest's processor is emulated.
@@ -178,6 +178,8 @@ class Host(Shell):
         def up() -> bool:
             if not self.machine.running():
                 raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
+            if not self.machine.answers():
+                return False
             command = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait"
             done = self.attempt(command, timeout=BOOT_SECONDS, silent=True)
             words = done.stdout.split()

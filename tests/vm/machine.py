@@ -75,6 +75,14 @@ class Machine:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def answers(self) -> bool:
+        """Whether sshd greets. Asked before ssh itself, whose attempts cost a guest much that has just begun to boot."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
     def kill(self) -> None:
         """The power goes: what the guest has flushed to its disks is there at the next start."""
         if self.process is not None:

@@ -96,7 +96,8 @@ class Run:
         for host in hosts:
             host.wait_until_up("")
             host.prepare()
-        self.say(f"     booted {' and '.join(case.kinds)} {case.variant} in {time.monotonic() - started:.0f} s")
+        what = " ".join(filter(None, [" and ".join(case.kinds), str(case.variant)]))
+        self.say(f"     booted {what} in {time.monotonic() - started:.0f} s")
 
     def report_failure(self, case: Case, hosts: list[Host], error: Exception, started: float) -> None:
         if self.interrupted.is_set():
