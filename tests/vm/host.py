@@ -14,7 +14,7 @@ from machine import Machine, MachineFailed, until
 
 # Without KVM a guest is some ten times slower than this machine.
 PATIENCE = 300
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 SSH_LOST = 255
 TEMPLATE = "/srv/media/debian12.tar.zst"
 
@@ -108,6 +108,8 @@ class Shell:
         """Repeats it until it ends with 0."""
         end = time.monotonic() + seconds
         while (done := self.attempt(command)).returncode:
+            if not self.machine.running():
+                raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
             if time.monotonic() > end:
                 why = f"still exit code {done.returncode} after {seconds:.0f} s"
                 raise Failed(self.where(), command, why, done.stdout + done.stderr)
@@ -189,6 +191,8 @@ class Host(Shell):
             return False
 
         until(BOOT_SECONDS, f"{self.machine.name} has booted", up)
+        # No part of the boot, so that an image can be booted without it; this waits for its disk.
+        self.run("systemctl start srv-media.mount")
 
     def disconnect(self) -> None:
         """Ends the shared connection, which does not notice by itself that the host is another."""

@@ -60,7 +60,7 @@ class Run:
             finally:
                 for host in hosts:
                     host.disconnect()
-                    host.machine.kill()
+                    host.machine.end()
                 shutil.rmtree(directory)
 
     def run_cases(self, cases: list[Case], directory: Path, hosts: list[Host]) -> list[Case]:
@@ -129,7 +129,7 @@ class Run:
         """Ends every QEMU, and with it whatever waits for one."""
         self.interrupted.set()
         for machine in self.machines:
-            machine.kill()
+            machine.end()
 
 
 def story(error: Exception) -> str:
