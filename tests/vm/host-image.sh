@@ -4,11 +4,11 @@
 set -eu
 step=$1 tree=$2
 
-# Before the packages: an initrd of the few modules that find the disk is unpacked in no time.
+# Before the packages: an initrd of the few modules for disk and network is unpacked in no time.
 before_packages() {
   mkdir -p "$tree/etc/initramfs-tools/conf.d" "$tree/usr/share/initramfs-tools/modules.d"
   printf 'MODULES=list\nCOMPRESS=zstd\n' >"$tree/etc/initramfs-tools/conf.d/vm"
-  printf '%s\n' virtio_pci virtio_blk ext4 crc32c_generic crc32c_intel >"$tree/usr/share/initramfs-tools/modules.d/vm"
+  printf '%s\n' virtio_pci virtio_blk virtio_net ext4 crc32c_generic crc32c_intel >"$tree/usr/share/initramfs-tools/modules.d/vm"
 }
 
 people() {
@@ -69,6 +69,7 @@ TEXT
 }
 
 finish() {
+  echo 'LANG=C.UTF-8' >"$tree/etc/default/locale"
   cat >"$tree/etc/fstab" <<TEXT
 LABEL=vm-root / ext4 defaults 0 0
 LABEL=vm-media /srv/media ext4 ro,nofail 0 0

@@ -14,7 +14,7 @@ from machine import Machine, MachineFailed, until
 
 # Without KVM a guest is some ten times slower than this machine.
 PATIENCE = 300
-BOOT_SECONDS = 240
+BOOT_SECONDS = 600
 SSH_LOST = 255
 TEMPLATE = "/srv/media/debian12.tar.zst"
 
@@ -44,7 +44,7 @@ class Shell:
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": "5",
+            "ConnectTimeout": "60",
             "ServerAliveInterval": "15",
             "ServerAliveCountMax": "8",
             # Not the newest of exchanges and ciphers: the guest's processor is emulated.
@@ -108,6 +108,8 @@ class Shell:
         """Repeats it until it ends with 0."""
         end = time.monotonic() + seconds
         while (done := self.attempt(command)).returncode:
+            if not self.machine.running():
+                raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
             if time.monotonic() > end:
                 why = f"still exit code {done.returncode} after {seconds:.0f} s"
                 raise Failed(self.where(), command, why, done.stdout + done.stderr)
@@ -178,6 +180,8 @@ class Host(Shell):
         def up() -> bool:
             if not self.machine.running():
                 raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
+            if not self.machine.answers():
+                return False
             command = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait"
             done = self.attempt(command, timeout=BOOT_SECONDS, silent=True)
             words = done.stdout.split()
@@ -187,6 +191,8 @@ class Host(Shell):
             return False
 
         until(BOOT_SECONDS, f"{self.machine.name} has booted", up)
+        # No part of the boot, so that an image can be booted without it; this waits for its disk.
+        self.run("systemctl start srv-media.mount")
 
     def disconnect(self) -> None:
         """Ends the shared connection, which does not notice by itself that the host is another."""

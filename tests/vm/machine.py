@@ -49,6 +49,7 @@ class Machine:
         self.serial = directory / f"{self.name}.serial"
         self.disks = [directory / f"{self.name}.root"]
         self.port = 0
+        self.over = False
         self.process: subprocess.Popen[bytes] | None = None
         # Raw copies, not overlays: what QEMU has written is in the kernel's hands, and killing QEMU loses no more.
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", image.disk, self.disks[0]], check=True)
@@ -57,6 +58,8 @@ class Machine:
             subprocess.run(["truncate", "-s", variant.disk_size, self.disks[1]], check=True)
 
     def start(self) -> None:
+        if self.over:
+            raise MachineFailed(f"{self.name}: not started again, as the tests are ending")
         # Between asking for a free port and QEMU's using it somebody else may take it.
         for _ in range(5):
             self.port = free_port()
@@ -75,11 +78,24 @@ class Machine:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def answers(self) -> bool:
+        """Whether sshd greets. Asked before ssh itself, whose attempts cost a guest much that has just begun to boot."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
     def kill(self) -> None:
         """The power goes: what the guest has flushed to its disks is there at the next start."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def end(self) -> None:
+        """Kills it for good."""
+        self.over = True
+        self.kill()
 
     def command(self) -> list[str]:
         variant, number = self.variant, self.number

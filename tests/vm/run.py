@@ -60,7 +60,7 @@ class Run:
             finally:
                 for host in hosts:
                     host.disconnect()
-                    host.machine.kill()
+                    host.machine.end()
                 shutil.rmtree(directory)
 
     def run_cases(self, cases: list[Case], directory: Path, hosts: list[Host]) -> list[Case]:
@@ -96,7 +96,8 @@ class Run:
         for host in hosts:
             host.wait_until_up("")
             host.prepare()
-        self.say(f"     booted {' and '.join(case.kinds)} {case.variant} in {time.monotonic() - started:.0f} s")
+        what = " ".join(filter(None, [" and ".join(case.kinds), str(case.variant)]))
+        self.say(f"     booted {what} in {time.monotonic() - started:.0f} s")
 
     def report_failure(self, case: Case, hosts: list[Host], error: Exception, started: float) -> None:
         if self.interrupted.is_set():
@@ -128,7 +129,7 @@ class Run:
         """Ends every QEMU, and with it whatever waits for one."""
         self.interrupted.set()
         for machine in self.machines:
-            machine.kill()
+            machine.end()
 
 
 def story(error: Exception) -> str:
