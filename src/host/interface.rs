@@ -14,7 +14,7 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger, limits, lxcfs, machined};
+use super::{grants, hold, ledger, limits, lxcfs, machined, quota};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
@@ -22,6 +22,7 @@ use crate::model::limits::Limits;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::{Mac, Network};
 use crate::render;
+use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
 use crate::sys::userns::{self, Creator};
@@ -163,14 +164,19 @@ impl Host1 {
         }
     }
 
-    /// One more container may run.
-    fn check_room(&self, ground: &Ground, id: &ContainerId) -> Result<(), HostError> {
+    /// One more container may run, within the bounds of all.
+    async fn check_room(&self, ground: &Ground, id: &ContainerId) -> Result<(), HostError> {
         let Some(grant) = self.grant()? else { return Ok(()) };
         let (most, running) = (grant.containers(), ground.running_beside(id));
-        if running < most as usize {
-            return Ok(());
+        if running >= most as usize {
+            let why = format!("your grant is {most} containers at once, and {running} are running");
+            return Err(refused(why));
         }
-        Err(refused(format!("your grant is {most} containers at once, and {running} are running")))
+        let home = Home::find(&self.instance).map_err(|e| HostError::Lacking(error_text(&e)))?;
+        quota::apply(&home, &grant).await.map_err(|e| match e {
+            quota::QuotaError::Lacking { .. } => HostError::Lacking(error_text(&e)),
+            other => failed(other),
+        })
     }
 
     /// A subnet that an ordinary user may have: nobody else's on this host, now or by the record.
@@ -283,7 +289,7 @@ impl Host1 {
             .map_err(HostError::Refused)?;
         let _hold = hold::take(&self.instance, &order.container).map_err(failed)?;
         if order.adopt.is_none() {
-            self.check_room(ground, &order.container)?;
+            self.check_room(ground, &order.container).await?;
         }
         ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),

@@ -15,6 +15,7 @@ pub mod lxcfs;
 pub mod machined;
 mod polkit;
 mod private_socket;
+mod quota;
 mod scope;
 pub mod setup;
 pub mod spawn;

@@ -186,8 +186,8 @@ impl Ground {
         pid: Option<i32>,
     ) -> Result<cgroup::ContainerCgroup, SpawnError> {
         let cgroups = cgroup::create(dir, order.slice.base(), pid)?;
-        // Those of a guest that runs are kept: only SetLimits changes them.
-        if order.adopt.is_none() {
+        // Those of a guest that runs are kept: only SetLimits changes them. A new cgroup has none.
+        if order.adopt.is_none() && order.limits != Limits::default() {
             limits::apply(cgroups.payload.as_fd(), &order.limits)?;
         }
         Ok(cgroups)

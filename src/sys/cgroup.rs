@@ -77,8 +77,8 @@ fn enable_controllers(path: &Path) -> SysResult<()> {
     Ok(())
 }
 
-/// Makes `dir` and what is missing above it, each handing its controllers on.
-fn make_parents(dir: &Path) -> SysResult<()> {
+/// Makes cgroup `dir` and what is missing above it, each handing its controllers on.
+pub fn make_parents(dir: &Path) -> SysResult<()> {
     if dir.exists() {
         return Ok(());
     }
