@@ -86,6 +86,9 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
 /// ask for is Setup.
 pub(super) fn serve(instance: &Instance, owner: Option<Owner>, stream: &UnixStream) -> i32 {
     ignore_terminal_signals();
+    // Owners look into the cgroups that are made here, and a container's root passes through its
+    // directories, whatever the umask of whoever typed the command.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut fds = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::IN)];
     let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
     let mut byte = [0u8; 1];

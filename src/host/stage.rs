@@ -44,8 +44,6 @@ impl Stage<'_> {
 
     fn build(&self) -> SysResult<std::convert::Infallible> {
         rlimit::prepare(self.rlimits)?;
-        // Whatever the caller's is: what is made here is for the container's root to pass through.
-        rustix::process::umask(Mode::from_raw_mode(0o022));
         userns::unshare(UnshareFlags::NEWNS)?;
         mount::make_private()?;
         let root = self.tree()?;
