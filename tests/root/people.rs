@@ -77,7 +77,7 @@ impl People {
             .envs([("PATH", PATH), ("NAGAYA_INSTANCE", host.name()), ("DBUS_SYSTEM_BUS_ADDRESS", &address)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .expect("start a bus");
