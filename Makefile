@@ -62,7 +62,7 @@ test: deps ## Run every test that root can run on one machine
 	@if [ "$$(id -u)" != 0 ]; then echo "the tests make namespaces and users: run 'make test' as root" >&2; exit 1; fi
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked
 
-test-vm: ## Run the scenarios in QEMU guests (as root; VM="--only 00 --verbose" for options)
+test-vm: deb ## Run the scenarios in QEMU guests (as root; VM="--only 00 --verbose" for options)
 	@packaging/deps.sh vm
 	tests/vm/run.py $(VM)
 

@@ -42,6 +42,7 @@ pub fn remove(instance: &Instance, options: RemoveOptions) -> Result<Vec<String>
     let mut removed = Vec::new();
     let Some(user) = accounts::find_owner(&files, instance)? else {
         // The user goes last, so there is nothing left that could be told to be the instance's.
+        remove_shared(instance);
         return Ok(removed);
     };
     let account = Account { uid: user.uid, gid: user.gid };
