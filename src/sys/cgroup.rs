@@ -279,6 +279,16 @@ fn remove_children(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()
     Ok(())
 }
 
+/// Makes a cgroup without processes what it was when it was new: without cgroups below it, and
+/// without controllers for those, which would keep a process from being born in it (`EBUSY`).
+pub fn clean(dir: BorrowedFd<'_>) -> SysResult<()> {
+    remove_children(dir, c".").cannot(|| "remove the guest's cgroups")?;
+    for controller in read_at(dir, "cgroup.subtree_control")?.split_whitespace() {
+        write_at(dir, "cgroup.subtree_control", &format!("-{controller}"))?;
+    }
+    Ok(())
+}
+
 /// Whether process `pid` is in the cgroup v2 directory `below` (relative to the mount's root,
 /// beginning with '/') or deeper.
 pub fn holds(below: &str, pid: i32) -> bool {
