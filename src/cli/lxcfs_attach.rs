@@ -10,16 +10,20 @@ use crate::app::lxcfs;
 ///
 /// Examples:
 ///   nagaya lxcfs-attach
-///   systemctl restart lxcfs nagaya-lxcfs
+///   nagaya lxcfs-attach --wait 30
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct LxcfsAttachArgs {
+    /// For how many seconds to wait until lxcfs is mounted
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
     /// For one owner only
     #[arg(long, hide = true)]
     own: bool,
 }
 
 pub fn run(args: LxcfsAttachArgs) -> CliResult<i32> {
+    lxcfs::wait(std::time::Duration::from_secs(args.wait));
     if owners::for_all(args.own) {
         return owners::each("lxcfs-attach");
     }

@@ -45,6 +45,11 @@ fn find() -> Option<OwnedFd> {
     }
 }
 
+/// Whether lxcfs is mounted and answers.
+pub fn is_there() -> bool {
+    mount::open_dir(LXCFS).is_ok_and(|dir| file_system(&dir) == Ok(FUSE))
+}
+
 /// In the stage child: attaches a copy of the host's lxcfs over `target`. Without it a guest works
 /// all the same.
 pub fn lend(target: BorrowedFd<'_>) {

@@ -77,6 +77,9 @@ class Bus:
         self.socket.settimeout(60)
         self.socket.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
         assert self.socket.recv(200).startswith(b"OK ")
+        # Without it, an answer with a descriptor would never come. A plain recv closes what does.
+        self.socket.sendall(b"NEGOTIATE_UNIX_FD\r\n")
+        assert self.socket.recv(200) == b"AGREE_UNIX_FD\r\n"
         self.socket.sendall(b"BEGIN\r\n")
         self.serial = 0
         self.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", "", b"")
