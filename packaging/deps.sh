@@ -12,7 +12,7 @@ for part in "$@"; do
   case $part in
     build) packages+=(gcc libc6-dev libseccomp-dev pkg-config make); toolchain=yes ;;
     run) packages+=(nftables uidmap mmdebstrap passwd) ;;
-    test) packages+=(busybox-static e2fsprogs iproute2 iputils-ping procps python3 shellcheck tar util-linux xz-utils zstd) ;;
+    test) packages+=(busybox-static e2fsprogs iproute2 iputils-ping passt procps python3 shellcheck tar util-linux xz-utils zstd) ;;
     *) echo "deps.sh: '$part' is none of build, run, test" >&2; exit 2 ;;
   esac
 done

@@ -37,6 +37,12 @@ mod lxcfs;
 mod network;
 #[path = "root/parallel.rs"]
 mod parallel;
+#[path = "root/person.rs"]
+mod person;
+#[path = "root/private.rs"]
+mod private;
+#[path = "root/private_way_out.rs"]
+mod private_way_out;
 #[path = "root/service.rs"]
 mod service;
 #[path = "root/systemd.rs"]

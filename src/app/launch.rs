@@ -3,7 +3,7 @@
 use super::context::App;
 use super::delete;
 use super::error::{AppError, AppResult};
-use super::{Progress, layout, lifecycle, lock, network, pool, templates};
+use super::{Progress, layout, lifecycle, lock, network, pool, private_way, templates};
 use crate::model::container::{Container, NewContainer, NicRequest, Phase};
 use crate::model::manifest;
 use crate::model::name::{ContainerId, Name};
@@ -25,6 +25,10 @@ pub struct LaunchRequest {
 /// Makes the container, and starts it if that is wanted; a missing template is built first. On
 /// failure nothing of it is left.
 pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -> AppResult<Name> {
+    if request.start {
+        // Refused at once, and not after a template was built for it.
+        private_way::prepare_start(app)?;
+    }
     let template = templates::ensure(app, &request.template, progress)?;
     let bridge = network::ensure(app, None)?.bridge;
     let id = ContainerId::from_random(random()? as u32);

@@ -117,7 +117,7 @@ fn open_files(app: &mut App, container: &Container, init: Option<i32>) -> AppRes
         .store
         .template(&container.template)?
         .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
-    let config = guest_config::build(container, &template.facts, init)?.seal()?;
+    let config = guest_config::build(container, &template.facts, init, app.instance.is_private())?.seal()?;
     let dir = layout::monitor_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     let control = listen(&layout::control_socket(&app.instance, &container.id))?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::private_socket;
-use crate::sys::{Context, SysError};
+use crate::sys::{Context, SysError, userns};
 
 /// Where the system's bus listens (D-Bus specification, "Well-known Message Bus Instances").
 pub const SYSTEM: &str = "/run/dbus/system_bus_socket";
@@ -43,11 +43,11 @@ pub async fn connect(address: &Path) -> Result<zbus::Connection, BusError> {
     builder.method_timeout(PATIENCE).build().await.map_err(BusError::Connect)
 }
 
-/// SASL EXTERNAL as this process's effective uid, then BEGIN.
+/// SASL EXTERNAL as this process's effective uid, as the bus sees it, then BEGIN.
 fn greet(mut stream: &UnixStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let uid = rustix::process::geteuid().as_raw().to_string();
+    let uid = userns::uid_outside(rustix::process::geteuid().as_raw()).to_string();
     let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
     stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
     expect(stream, "OK ")?;

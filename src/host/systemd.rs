@@ -33,6 +33,8 @@ trait Manager {
     ) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(property)]
+    fn control_group(&self) -> zbus::Result<String>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
 }
@@ -120,6 +122,11 @@ impl Systemd {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Its own cgroup, below which all of its units are.
+    pub async fn control_group(&self) -> Result<String, BusError> {
+        self.manager.control_group().await.map_err(BusError::call("ask systemd for its cgroup"))
     }
 
     /// Asks for a unit's end without waiting for it.
