@@ -2,7 +2,7 @@
 # Makes sure of what building, running and testing need. Installs Debian packages only where some
 # are missing; never installs a Rust toolchain by itself.
 #
-#     deps.sh [build] [run] [test]
+#     deps.sh [build] [run] [test] [vm]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,8 +12,9 @@ for part in "$@"; do
   case $part in
     build) packages+=(gcc libc6-dev libseccomp-dev pkg-config make); toolchain=yes ;;
     run) packages+=(nftables uidmap mmdebstrap passwd) ;;
-    test) packages+=(busybox-static e2fsprogs iproute2 iputils-ping passt procps python3 shellcheck tar util-linux xz-utils zstd) ;;
-    *) echo "deps.sh: '$part' is none of build, run, test" >&2; exit 2 ;;
+    test) packages+=(busybox-static dbus-daemon e2fsprogs iproute2 iputils-ping lxcfs passt procps python3 shellcheck tar util-linux xz-utils zstd) ;;
+    vm) packages+=(e2fsprogs mmdebstrap openssh-client python3 qemu-system-x86 util-linux zstd) ;;
+    *) echo "deps.sh: '$part' is none of build, run, test, vm" >&2; exit 2 ;;
   esac
 done
 

@@ -45,13 +45,14 @@ fn verbs(parent: &str) -> Vec<String> {
 fn all_verbs() -> Vec<String> {
     let mut all = verbs("");
     all.extend(verbs("template"));
+    all.extend(verbs("config"));
     all
 }
 
 #[test]
 fn every_verb_of_the_manual_is_there() {
     let wanted = "launch create start stop restart pause resume delete list info exec shell console logs \
-                  rename template setup doctor repair grant run autostart autostop lxcfs-attach";
+                  rename config top template setup doctor repair grant run autostart autostop lxcfs-attach";
     assert_eq!(verbs("").join(" "), wanted);
     assert_eq!(
         verbs("template").join(" "),
@@ -118,6 +119,14 @@ fn wrong_usage_ends_with_2() {
         "rename web01",
         "template",
         "template import /dev/null",
+        "config",
+        "config set web01",
+        "config set web01 limits.memory",
+        "config get web01",
+        "config unset web01",
+        "launch debian12 web01 -c limits.memory",
+        "top --sort weight",
+        "top --interval 0",
         "setup --slices 1",
         "setup --subnet 10.0.0.1",
         "setup --subnet fd00::1/64",

@@ -3,6 +3,8 @@
 
 #[path = "root/archive.rs"]
 mod archive;
+#[path = "root/config.rs"]
+mod config;
 #[path = "root/console.rs"]
 mod console;
 #[path = "root/crash.rs"]
@@ -17,8 +19,12 @@ mod errors_of_templates;
 mod exec;
 #[path = "root/host.rs"]
 mod host;
+#[path = "root/hostd.rs"]
+mod hostd;
 #[path = "root/hostile_archives.rs"]
 mod hostile_archives;
+#[path = "root/hostile_callers.rs"]
+mod hostile_callers;
 #[path = "root/hostile_guests.rs"]
 mod hostile_guests;
 #[path = "root/hostile_trees.rs"]
@@ -37,6 +43,8 @@ mod lxcfs;
 mod network;
 #[path = "root/parallel.rs"]
 mod parallel;
+#[path = "root/people.rs"]
+mod people;
 #[path = "root/person.rs"]
 mod person;
 #[path = "root/private.rs"]

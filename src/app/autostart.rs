@@ -72,6 +72,7 @@ mod tests {
             phase: Phase::Settled,
             wanted_up,
             lease: None,
+            config: crate::model::config::Config::default(),
         }
     }
 

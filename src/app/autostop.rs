@@ -9,7 +9,7 @@ use super::context::App;
 use super::error::{AppError, AppResult};
 use super::monitor::{self, Connection};
 use super::{lifecycle, state};
-use crate::model::container::{Container, State};
+use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::{Reply, Request};
 use crate::sys::Context;
@@ -27,6 +27,8 @@ struct Asked {
 pub fn stop_all(app: &mut App) -> AppResult<Vec<(Name, AppError)>> {
     let containers = app.store.containers()?.into_iter();
     let mut running: Vec<(i64, Container)> = containers
+        // What is being made or deleted is another command's, which finishes or is undone.
+        .filter(|c| !matches!(c.phase, Phase::Creating | Phase::Deleting))
         .filter(|c| state::of(app, c) != State::Stopped)
         .map(|c| (boot_settings(&c).stop_priority, c))
         .collect();

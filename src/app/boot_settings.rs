@@ -31,7 +31,17 @@ impl Default for BootSettings {
     }
 }
 
-/// The settings of one container.
-pub fn boot_settings(_container: &Container) -> BootSettings {
-    BootSettings::default()
+/// The settings of one container. What is stored was checked when it was set.
+pub fn boot_settings(container: &Container) -> BootSettings {
+    let config = &container.config;
+    let number =
+        |key: &str| config.effective(key).ok().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+    let seconds = |key: &str| Duration::from_secs(number(key).unsigned_abs());
+    BootSettings {
+        autostart: config.get("boot.autostart").map(|text| text == "true"),
+        autostart_priority: number("boot.autostart.priority"),
+        autostart_delay: seconds("boot.autostart.delay"),
+        stop_priority: number("boot.stop.priority"),
+        host_shutdown_timeout: seconds("boot.host_shutdown_timeout"),
+    }
 }

@@ -100,7 +100,7 @@ impl App {
 /// Root becomes the owner, and leaves a broker behind.
 fn as_root(instance: &Instance) -> AppResult<(Owner, Broker)> {
     let owner = match setup::is_set_up(instance) {
-        Some(owner) if instance.state_dir().exists() => owner,
+        Some(owner) if instance.person().is_none() || instance.state_dir().exists() => owner,
         _ => {
             setup::setup(instance, SetupOptions::of(instance))?;
             setup::is_set_up(instance).ok_or_else(no_effect)?

@@ -3,6 +3,8 @@
 use crate::host::broker::BrokerError;
 use crate::host::private::PrivateError;
 use crate::host::setup::SetupError;
+use crate::model::config::ConfigError;
+use crate::model::limits::LimitError;
 use crate::model::name::Name;
 use crate::store::StoreError;
 use crate::sys::SysError;
@@ -40,6 +42,10 @@ pub enum AppError {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Sys(#[from] SysError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     #[error("there is no container '{name}'")]
     NoContainer { name: Name, nearest: Option<String> },
     #[error("there is no template '{name}'")]
@@ -92,6 +98,7 @@ impl AppError {
             | Self::Private(_)
             | Self::Broker(BrokerError::Lacking(_))
             | Self::Template { lacking: true, .. }
+            | Self::Limit(LimitError { lacking: true, .. })
             | Self::Store(
                 StoreError::Full { .. }
                 | StoreError::ReadOnly { .. }
@@ -116,6 +123,13 @@ impl AppError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotRoot => "run it as root, for example with sudo".to_owned(),
+            Self::Config(ConfigError::Unknown { nearest: Some(nearest), .. }) => {
+                format!("did you mean '{nearest}'?")
+            }
+            Self::Limit(LimitError { lacking: true, .. }) => {
+                "see which limits this host can enforce: nagaya doctor".to_owned()
+            }
+            Self::Config(_) => "'nagaya config keys' lists all keys and what they take".to_owned(),
             Self::NoContainer { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
             Self::NoContainer { nearest: None, .. } => "'nagaya list' shows the containers".to_owned(),
             Self::NoTemplate { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),

@@ -37,7 +37,7 @@ pub struct Session {
 pub fn exec(
     app: &mut App,
     name: &Name,
-    request: ExecRequest,
+    mut request: ExecRequest,
     stdio: Option<[BorrowedFd<'_>; 3]>,
 ) -> AppResult<Session> {
     let fds: &[BorrowedFd<'_>] = stdio.as_ref().map_or(&[], |fds| fds);
@@ -46,6 +46,9 @@ pub fn exec(
     }
     let container = lifecycle::running(app, name)?;
     let connection = monitor::connect(app, &container)?;
+    // The container's variables first: those of this one program come in their place.
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    request.env = container.config.environment().map(owned).chain(request.env).collect();
     let tty = request.tty.is_some();
     connection.send(&Request::Exec(request), fds)?;
     let mut session = Session { connection, terminal: None, name: name.clone() };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::error::AppResult;
 use crate::model::container::Container;
 use crate::model::guest_file::{GuestFile, When};
+use crate::model::limits::Rlimit;
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::render::guest_files;
 use crate::runtime::config::MonitorConfig;
@@ -15,6 +16,7 @@ use crate::sys::{pasta, seccomp};
 pub fn build(
     container: &Container,
     facts: &TemplateFacts,
+    rlimits: &[Rlimit],
     adopt: Option<i32>,
     private: bool,
 ) -> AppResult<MonitorConfig> {
@@ -27,6 +29,7 @@ pub fn build(
         seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
         files: files(container, facts, &resolvers(private)),
         lease: container.lease.clone(),
+        rlimits: rlimits.to_vec(),
         adopt,
     })
 }
@@ -44,6 +47,9 @@ fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, Str
     if facts.init == InitKind::Systemd {
         env.push(("NOTIFY_SOCKET", "/run/host/notify"));
     }
+    // What the configuration sets comes in place of a variable of ours.
+    env.retain(|(name, _)| container.config.environment().all(|(own, _)| own != *name));
+    env.extend(container.config.environment());
     env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 

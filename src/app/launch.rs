@@ -3,7 +3,8 @@
 use super::context::App;
 use super::delete;
 use super::error::{AppError, AppResult};
-use super::{Progress, layout, lifecycle, lock, network, pool, private_way, templates};
+use super::{Progress, layout, lifecycle, limits, lock, network, pool, private_way, templates};
+use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, NicRequest, Phase};
 use crate::model::manifest;
 use crate::model::name::{ContainerId, Name};
@@ -20,6 +21,7 @@ pub struct LaunchRequest {
     pub name: Option<Name>,
     /// False for `create`.
     pub start: bool,
+    pub config: Config,
 }
 
 /// Makes the container, and starts it if that is wanted; a missing template is built first. On
@@ -29,6 +31,8 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
         // Refused at once, and not after a template was built for it.
         private_way::prepare_start(app)?;
     }
+    // Before anything is made: what this host cannot enforce.
+    limits::of(app, &request.config, None)?;
     let template = templates::ensure(app, &request.template, progress)?;
     let bridge = network::ensure(app, None)?.bridge;
     let id = ContainerId::from_random(random()? as u32);
@@ -77,6 +81,7 @@ fn insert(
                 mac: Mac::guest([mac[0], mac[1], mac[2], mac[3], mac[4]]),
                 ipv4: None,
             }),
+            config: request.config.clone(),
         };
         match app.store.create_container(&new) {
             // Only what we have drawn ourselves can be drawn again.

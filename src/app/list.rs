@@ -1,5 +1,7 @@
 //! `list` and `info`: what the database knows and the kernel says.
 
+use std::collections::BTreeMap;
+
 use super::context::App;
 use super::error::AppResult;
 use super::{lifecycle, lock, machine, state};
@@ -8,6 +10,7 @@ use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::Ended;
 use crate::sys::cgroup;
+use crate::sys::usage::{self, Usage};
 
 /// One container.
 pub struct Row {
@@ -31,6 +34,10 @@ pub struct Info {
     /// Name of its link's end on the host.
     pub host_link: Option<String>,
     pub cgroup: String,
+    /// What the kernel holds it to, by the files of its cgroup; empty where it does not run.
+    pub limits: BTreeMap<&'static str, String>,
+    /// None where it does not run.
+    pub usage: Option<Usage>,
     /// What the container runs without, and how to get it.
     pub notes: Vec<String>,
 }
@@ -98,6 +105,8 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         monitor_pid,
         processes: cgroup::all_processes(&dir.join("payload")).len(),
         host_link: up.then(|| app.instance.host_link(&id)),
+        limits: if up { usage::limits(&dir.join("payload")) } else { BTreeMap::new() },
+        usage: up.then(|| usage::read(&dir.join("payload"), &app.instance.host_link(&id))),
         cgroup: dir.to_string_lossy().into_owned(),
         notes,
         row,

@@ -3,6 +3,7 @@
 pub mod autostart;
 pub mod autostop;
 mod boot_settings;
+pub mod config;
 pub mod console;
 mod context;
 pub mod delete;
@@ -15,6 +16,7 @@ mod guest_config;
 pub mod launch;
 mod layout;
 pub mod lifecycle;
+mod limits;
 pub mod list;
 mod lock;
 pub mod lxcfs;
@@ -32,6 +34,7 @@ mod state;
 mod template_builder;
 mod template_record;
 pub mod templates;
+pub mod top;
 
 pub use context::App;
 pub use error::{AppError, AppResult, Kind};

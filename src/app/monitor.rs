@@ -7,9 +7,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{guest_config, layout, lock, pool, state};
+use super::{guest_config, layout, limits, lock, pool, state};
 use crate::host::interface::SpawnOrder;
 use crate::model::container::Container;
+use crate::model::limits::Limits;
 use crate::model::name::Name;
 use crate::runtime::protocol::{Reply, Request};
 use crate::sys::{Context, SysResult, interrupt, seqpacket};
@@ -112,12 +113,13 @@ struct Files {
     data: OwnedFd,
 }
 
-fn open_files(app: &mut App, container: &Container, init: Option<i32>) -> AppResult<Files> {
+fn open_files(app: &mut App, container: &Container, limits: &Limits, init: Option<i32>) -> AppResult<Files> {
     let template = app
         .store
         .template(&container.template)?
         .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
-    let config = guest_config::build(container, &template.facts, init, app.instance.is_private())?.seal()?;
+    let private = app.instance.is_private();
+    let config = guest_config::build(container, &template.facts, &limits.rlimits, init, private)?.seal()?;
     let dir = layout::monitor_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     let control = listen(&layout::control_socket(&app.instance, &container.id))?;
@@ -168,7 +170,12 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
             .map_err(|e| AppError::Refused(e.to_string()))?;
         app.broker.ensure_network(&lease.bridge, &gateway.to_string()).map_err(failed)?;
     }
-    let files = open_files(app, container, adopt)?;
+    let limits = match limits::of(app, &container.config, Some(&container.id)) {
+        // Those that hold are kept.
+        Err(_) if adopt.is_some() => Limits::default(),
+        other => other?,
+    };
+    let files = open_files(app, container, &limits, adopt)?;
     let order = SpawnOrder {
         container: container.id.to_string(),
         name: name.to_string(),
@@ -176,6 +183,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         bridge: container.lease.as_ref().map(|l| l.bridge.clone()).unwrap_or_default(),
         mac: container.lease.as_ref().map(|l| l.mac.0.to_vec()).unwrap_or_default(),
         adopt: adopt.unwrap_or(0),
+        limits,
     };
     let fds = [
         files.template.as_fd(),

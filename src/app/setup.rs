@@ -4,13 +4,13 @@ use ipnetwork::Ipv4Network;
 
 use super::context::App;
 use super::error::{AppError, AppResult, Kind};
-use super::{delete, layout, network, pool, private_way, template_record};
+use super::{delete, layout, network, owner, pool, private_way, template_record};
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
 use crate::store::Store;
 use crate::sys::error_text;
-use crate::sys::{Context, cgroup_home::Home, clone, seqpacket};
+use crate::sys::{Context, cgroup, cgroup_home::Home, clone, seqpacket};
 
 /// What may be chosen.
 pub struct SetupRequest {
@@ -61,13 +61,32 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
         // A removal that was cut short, or somebody by hand, may have taken away what is needed to
         // open the instance, and so to find what else there is.
         let lost = !layout::database(instance).exists();
-        setup::setup(instance, SetupOptions::default())?;
+        setup::setup(instance, SetupOptions::of(instance))?;
         empty_as_owner(instance, yes, lost)?;
-        if let Ok(home) = Home::find(instance) {
+        // Ordinary users' cgroups lie below the service user's.
+        let shared = instance.person().is_none() && !owner::persons(instance).is_empty();
+        if let (false, Ok(home)) = (shared, Home::find(instance)) {
             home.remove()?;
         }
     }
     removed.extend(setup::remove(instance, RemoveOptions { delete_data: yes })?);
+    if let Ok(mount) = cgroup::mount_dir() {
+        // All owners' cgroups are below one: it goes with the last of them.
+        let _ = std::fs::remove_dir(mount.join(instance.name()));
+    }
+    Ok(removed)
+}
+
+/// The same for the service user's instance and those of all ordinary users; the administrator's
+/// grants go too.
+pub fn remove_everyone(base: &Instance, yes: bool) -> AppResult<Vec<String>> {
+    let mut removed = Vec::new();
+    for person in owner::persons(base) {
+        let lines = remove(&person, yes)?;
+        removed.extend(lines.into_iter().map(|line| format!("{line} (of {})", person.user())));
+    }
+    removed.extend(remove(base, yes)?);
+    removed.extend(setup::remove_grants(base)?);
     Ok(removed)
 }
 

@@ -1,3 +1,4 @@
+use super::config::NewConfigArgs;
 use super::output::print;
 use super::progress::Shown;
 use super::report::{CliResult, DONE};
@@ -9,6 +10,7 @@ use crate::app::launch::{self, LaunchRequest};
 ///
 /// Examples:
 ///   nagaya create debian12 web01
+///   nagaya create debian12 web02 -c limits.memory=512MiB
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct CreateArgs {
@@ -16,11 +18,14 @@ pub struct CreateArgs {
     template: String,
     /// The container's name [default: one is made up]
     name: Option<String>,
+    #[command(flatten)]
+    config: NewConfigArgs,
 }
 
 pub fn run(args: CreateArgs) -> CliResult<i32> {
     let name = args.name.as_deref().map(super::name).transpose()?;
-    let request = LaunchRequest { template: args.template, name, start: false };
+    let request =
+        LaunchRequest { template: args.template, name, start: false, config: args.config.config()? };
     let name = launch::launch(&mut super::open()?, &request, &Shown::default())?;
     print(&format!("{name}\n"))?;
     Ok(DONE)

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::list::ContainerJson;
@@ -7,6 +9,7 @@ use super::table::pairs;
 use super::{text, time};
 use crate::app::list::{self, Info};
 use crate::model::ids::SLICE;
+use crate::sys::usage::Usage;
 
 /// Show all about a container
 ///
@@ -43,6 +46,9 @@ struct InfoJson {
     bridge: Option<String>,
     host_link: Option<String>,
     cgroup: String,
+    /// What the kernel holds it to.
+    limits: BTreeMap<&'static str, String>,
+    usage: Option<Usage>,
     notes: Vec<String>,
 }
 
@@ -71,6 +77,8 @@ impl From<&Info> for InfoJson {
             bridge: lease.map(|l| l.bridge.clone()),
             host_link: info.host_link.clone(),
             cgroup: info.cgroup.clone(),
+            limits: info.limits.clone(),
+            usage: info.usage.clone(),
             notes: info.notes.iter().map(|n| text::line(n)).collect(),
         }
     }
@@ -115,6 +123,12 @@ fn sheet(info: &InfoJson, age: &str) -> String {
         add("Processes", Some(info.processes.to_string()));
         add("Boots", Some(info.boots.to_string()));
     }
+    for line in info.usage.iter().flat_map(usage_lines) {
+        add(line.0, Some(line.1));
+    }
+    for (file, value) in info.limits.iter().filter(|(file, value)| !is_usual(file, value)) {
+        add("Limit", Some(format!("{file} {value}")));
+    }
     add("Last end", info.ended.as_ref().map(ending));
     add("Ids", Some(format!("{}-{}", info.first_id, info.first_id + (SLICE - 1))));
     add("Cgroup", Some(info.cgroup.clone()));
@@ -124,6 +138,43 @@ fn sheet(info: &InfoJson, age: &str) -> String {
         add("Note", Some(note.clone()));
     }
     pairs(&lines)
+}
+
+/// Whether the file of a cgroup holds the kernel's own default, which limits nothing.
+fn is_usual(file: &str, value: &str) -> bool {
+    match file {
+        "cpu.max" => value.starts_with("max "),
+        "cpu.weight" => value == "100",
+        "io.weight" | "io.bfq.weight" => matches!(value, "100" | "default 100"),
+        // As cpuset.cpus, or all that there are.
+        "cpuset.cpus.effective" => true,
+        _ => matches!(value, "max" | ""),
+    }
+}
+
+fn usage_lines(usage: &Usage) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(memory) = usage.memory {
+        let peak = usage.memory_peak.map(|peak| format!(", {} at most", text::size(peak)));
+        lines.push(("Memory", format!("{}{}", text::size(memory), peak.unwrap_or_default())));
+    }
+    lines.extend(usage.swap.filter(|bytes| *bytes > 0).map(|bytes| ("Swap", text::size(bytes))));
+    lines.extend(usage.oom_kills.filter(|n| *n > 0).map(|n| ("OOM kills", n.to_string())));
+    lines.extend(usage.cpu.map(|micros| ("CPU time", format!("{:.1} s", micros as f64 / 1e6))));
+    if let (Some(read), Some(written)) = (usage.io_read, usage.io_written) {
+        lines.push(("Disk", format!("{} read, {} written", text::size(read), text::size(written))));
+    }
+    if let (Some(received), Some(sent)) = (usage.net_received, usage.net_sent) {
+        lines.push(("Network", format!("{} received, {} sent", text::size(received), text::size(sent))));
+    }
+    lines.push(match &usage.pressure {
+        Some(p) => {
+            let [cpu, memory, io] = [p.cpu[0], p.memory[0], p.io[0]];
+            ("Waits", format!("{cpu:.1}% for CPU, {memory:.1}% for memory, {io:.1}% for disk (last 10 s)"))
+        }
+        None => ("Waits", "not measured by this kernel (boot it with psi=1)".to_owned()),
+    });
+    lines
 }
 
 fn ending(ended: &EndedJson) -> String {
@@ -146,6 +197,21 @@ mod tests {
             processes: 9,
             host_link: Some("ng000000ab".to_owned()),
             cgroup: "/nagaya/000000ab".to_owned(),
+            limits: [
+                ("cpu.max", "max 100000".to_owned()),
+                ("cpu.weight", "50".to_owned()),
+                ("memory.max", "536870912".to_owned()),
+                ("pids.max", "max".to_owned()),
+            ]
+            .into(),
+            usage: Some(Usage {
+                memory: Some(40 << 20),
+                memory_peak: Some(90 << 20),
+                cpu: Some(1_250_000),
+                net_received: Some(0),
+                net_sent: Some(17),
+                ..Usage::default()
+            }),
             notes: vec!["It runs without limits.".to_owned()],
         };
         let json = InfoJson::from(&info);
@@ -167,6 +233,12 @@ Init:      process 4711
 Monitor:   process 4710
 Processes: 9
 Boots:     2
+Memory:    40 MiB, 90 MiB at most
+CPU time:  1.2 s
+Network:   0 B received, 17 B sent
+Waits:     not measured by this kernel (boot it with psi=1)
+Limit:     cpu.weight 50
+Limit:     memory.max 536870912
 Last end:  its init died (nobody asked for it)
 Ids:       231072-296607
 Cgroup:    /nagaya/000000ab

@@ -1,3 +1,4 @@
+use super::config::NewConfigArgs;
 use super::output::print;
 use super::progress::Shown;
 use super::report::{CliResult, DONE};
@@ -12,6 +13,7 @@ use crate::app::launch::{self, LaunchRequest};
 /// Examples:
 ///   nagaya launch debian12 web01
 ///   nagaya launch debian12 web01 --wait=network --timeout 30
+///   nagaya launch debian12 web02 -c limits.memory=512MiB -c limits.cpu=1
 ///   name=$(nagaya launch debian12)
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -21,12 +23,14 @@ pub struct LaunchArgs {
     /// The container's name [default: one is made up]
     name: Option<String>,
     #[command(flatten)]
+    config: NewConfigArgs,
+    #[command(flatten)]
     wait: WaitArgs,
 }
 
 pub fn run(args: LaunchArgs) -> CliResult<i32> {
     let name = args.name.as_deref().map(super::name).transpose()?;
-    let request = LaunchRequest { template: args.template, name, start: true };
+    let request = LaunchRequest { template: args.template, name, start: true, config: args.config.config()? };
     let mut app = super::open()?;
     let name = launch::launch(&mut app, &request, &Shown::default())?;
     // Before the wait: the container is there, however that goes.

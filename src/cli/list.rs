@@ -116,6 +116,7 @@ fn colour(state: &str) -> Option<Colour> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::model::config::Config;
     use crate::model::container::{Container, Phase, State};
     use crate::model::ids::Slice;
     use crate::model::name::{ContainerId, Name};
@@ -140,6 +141,7 @@ pub mod tests {
                     ipv4: "10.9.0.7/20".parse().unwrap(),
                     gateway: "10.9.0.1".parse().unwrap(),
                 }),
+                config: Config::default(),
             },
             state: State::Running,
             pid: Some(4711),

@@ -2,11 +2,13 @@
 
 mod autostart;
 mod autostop;
+mod config;
 mod console;
 mod create;
 mod delete;
 mod doctor;
 mod exec;
+mod generate;
 mod grant;
 mod hostd;
 mod info;
@@ -37,6 +39,7 @@ mod template;
 mod terminal;
 mod text;
 mod time;
+mod top;
 mod wait;
 
 use std::sync::OnceLock;
@@ -102,10 +105,14 @@ enum Verb {
     Logs(logs::LogsArgs),
     #[command(visible_alias = "move")]
     Rename(rename::RenameArgs),
+    Config(config::ConfigArgs),
+    Top(top::TopArgs),
     Template(template::TemplateArgs),
     Setup(setup::SetupArgs),
     Doctor(doctor::DoctorArgs),
     Repair(repair::RepairArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
     Grant(grant::GrantArgs),
     #[command(hide = true)]
     Hostd(hostd::HostdArgs),
@@ -144,10 +151,13 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Console(args) => console::run(args),
         Verb::Logs(args) => logs::run(args),
         Verb::Rename(args) => rename::run(args),
+        Verb::Config(args) => config::run(args),
+        Verb::Top(args) => top::run(args),
         Verb::Template(args) => template::run(args),
         Verb::Setup(args) => setup::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Repair(args) => repair::run(args),
+        Verb::Generate(args) => generate::run(&args),
         Verb::Grant(args) => grant::run(args),
         Verb::Hostd(args) => hostd::run(&args),
         Verb::Broker(args) => hostd::broker(&args),

@@ -45,6 +45,12 @@ pub enum CliError {
     Relay(#[source] io::Error),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    #[error("cannot write what packages carry into '{}'", dir.display())]
+    Generate {
+        dir: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     /// Nothing to complain of: the reader has what it wanted.
     #[error("standard output is closed")]
     ReaderGone,
@@ -77,6 +83,7 @@ impl CliError {
             | Self::Instance(_)
             | Self::OpenArchive { .. }
             | Self::NoArchive { .. }
+            | Self::Generate { .. }
             | Self::Terminal(_)
             | Self::Output(_) => REFUSED,
         }

@@ -14,6 +14,7 @@ use crate::app::setup::{self, SetupRequest};
 ///   nagaya setup
 ///   nagaya setup --slices 1024 --subnet 10.1.0.1/20
 ///   nagaya setup --remove --yes
+///   nagaya setup --remove --yes --everyone
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct SetupArgs {
@@ -29,11 +30,16 @@ pub struct SetupArgs {
     /// Containers and templates too
     #[arg(long, requires = "remove")]
     yes: bool,
+    /// Also of all ordinary users, with their grants
+    #[arg(long, requires = "remove")]
+    everyone: bool,
 }
 
 pub fn run(args: SetupArgs) -> CliResult<i32> {
     let instance = super::instance()?;
-    let lines = if args.remove {
+    let lines = if args.everyone {
+        setup::remove_everyone(&super::base_instance()?, args.yes)?
+    } else if args.remove {
         setup::remove(&instance, args.yes)?
     } else {
         setup::setup(&instance, &SetupRequest { slices: args.slices, ipv4: args.subnet })?

@@ -1,7 +1,8 @@
 //! The user's own terminal.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -42,8 +43,40 @@ impl Drop for Raw {
     }
 }
 
-/// Undoes what `Raw` did, if it did.
+/// The terminal's other screen, for a picture that is renewed in place; what was on the usual one
+/// is there again when this is dropped.
+pub struct Screen(());
+
+/// Whether the other screen is shown.
+static OTHER: AtomicBool = AtomicBool::new(false);
+
+impl Screen {
+    pub fn enter() -> io::Result<Self> {
+        OTHER.store(true, Ordering::Relaxed);
+        let screen = Self(());
+        // Other screen, no cursor.
+        io::stdout().lock().write_all(b"\x1b[?1049h\x1b[?25l")?;
+        io::stdout().flush()?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave_screen();
+    }
+}
+
+fn leave_screen() {
+    if OTHER.swap(false, Ordering::Relaxed) {
+        // Past the lock, which a panic within a write would hold; a terminal that is gone needs it not.
+        let _ = rustix::io::write(io::stdout(), b"\x1b[?25h\x1b[?1049l");
+    }
+}
+
+/// Undoes what `Raw` and `Screen` did, if they did.
 pub fn restore() {
+    leave_screen();
     // Whoever holds the lock has panicked within `Raw` itself.
     let before = BEFORE.try_lock().ok().and_then(|mut saved| saved.take());
     if let Some(before) = before {

@@ -12,6 +12,7 @@ use super::setup::Owner;
 use super::{private, private_socket};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::outer_ns::{INSIDE, Outer};
@@ -111,6 +112,9 @@ pub fn split_private(instance: &Instance, outside: Slice, outer: &Outer) -> SysR
 /// ask for is Setup.
 pub(super) fn serve(instance: &Instance, owner: Option<Owner>, stream: &UnixStream) -> i32 {
     ignore_terminal_signals();
+    // Owners look into the cgroups that are made here, and a container's root passes through its
+    // directories, whatever the umask of whoever typed the command.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut fds = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::IN)];
     let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
     let mut byte = [0u8; 1];
@@ -235,6 +239,12 @@ impl Broker {
         let (runtime, proxy) = self.connect()?;
         let fds = fds.iter().map(|fd| Fd::from(fd.as_fd())).collect();
         Ok(runtime.block_on(proxy.spawn(order, fds))?)
+    }
+
+    /// See `Host1::set_limits`.
+    pub fn set_limits(&mut self, container: &str, limits: Limits) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.set_limits(container, limits))?)
     }
 
     /// See `Host1::clear`.

@@ -23,10 +23,7 @@ pub struct Hold {
 
 /// Waits for other brokers.
 pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
-    let dir = match instance.is_private() {
-        true => instance.run_dir().join("holds"),
-        false => instance.hostd_run_dir().join("holds"),
-    };
+    let dir = dir(instance);
     let path = dir.join(instance.scope_unit(id));
     let what = || format!("lock {}", path.display());
     let end = Instant::now() + PATIENCE;
@@ -41,6 +38,16 @@ pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
             Err(e) => return Err(SysError::new(what(), e)),
         }
     }
+}
+
+/// Removes the directory of locks, if nobody holds one.
+pub fn forget(instance: &Instance) {
+    let _ = std::fs::remove_dir(dir(instance));
+}
+
+fn dir(instance: &Instance) -> std::path::PathBuf {
+    let run = if instance.is_private() { instance.run_dir() } else { instance.hostd_run_dir() };
+    run.join("holds")
 }
 
 fn open(dir: &std::path::Path, path: &std::path::Path) -> std::io::Result<OwnedFd> {

@@ -21,6 +21,7 @@ use super::interface::{Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::polkit::{self, Action, Verdict};
 use super::{grants, listener, private_socket};
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::sys::{Context, SysError, SysResult, error_text, passwd};
 
 /// The name on the bus.
@@ -276,5 +277,36 @@ impl Front {
         container: &str,
     ) -> Result<Vec<String>, HostError> {
         self.worker(&header, connection, Action::Containers).await?.clear(container).await
+    }
+
+    async fn attach_lxcfs(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Containers).await?.attach_lxcfs(container).await
+    }
+
+    async fn register_machine(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        name: &str,
+        uuid: &str,
+    ) -> Result<(), HostError> {
+        let worker = self.worker(&header, connection, Action::Containers).await?;
+        worker.register_machine(container, name, uuid).await
+    }
+
+    async fn set_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        limits: Limits,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Containers).await?.set_limits(container, limits).await
     }
 }

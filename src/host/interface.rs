@@ -14,13 +14,15 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger, lxcfs, machined, private};
+use super::{grants, hold, ledger, limits, lxcfs, machined, private, quota};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::{Mac, Network};
 use crate::render;
+use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
 use crate::sys::userns::{self, Creator};
@@ -59,6 +61,7 @@ pub struct SpawnOrder {
     pub mac: Vec<u8>,
     /// Init to take over; 0 to boot one.
     pub adopt: i32,
+    pub limits: Limits,
 }
 
 /// The broker's state: who the caller is, and what belongs to it.
@@ -126,6 +129,8 @@ impl Host1 {
     }
 
     fn check_order(&self, owner: &Owner, order: SpawnOrder) -> Result<Order, HostError> {
+        limits::check(&order.limits)?;
+        limits::check_grant(&order.limits, self.grant()?.as_ref())?;
         let link = if order.bridge.is_empty() {
             None
         } else {
@@ -147,6 +152,7 @@ impl Host1 {
             slice: self.check_slice(owner, order.slice)?,
             link,
             adopt: (order.adopt > 0).then_some(order.adopt),
+            limits: order.limits,
         })
     }
 
@@ -159,14 +165,19 @@ impl Host1 {
         }
     }
 
-    /// One more container may run.
-    fn check_room(&self, ground: &Ground, id: &ContainerId) -> Result<(), HostError> {
+    /// One more container may run, within the bounds of all.
+    async fn check_room(&self, ground: &Ground, id: &ContainerId) -> Result<(), HostError> {
         let Some(grant) = self.grant()? else { return Ok(()) };
         let (most, running) = (grant.containers(), ground.running_beside(id));
-        if running < most as usize {
-            return Ok(());
+        if running >= most as usize {
+            let why = format!("your grant is {most} containers at once, and {running} are running");
+            return Err(refused(why));
         }
-        Err(refused(format!("your grant is {most} containers at once, and {running} are running")))
+        let home = Home::find(&self.instance).map_err(|e| HostError::Lacking(error_text(&e)))?;
+        quota::apply(&home, &grant).await.map_err(|e| match e {
+            quota::QuotaError::Lacking { .. } => HostError::Lacking(error_text(&e)),
+            other => failed(other),
+        })
     }
 
     /// A subnet that an ordinary user may have: nobody else's on this host, now or by the record.
@@ -284,12 +295,21 @@ impl Host1 {
             .map_err(HostError::Refused)?;
         let _hold = hold::take(&self.instance, &order.container).map_err(failed)?;
         if order.adopt.is_none() {
-            self.check_room(ground, &order.container)?;
+            self.check_room(ground, &order.container).await?;
         }
         ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
+            SpawnError::Limits(e) => limits::told(&e),
             other => failed(other),
         })
+    }
+
+    /// Gives a running container other limits: all of them or, on failure, none.
+    async fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        limits::check(&limits)?;
+        limits::check_grant(&limits, self.grant()?.as_ref())?;
+        self.standing()?.ground.set_limits(&container, &limits)
     }
 
     /// Ends whatever runs of the container and removes its cgroup and link. Returns what could not
@@ -331,6 +351,7 @@ pub trait Host1Caller {
     fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
+    fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;
     fn attach_lxcfs(&self, container: &str) -> Result<(), HostError>;
     fn register_machine(&self, container: &str, name: &str, uuid: &str) -> Result<(), HostError>;

@@ -62,8 +62,19 @@ pub fn claim(instance: &Instance, network: &Network) -> Result<(), LedgerError> 
 
 /// Forgets the bridge.
 pub fn release(instance: &Instance, bridge: &str) -> Result<(), LedgerError> {
+    if !instance.hostd_state_dir().join(FILE).exists() {
+        return Ok(());
+    }
     let mut ledger = open(instance)?;
     if ledger.networks.remove(bridge).is_some() { ledger.write() } else { Ok(()) }
+}
+
+/// Removes a record that is empty.
+pub fn forget(instance: &Instance) {
+    let empty = open(instance).is_ok_and(|ledger| ledger.networks.is_empty());
+    if empty {
+        let _ = std::fs::remove_file(instance.hostd_state_dir().join(FILE));
+    }
 }
 
 fn open(instance: &Instance) -> Result<Ledger, LedgerError> {

@@ -125,11 +125,11 @@ impl Namespaces {
         userns::unshare(UnshareFlags::NEWNS)?;
         let copies = Copies::make()?;
         userns::enter(&self.guest, LinkNameSpaceType::Mount, "guest's mount")?;
-        copies.into_guest()?;
+        copies.give_guest()?;
         let Some(monitor) = &self.monitor else { return Ok(()) };
         // For the boots to come.
         userns::enter(monitor, LinkNameSpaceType::Mount, "monitor's mount")?;
-        copies.into_monitor()
+        copies.give_monitor()
     }
 }
 
@@ -154,7 +154,7 @@ impl Copies {
         Ok(Self { whole: mount::clone_tree(here.as_fd())?, proc, cpu })
     }
 
-    fn into_guest(&self) -> SysResult<()> {
+    fn give_guest(&self) -> SysResult<()> {
         let proc = open_as("/proc", PROC)?;
         for (name, copy) in &self.proc {
             replace(&proc, name, PROC, copy)?;
@@ -169,7 +169,7 @@ impl Copies {
     }
 
     /// The mount that the monitor was born with is locked: it stays below the new one.
-    fn into_monitor(&self) -> SysResult<()> {
+    fn give_monitor(&self) -> SysResult<()> {
         let _ = rustix::mount::unmount(place::LXCFS, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
         mount::attach(self.whole.as_fd(), mount::open_dir(place::LXCFS)?.as_fd())
     }

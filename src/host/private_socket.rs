@@ -31,14 +31,9 @@ struct Half(Arc<UnixStream>);
 /// A connection over `stream`, which is one end of a socket pair. Needs the tokio runtime that the
 /// connection is to run on.
 pub fn builder(stream: StdStream) -> io::Result<Builder<'static>> {
-    Ok(authenticated(stream)?.p2p())
-}
-
-/// A connection to a bus over `stream`, on which the handshake is over.
-pub fn authenticated(stream: StdStream) -> io::Result<Builder<'static>> {
     stream.set_nonblocking(true)?;
     let pair = Pair(Arc::new(UnixStream::from_std(stream)?));
-    Ok(Builder::authenticated_socket(pair, zbus::Guid::generate()))
+    Ok(Builder::authenticated_socket(pair, zbus::Guid::generate()).p2p())
 }
 
 impl Socket for Pair {

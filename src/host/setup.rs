@@ -17,7 +17,7 @@ use crate::sys::forked::ForkError;
 use crate::sys::passwd::User;
 use crate::sys::subid::{IdFiles, ReadError};
 
-pub use remove::{RemoveOptions, remove};
+pub use remove::{RemoveOptions, remove, remove_grants};
 
 const ETC: &str = "/etc";
 

@@ -10,12 +10,14 @@ use super::scope;
 use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
+use crate::model::limits::Limits;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
 use crate::model::network::Mac;
 use crate::sys::cgroup_home::Home;
 use crate::sys::clone::{self, CloneSpec};
 use crate::sys::error_text;
+use crate::sys::limits::{self, ApplyError};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::netlink::{Netlink, NetlinkError, Veth};
 use crate::sys::userns::{self, Creator};
@@ -39,6 +41,8 @@ pub enum SpawnError {
     },
     #[error(transparent)]
     Bus(#[from] bus::BusError),
+    #[error(transparent)]
+    Limits(#[from] ApplyError),
     #[error("{0}")]
     Guest(String),
     /// The host has no cgroup v2 hierarchy.
@@ -56,6 +60,7 @@ pub struct Order {
     pub link: Option<(u32, Mac)>,
     /// An init to take over instead of booting one.
     pub adopt: Option<i32>,
+    pub limits: Limits,
 }
 
 /// Where containers' cgroups are and whose files they stand on.
@@ -114,7 +119,7 @@ impl Ground {
         // A guest that is taken over has its scope already.
         let scope = place.scope(&order.container).filter(|_| order.adopt.is_none());
         let cgroups = match scope {
-            None => Some(cgroup::create(&dir, order.slice.base(), None)?),
+            None => Some(self.cgroups(order, &dir, None)?),
             Some(_) => None,
         };
         let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
@@ -185,7 +190,22 @@ impl Ground {
         dir: &Path,
     ) -> Result<cgroup::ContainerCgroup, SpawnError> {
         scope::start(&self.instance, &order.name, unit, pid).await?;
-        Ok(cgroup::create(dir, order.slice.base(), Some(pid))?)
+        self.cgroups(order, dir, Some(pid))
+    }
+
+    /// Makes the container's cgroups, with its limits, around `pid` if there is one.
+    fn cgroups(
+        &self,
+        order: &Order,
+        dir: &Path,
+        pid: Option<i32>,
+    ) -> Result<cgroup::ContainerCgroup, SpawnError> {
+        let cgroups = cgroup::create(dir, order.slice.base(), pid)?;
+        // Those of a guest that runs are kept: only SetLimits changes them. A new cgroup has none.
+        if order.adopt.is_none() && order.limits != Limits::default() {
+            limits::apply(cgroups.payload.as_fd(), &order.limits)?;
+        }
+        Ok(cgroups)
     }
 
     /// Without `cgroups` the child waits until it has been moved to its own, and is sent the
@@ -225,6 +245,7 @@ impl Ground {
             let stage = Stage {
                 name: &order.name,
                 slice: order.slice,
+                rlimits: &order.limits.rlimits,
                 user_namespace: &namespaces.user,
                 trees,
                 exe: &self.exe,

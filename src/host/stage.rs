@@ -9,9 +9,10 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::{lxcfs, private_stage};
 use crate::model::ids::Slice;
+use crate::model::limits::Rlimit;
 use crate::model::monitor::{ARGV0, DEVICES, place};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
-use crate::sys::{Context, SysError, SysResult, clone, userns};
+use crate::sys::{Context, SysError, SysResult, clone, rlimit, userns};
 
 /// What the monitor's tree is made of.
 pub enum Trees<'a> {
@@ -25,6 +26,7 @@ pub enum Trees<'a> {
 pub struct Stage<'a> {
     pub name: &'a str,
     pub slice: Slice,
+    pub rlimits: &'a [Rlimit],
     pub user_namespace: &'a OwnedFd,
     pub trees: &'a Trees<'a>,
     /// This program.
@@ -43,6 +45,7 @@ impl Stage<'_> {
     }
 
     fn build(&self) -> SysResult<std::convert::Infallible> {
+        rlimit::prepare(self.rlimits)?;
         userns::unshare(UnshareFlags::NEWNS)?;
         mount::make_private()?;
         let root = self.tree()?;

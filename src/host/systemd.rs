@@ -31,6 +31,12 @@ trait Manager {
         properties: &[(&str, Variant<'_>)],
         auxiliary: &[(&str, &[(&str, Variant<'_>)])],
     ) -> zbus::Result<OwnedObjectPath>;
+    fn set_unit_properties(
+        &self,
+        name: &str,
+        runtime: bool,
+        properties: &[(&str, Variant<'_>)],
+    ) -> zbus::Result<()>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     #[zbus(property)]
@@ -127,6 +133,14 @@ impl Systemd {
     /// Its own cgroup, below which all of its units are.
     pub async fn control_group(&self) -> Result<String, BusError> {
         self.manager.control_group().await.map_err(BusError::call("ask systemd for its cgroup"))
+    }
+
+    /// Sets numbers of a unit until the host's next boot.
+    pub async fn set_properties(&self, unit: &str, properties: &[(&str, u64)]) -> Result<(), BusError> {
+        let properties: Vec<_> =
+            properties.iter().map(|(name, value)| (*name, Variant::from(*value))).collect();
+        let set = self.manager.set_unit_properties(unit, true, &properties).await;
+        set.map_err(BusError::call(format!("have systemd bound {unit}")))
     }
 
     /// Asks for a unit's end without waiting for it.

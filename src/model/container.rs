@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::Config;
 use super::ids::Slice;
 use super::name::{ContainerId, Name};
 use super::network::{Lease, Mac, is_bridge_name};
@@ -42,6 +43,7 @@ pub struct Container {
     /// Whether the operator wants it running.
     pub wanted_up: bool,
     pub lease: Option<Lease>,
+    pub config: Config,
 }
 
 /// A field of a container that holds what it may not.
@@ -113,6 +115,7 @@ pub struct NewContainer {
     pub phase: Phase,
     pub wanted_up: bool,
     pub nic: Option<NicRequest>,
+    pub config: Config,
 }
 
 /// The interface a container is to have.

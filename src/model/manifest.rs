@@ -10,27 +10,31 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
+use super::config::{self, Config};
 use super::container::{Container, FieldError, Phase};
 use super::ids::Slice;
 use super::name::{ContainerId, Name};
 use super::network::{Lease, Mac, MacError};
 use super::template::TemplateId;
 
-/// The version written, and the only one read.
-const VERSION: u32 = 1;
+/// The version written. Version 1, which is read too, has no configuration.
+const VERSION: u32 = 2;
 
-/// Longer than any manifest by far; longer input is not looked at.
-const MAX_BYTES: usize = 16 * 1024;
+/// Longer than any manifest, in which every character of the configuration may take two; longer
+/// input is not looked at.
+const MAX_BYTES: usize = 16 * 1024 + 4 * config::MAX_BYTES;
 
 /// Why a text is not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     #[error("a manifest of {0} bytes is longer than any that nagaya writes")]
     TooLong(usize),
-    #[error("cannot read the manifest as TOML of version 1")]
+    #[error("cannot read the manifest as TOML of version 1 or 2")]
     Syntax(#[source] Box<toml::de::Error>),
-    #[error("the manifest has version {0}, and only version 1 is known")]
+    #[error("the manifest has version {0}, and only versions 1 and 2 are known")]
     Version(i64),
+    #[error("the manifest has a configuration, which version 1 does not know")]
+    TooNew,
     #[error("the manifest's slice cannot begin at id {0}")]
     Slice(u32),
     #[error("cannot read the manifest's lease")]
@@ -58,6 +62,8 @@ struct Document {
     wanted_up: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<LeaseTable>,
+    #[serde(default, skip_serializing_if = "Config::is_empty")]
+    config: Config,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,8 +94,9 @@ pub fn to_toml(container: &Container) -> String {
         created_at: container.created_at,
         wanted_up: container.wanted_up,
         lease,
+        config: container.config.clone(),
     };
-    toml::to_string(&document).expect("strings, integers and one table, which comes last, are TOML")
+    toml::to_string(&document).expect("strings, integers and tables, which come last, are TOML")
 }
 
 /// The container that `text` describes, in phase `Settled`. Unknown and missing fields are errors,
@@ -101,10 +108,13 @@ pub fn from_toml(text: &str) -> Result<Container, ManifestError> {
     let syntax = |err| ManifestError::Syntax(Box::new(err));
     // The version first: a later one is entitled to fields that we do not know.
     let Versioned { version } = toml::from_str(text).map_err(syntax)?;
-    if version != i64::from(VERSION) {
+    if !(1..=i64::from(VERSION)).contains(&version) {
         return Err(ManifestError::Version(version));
     }
     let document: Document = toml::from_str(text).map_err(syntax)?;
+    if version == 1 && !document.config.is_empty() {
+        return Err(ManifestError::TooNew);
+    }
     let lease = match document.lease {
         Some(table) => Some(Lease {
             bridge: table.bridge,
@@ -125,6 +135,7 @@ pub fn from_toml(text: &str) -> Result<Container, ManifestError> {
         phase: Phase::Settled,
         wanted_up: document.wanted_up,
         lease,
+        config: document.config,
     };
     container.check().map_err(ManifestError::Field)?;
     Ok(container)
@@ -135,7 +146,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WEB01: &str = r#"version = 1
+    const WEB01: &str = r#"version = 2
 id = "0a1b2c3d"
 name = "web01"
 template = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -150,14 +161,33 @@ bridge = "nagaya0"
 mac = "02:01:02:03:04:05"
 ipv4 = "10.9.0.2/24"
 gateway = "10.9.0.1"
+
+[config]
+"limits.memory" = "512MiB"
+"user.note" = "it's here"
 "#;
 
+    /// The same as versions before 0.2 wrote it.
+    fn web01_of_version_1() -> String {
+        let (text, _) = WEB01.split_once("\n[config]").unwrap();
+        text.replace("version = 2", "version = 1")
+    }
+
     #[test]
-    fn the_format_of_version_1_stays() {
+    fn the_format_of_version_2_stays() {
         let container = from_toml(WEB01).unwrap();
+        assert_eq!(container.config.get("limits.memory"), Some("512MiB"));
         assert_eq!(container.name.as_str(), "web01");
         assert_eq!(container.lease.as_ref().unwrap().gateway, Ipv4Addr::new(10, 9, 0, 1));
         assert_eq!(to_toml(&container), WEB01);
+    }
+
+    #[test]
+    fn version_1_is_read_and_has_no_configuration() {
+        let old = from_toml(&web01_of_version_1()).unwrap();
+        assert_eq!(old, Container { config: Config::default(), ..from_toml(WEB01).unwrap() });
+        let mixed = WEB01.replace("version = 2", "version = 1");
+        assert!(matches!(from_toml(&mixed), Err(ManifestError::TooNew)));
     }
 
     #[test]
@@ -171,20 +201,21 @@ gateway = "10.9.0.1"
 
     #[test]
     fn every_field_is_needed_and_none_is_added() {
-        for line in WEB01.lines().filter(|line| line.contains('=')) {
-            let without = WEB01.replace(&format!("{line}\n"), "");
+        let text = web01_of_version_1();
+        for line in text.lines().filter(|line| line.contains('=')) {
+            let without = text.replace(&format!("{line}\n"), "");
             assert!(from_toml(&without).is_err(), "without {line}");
         }
         assert!(from_toml(&format!("extra = 1\n{WEB01}")).is_err());
-        assert!(from_toml(&format!("{WEB01}extra = 1\n")).is_err());
-        assert!(from_toml(&format!("{WEB01}bridge = \"twice\"\n")).is_err());
+        assert!(from_toml(&format!("{text}extra = 1\n")).is_err());
+        assert!(from_toml(&format!("{text}bridge = \"twice\"\n")).is_err());
     }
 
     #[test]
     fn other_versions_are_named() {
-        let later = WEB01.replace("version = 1", "version = 2\nnews = true");
-        assert!(matches!(from_toml(&later), Err(ManifestError::Version(2))));
-        let odd = WEB01.replace("version = 1", "version = -1");
+        let later = WEB01.replace("version = 2", "version = 3\nnews = true");
+        assert!(matches!(from_toml(&later), Err(ManifestError::Version(3))));
+        let odd = WEB01.replace("version = 2", "version = -1");
         assert!(matches!(from_toml(&odd), Err(ManifestError::Version(-1))));
     }
 
@@ -219,6 +250,10 @@ gateway = "10.9.0.1"
             ("10.9.0.2/24", "10.9.0.2"),
             ("gateway = \"10.9.0.1\"", "gateway = \"10.9.0.0\""),
             ("gateway = \"10.9.0.1\"", "gateway = \"::1\""),
+            ("512MiB", "512M"),
+            ("limits.memory", "raw.lxc"),
+            ("limits.memory", "limits.memroy"),
+            ("it's", "it\\u0007s"),
         ] {
             let changed = WEB01.replacen(good, bad, 1);
             assert_ne!(changed, WEB01, "{good}");
@@ -253,11 +288,19 @@ gateway = "10.9.0.1"
     }
 
     prop_compose! {
+        fn config()(
+            pairs in proptest::collection::btree_map("(user|environment)[.][a-zA-Z]{1,9}", "\\PC{0,40}", 0..6),
+        ) -> Config {
+            Config::try_from(pairs).unwrap_or_default()
+        }
+    }
+
+    prop_compose! {
         fn container()(
             id in any::<u32>(), name in "[a-z]([a-z0-9-]{0,61}[a-z0-9])?", template in "[0-9a-f]{64}",
             template_name in "[A-Za-z0-9][A-Za-z0-9._:/+@-]{0,127}", base in 1..=u32::MAX - 65_536,
             uuid in "[0-9a-f]{32}", created_at in 0i64..=253_402_300_799, wanted_up in any::<bool>(),
-            lease in proptest::option::of(lease()),
+            lease in proptest::option::of(lease()), config in config(),
         ) -> Container {
             Container {
                 id: ContainerId::from_random(id),
@@ -270,6 +313,7 @@ gateway = "10.9.0.1"
                 phase: Phase::Settled,
                 wanted_up,
                 lease,
+                config,
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Plain data and its rules. Nothing here does I/O, reads a clock or looks at the environment.
 
+pub mod config;
 pub mod container;
 pub mod grant;
 pub mod guest_file;
 pub mod ids;
 pub mod instance;
+pub mod limits;
 pub mod manifest;
 pub mod monitor;
 pub mod name;

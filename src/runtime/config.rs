@@ -7,6 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::model::guest_file::GuestFile;
+use crate::model::limits::Rlimit;
 use crate::model::name::Name;
 use crate::model::network::Lease;
 use crate::model::template::InitKind;
@@ -26,6 +27,9 @@ pub struct MonitorConfig {
     pub seccomp: String,
     pub files: Vec<GuestFile>,
     pub lease: Option<Lease>,
+    /// Limits of the guest's processes.
+    #[serde(default)]
+    pub rlimits: Vec<Rlimit>,
     /// Process number of an init to take over, whose monitor was killed, rather than boot one.
     pub adopt: Option<i32>,
 }

@@ -11,9 +11,10 @@ use super::init::{
     drop_monitor_signals, environment, new_session_keyring, place_stdio, strings, take_terminal,
 };
 use super::{guest_files, protocol::ExecRequest};
+use crate::model::limits::Rlimit;
 use crate::sys::clone::{self, Child, CloneSpec, Forked};
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, caps, mount, passwd, seccomp};
+use crate::sys::{Context, SysError, SysResult, caps, mount, passwd, rlimit, seccomp};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -36,6 +37,13 @@ pub struct NotStarted {
     pub reason: String,
 }
 
+/// What a program in a guest is held by, as its init is.
+pub struct Confinement<'a> {
+    /// Of system calls.
+    pub filter: &'a [u8],
+    pub rlimits: &'a [Rlimit],
+}
+
 /// A process under way; `errors` says once whether it has started.
 pub struct Execed {
     pub child: Child,
@@ -51,7 +59,7 @@ pub fn start(
     stdio: &Stdio,
     init: &OwnedFd,
     payload: &OwnedFd,
-    filter: &[u8],
+    confinement: &Confinement<'_>,
 ) -> SysResult<Execed> {
     let (errors, report) = crate::sys::seqpacket::pair()?;
     let (pid_read, pid_write) =
@@ -68,7 +76,7 @@ pub fn start(
                     0
                 }
                 Ok(Forked::Child) => {
-                    let failed = become_program(request, stdio, filter);
+                    let failed = become_program(request, stdio, confinement);
                     let _ = crate::sys::seqpacket::send(&report, &failed, &[]);
                     failed.code
                 }
@@ -117,7 +125,7 @@ fn enter(init: &OwnedFd) -> SysResult<Forked> {
 }
 
 /// Returns only when the program could not be executed.
-fn become_program(request: &ExecRequest, stdio: &Stdio, filter: &[u8]) -> NotStarted {
+fn become_program(request: &ExecRequest, stdio: &Stdio, confinement: &Confinement<'_>) -> NotStarted {
     let run = || -> Result<std::convert::Infallible, NotStarted> {
         let other = |e: SysError| NotStarted { code: 70, reason: error_text(&e) };
         let refused = |reason: String| NotStarted { code: 126, reason };
@@ -143,7 +151,8 @@ fn become_program(request: &ExecRequest, stdio: &Stdio, filter: &[u8]) -> NotSta
         let env = who.environment(&request.env);
         drop_monitor_signals();
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        seccomp::install(filter).map_err(other)?;
+        rlimit::apply(confinement.rlimits).map_err(other)?;
+        seccomp::install(confinement.filter).map_err(other)?;
         caps::confine_guest().map_err(other)?;
         who.become_it().map_err(other)?;
         enter_dir(request.cwd.as_deref(), &who.home).map_err(refused)?;

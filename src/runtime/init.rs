@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::config::MonitorConfig;
 use super::{guest_files, rootfs};
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, caps, guest_net, mount, seccomp, seqpacket, userns};
+use crate::sys::{Context, SysError, SysResult, caps, guest_net, mount, rlimit, seccomp, seqpacket, userns};
 
 /// What a newborn init says to its monitor. End of file means that exec has worked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +86,7 @@ fn prepare(
     take_terminal(&terminals.console_slave)?;
     let (argv, env) = (strings(&config.init)?, environment(&config.env)?);
     drop_monitor_signals();
+    rlimit::apply(&config.rlimits)?;
     caps::confine_guest()?;
     seccomp::install(&config.filter())?;
     Err(exec(&argv, &env))

@@ -336,9 +336,13 @@ impl Monitor {
                 (Stdio::Terminal(slave), Some(master))
             }
         };
-        let execed = exec::start(request, &stdio, &self.init.pidfd, &self.payload, &self.filter)?;
+        let execed = exec::start(request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
         self.clients[index].task = Task::Exec(execed);
         Ok(master)
+    }
+
+    fn confinement(&self) -> exec::Confinement<'_> {
+        exec::Confinement { filter: &self.filter, rlimits: &self.config.rlimits }
     }
 
     fn watch(&mut self, fds: Vec<OwnedFd>) -> SysResult<()> {
@@ -366,7 +370,8 @@ impl Monitor {
                     tty: None,
                 };
                 let stdio = Stdio::Separate([null()?, null()?, null()?]);
-                let execed = exec::start(&request, &stdio, &self.init.pidfd, &self.payload, &self.filter)?;
+                let execed =
+                    exec::start(&request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
                 self.orphans.push(execed.child);
                 Ok(())
             }

@@ -5,6 +5,7 @@ use std::error::Error;
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
+use crate::model::config::Config;
 use crate::model::container::Phase;
 use crate::model::ids::Slice;
 use crate::model::name::{ContainerId, Name};
@@ -85,5 +86,12 @@ impl FromSql for Phase {
             "deleting" => Ok(Phase::Deleting),
             _ => Err(FromSqlError::InvalidType),
         }
+    }
+}
+
+impl FromSql for Config {
+    /// A JSON object of keys and values.
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text))
     }
 }

@@ -10,6 +10,7 @@ use super::error::Attempt;
 use super::setup::{ipv4_with_prefix, is_shared, network, range};
 use super::templates::{doom_if_unused, is_doomed};
 use super::{Store, StoreError};
+use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, NicRequest, Phase};
 use crate::model::ids::{Range, Slice};
 use crate::model::name::{ContainerId, Name};
@@ -17,7 +18,8 @@ use crate::model::network::{Lease, Mac, Network};
 use crate::model::template::TemplateId;
 
 const SELECT: &str = "SELECT c.id, c.name, c.template, c.template_name, c.slice, c.uuid, c.created_at, \
-     c.phase, c.wanted_up, l.bridge, l.mac, l.address, n.ipv4 FROM container c \
+     c.phase, c.wanted_up, l.bridge, l.mac, l.address, n.ipv4, \
+     (SELECT json_group_object(key, value) FROM config WHERE container = c.id) FROM container c \
      LEFT JOIN lease l ON l.container = c.id LEFT JOIN network n ON n.bridge = l.bridge";
 
 impl Store {
@@ -43,6 +45,7 @@ impl Store {
                 phase: new.phase,
                 wanted_up: new.wanted_up,
                 lease,
+                config: new.config.clone(),
             };
             insert(tx, &container)?;
             Ok(container)
@@ -69,6 +72,17 @@ impl Store {
                 return Err(StoreError::NameTaken { name: name.clone() }.into());
             }
             changed_one(id, tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", (id, name))?)
+        })
+    }
+
+    /// Replaces the whole configuration.
+    pub fn set_config(&mut self, id: &ContainerId, config: &Config) -> Result<(), StoreError> {
+        self.write("store a container's configuration", |tx| {
+            if !tx.prepare_cached("SELECT 1 FROM container WHERE id = ?1")?.exists([id])? {
+                return Err(StoreError::NoSuchContainer { id: id.clone() }.into());
+            }
+            tx.prepare_cached("DELETE FROM config WHERE container = ?1")?.execute([id])?;
+            insert_config(tx, id, config)
         })
     }
 
@@ -185,8 +199,19 @@ fn lease(network: &Network, mac: Mac, ip: Ipv4Addr) -> Lease {
 
 /// Stores a container all of whose parts were found free.
 pub(super) fn insert(conn: &Connection, container: &Container) -> Attempt<()> {
-    let Container { id, name, template, template_name, slice, uuid, created_at, phase, wanted_up, lease } =
-        container;
+    let Container {
+        id,
+        name,
+        template,
+        template_name,
+        slice,
+        uuid,
+        created_at,
+        phase,
+        wanted_up,
+        lease,
+        config,
+    } = container;
     container.check().map_err(|source| StoreError::BadField { name: name.clone(), source })?;
     conn.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
         id,
@@ -206,6 +231,14 @@ pub(super) fn insert(conn: &Connection, container: &Container) -> Attempt<()> {
             lease.mac,
             lease.ipv4.ip().to_bits(),
         ))?;
+    }
+    insert_config(conn, id, config)
+}
+
+fn insert_config(conn: &Connection, id: &ContainerId, config: &Config) -> Attempt<()> {
+    let mut insert = conn.prepare_cached("INSERT INTO config VALUES (?1, ?2, ?3)")?;
+    for (key, value) in config.iter() {
+        insert.execute((id, key, value))?;
     }
     Ok(())
 }
@@ -235,6 +268,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
         phase: row.get(7)?,
         wanted_up: row.get(8)?,
         lease,
+        config: row.get(13)?,
     })
 }
 
@@ -277,6 +311,26 @@ mod tests {
         assert_eq!(store.container_by_id(&without.id).unwrap(), Some(without.clone()));
         assert_eq!(store.container(&web(3).name).unwrap(), None);
         assert_eq!(store.containers().unwrap(), [with, without]);
+    }
+
+    #[test]
+    fn a_configuration_is_kept_replaced_and_forgotten() {
+        let (_dir, mut store) = store();
+        let config = Config::of([("limits.memory", "1GiB"), ("user.note", "it's \"quoted\"")]).unwrap();
+        let made = store.create_container(&NewContainer { config: config.clone(), ..web(1) }).unwrap();
+        let other = store.create_container(&web(2)).unwrap();
+        assert_eq!(store.container(&made.name).unwrap().unwrap().config, config);
+        let new = Config::of([("limits.cpu", "1")]).unwrap();
+        store.set_config(&made.id, &new).unwrap();
+        assert_eq!(store.container_by_id(&made.id).unwrap().unwrap(), Container { config: new, ..made });
+        assert_eq!(store.container(&other.name).unwrap().unwrap().config, Config::default());
+        store.delete_container(&web(1).id).unwrap();
+        let rows: i64 = store.conn.query_row("SELECT count(*) FROM config", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0);
+        let gone = store.set_config(&web(1).id, &config);
+        assert!(matches!(gone, Err(StoreError::NoSuchContainer { .. })));
+        store.conn.execute("INSERT INTO config VALUES (?1, 'raw.lxc', 'x')", [&other.id]).unwrap();
+        assert!(matches!(store.containers(), Err(StoreError::Corrupt { .. })));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::Store;
+use crate::model::config::Config;
 use crate::model::container::{NewContainer, NicRequest, Phase};
 use crate::model::ids::{Range, SLICE};
 use crate::model::name::{ContainerId, Name};
@@ -53,5 +54,6 @@ pub fn web(n: u32) -> NewContainer {
         phase: Phase::Creating,
         wanted_up: false,
         nic: Some(NicRequest { bridge: "nagaya0".into(), mac: Mac::guest([0, 0, b, c, d]), ipv4: None }),
+        config: Config::default(),
     }
 }

@@ -3,7 +3,7 @@
 
 use rusqlite_migration::{M, Migrations};
 
-const STEPS: &[M<'static>] = &[M::up(FIRST), M::up(SHARED).foreign_key_check()];
+const STEPS: &[M<'static>] = &[M::up(FIRST), M::up(CONFIG), M::up(SHARED).foreign_key_check()];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -67,6 +67,15 @@ CREATE TABLE work (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
     started_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+const CONFIG: &str = "
+CREATE TABLE config (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (container, key)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -1,5 +1,5 @@
 //! The cgroup v2 tree of one container: `<container>/{monitor,payload}`; `cgroup_home` says where
-//! it is. Limits belong on `<container>`, whose files stay the host's; `payload` is the guest's own.
+//! it is. `payload` is the guest's, but for the files that limit it: those stay the host's.
 
 use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
@@ -92,8 +92,8 @@ pub fn move_to_leaf(dir: &Path, leaf: &str) -> SysResult<()> {
     Ok(())
 }
 
-/// Makes `dir` and what is missing above it, each handing its controllers on.
-fn make_parents(dir: &Path) -> SysResult<()> {
+/// Makes cgroup `dir` and what is missing above it, each handing its controllers on.
+pub fn make_parents(dir: &Path) -> SysResult<()> {
     if dir.exists() {
         return Ok(());
     }
@@ -290,6 +290,16 @@ fn remove_children(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()
         if entry.file_type() == FileType::Directory && !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             remove_at(dir.as_fd(), entry.file_name())?;
         }
+    }
+    Ok(())
+}
+
+/// Makes a cgroup without processes what it was when it was new: without cgroups below it, and
+/// without controllers for those, which would keep a process from being born in it (`EBUSY`).
+pub fn clean(dir: BorrowedFd<'_>) -> SysResult<()> {
+    remove_children(dir, c".").cannot(|| "remove the guest's cgroups")?;
+    for controller in read_at(dir, "cgroup.subtree_control")?.split_whitespace() {
+        write_at(dir, "cgroup.subtree_control", &format!("-{controller}"))?;
     }
     Ok(())
 }

@@ -114,7 +114,7 @@ impl Home {
 
     /// Every container that has a cgroup.
     pub fn containers(&self) -> Vec<ContainerId> {
-        let entries = std::fs::read_dir(self.base_dir()).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(self.owner_dir()).into_iter().flatten().flatten();
         entries.filter_map(|entry| self.id_of(entry.file_name().to_str()?)).collect()
     }
 
@@ -125,7 +125,17 @@ impl Home {
         (name == dir).then_some(id)
     }
 
-    fn base_dir(&self) -> PathBuf {
+    /// The systemd slice that holds all of this owner's containers; none where the directory is
+    /// nagaya's.
+    pub fn slice(&self) -> Option<String> {
+        match &self.naming {
+            Naming::Scopes { instance } => Some(instance.slice_unit()),
+            Naming::Ids => None,
+        }
+    }
+
+    /// The directory that holds all of this owner's containers.
+    pub fn owner_dir(&self) -> PathBuf {
         self.mount.join(self.base.trim_start_matches('/'))
     }
 
@@ -133,7 +143,7 @@ impl Home {
     /// systemd's to remove.
     pub fn remove(&self) -> SysResult<()> {
         match self.naming {
-            Naming::Ids => cgroup::remove(&self.base_dir()),
+            Naming::Ids => cgroup::remove(&self.owner_dir()),
             Naming::Scopes { .. } => Ok(()),
         }
     }

@@ -6,10 +6,13 @@ pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
 pub mod clone;
+
 pub mod erase;
 pub mod forked;
 pub mod guest_net;
+pub mod hardware;
 pub mod interrupt;
+pub mod limits;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
@@ -21,11 +24,13 @@ pub mod passwd;
 pub mod pasta;
 pub mod probe;
 pub mod process;
+pub mod rlimit;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;
+pub mod usage;
 pub mod userns;
 
 /// A kernel call that failed: what was being done, on what, and the kernel's answer.

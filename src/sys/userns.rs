@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags};
 
 use super::clone::{self, Child, CloneSpec};
-use super::{Context, SysError, SysResult};
+use super::{Context, SysError, SysResult, rlimit};
 use crate::model::ids::{SLICE, Slice};
 
 /// A process on its way to a namespace of its own, waiting for its id maps.
@@ -60,6 +60,7 @@ pub fn start(creator: Creator, network: bool) -> SysResult<Helper> {
     let (go_read, go_write) = pipe()?;
     let child = clone::fork(&CloneSpec::default(), || {
         let run = || -> SysResult<()> {
+            rlimit::lift_ceilings();
             if let Creator::Id(id) | Creator::Within(id) = creator {
                 // Keeps the capabilities across the change of uid: hosts that forbid unprivileged
                 // user namespaces let this process make one.

@@ -243,7 +243,10 @@ impl Host {
         found.extend(mounts.map(|line| format!("mount {line}")));
         let processes = self.last_processes(ids, user).into_iter();
         found.extend(processes.map(|(pid, what)| format!("process {pid} {what:?}")));
-        let paths = [self.cgroup(), self.state_dir(), self.run_dir()];
+        let mut paths = vec![self.cgroup(), self.state_dir(), self.run_dir()];
+        for dir in ["/run/NAME-hostd", "/var/lib/NAME-hostd", "/run/NAME-users", "/var/lib/NAME-users"] {
+            paths.push(dir.replace("NAME", &self.name).into());
+        }
         let paths = paths.iter().filter(|path| path.symlink_metadata().is_ok());
         found.extend(paths.map(|path| format!("path {}", path.display())));
         for file in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid"]
@@ -278,6 +281,7 @@ impl Host {
         );
         let _ = fs::remove_dir_all(self.run_dir());
         let _ = fs::remove_dir_all(self.state_dir());
+        let _ = fs::remove_dir_all(format!("/run/{}-hostd", self.name));
         quietly("userdel", &[&self.name]);
     }
 }

@@ -14,6 +14,8 @@ use crate::sys::forked;
 use crate::sys::passwd::User;
 use crate::sys::subid::IdFiles;
 
+use crate::host::{hold, ledger};
+
 use super::dirs::{Place, base_name, io, open_owned, open_parent};
 use super::{Account, ETC, SetupError, accounts, lock, require_root};
 
@@ -40,6 +42,7 @@ pub fn remove(instance: &Instance, options: RemoveOptions) -> Result<Vec<String>
     let mut removed = Vec::new();
     let Some(user) = accounts::find_owner(&files, instance)? else {
         // The user goes last, so there is nothing left that could be told to be the instance's.
+        remove_shared(instance);
         return Ok(removed);
     };
     let account = Account { uid: user.uid, gid: user.gid };
@@ -52,7 +55,41 @@ pub fn remove(instance: &Instance, options: RemoveOptions) -> Result<Vec<String>
     if instance.person().is_none() {
         accounts::delete_user(instance, &mut removed)?;
     }
+    remove_shared(instance);
     Ok(removed)
+}
+
+/// What all owners of a kind share goes with the last of them: directories of root's that are empty,
+/// and brokers' records. What somebody still uses stays.
+fn remove_shared(instance: &Instance) {
+    let _ = fs::remove_dir(instance.users_run_dir());
+    let last = match fs::remove_dir(instance.users_state_dir()) {
+        Ok(()) => true,
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    if !last || instance.state_dir().exists() {
+        return;
+    }
+    ledger::forget(instance);
+    hold::forget(instance);
+    for dir in [instance.hostd_state_dir(), instance.hostd_run_dir()] {
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+/// Takes the administrator's grants away.
+pub fn remove_grants(instance: &Instance) -> Result<Vec<String>, SetupError> {
+    require_root(instance)?;
+    let dir = instance.grants_dir();
+    match fs::remove_dir_all(&dir) {
+        Ok(()) => {
+            // Whatever else the administrator keeps there stays.
+            let _ = dir.parent().map(fs::remove_dir);
+            Ok(vec![format!("grants in {}", dir.display())])
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(SetupError::Io { operation: "delete", path: dir, source }),
+    }
 }
 
 fn remove_state(

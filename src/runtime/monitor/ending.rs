@@ -1,5 +1,7 @@
 //! The end of a guest: whether it is one, why, and what comes after.
 
+use std::os::fd::AsFd;
+
 use super::{Monitor, Task};
 use crate::model::template::InitKind;
 use crate::runtime::boot;
@@ -8,6 +10,7 @@ use crate::runtime::init::Boot;
 use crate::runtime::protocol::{Ended, Reply};
 use crate::runtime::rootfs;
 use crate::sys::SysResult;
+use crate::sys::cgroup;
 use crate::sys::clone::{self, Exit};
 
 /// More boots than this in `REBOOT_WINDOW` are a guest that cannot come up.
@@ -65,6 +68,8 @@ impl Monitor {
         if self.config.adopt.take().is_some() {
             rootfs::mount_overlay()?;
         }
+        // The guest that has gone may have left its cgroup as an inner node.
+        cgroup::clean(self.payload.as_fd())?;
         let booted = boot::boot(&self.config, &self.payload, &self.network, Boot::Again, || Ok(()))?;
         if let (Some((master, devpts)), Some(console)) = (booted.terminals, &mut self.console) {
             console.replace(master);

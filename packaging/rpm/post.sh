@@ -1,0 +1,21 @@
+#!/bin/sh
+# Accounts, directories and services. $1 is 1 at the first installation, more at an upgrade.
+# Restarts nothing that holds containers.
+systemd-sysusers nagaya.conf || :
+systemd-tmpfiles --create nagaya.conf || :
+if [ "$1" -eq 1 ]; then
+    systemctl --no-reload preset nagaya-broker.socket nagaya.service nagaya-lxcfs.service || :
+fi
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload || :
+    /usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/neigh --prefix=/net/ipv6/neigh || :
+    systemctl reload dbus.service || systemctl reload dbus-broker.service || :
+    # Starting what runs does nothing; what the administrator or the distribution left off stays off.
+    for unit in nagaya-broker.socket nagaya.service; do
+        if systemctl is-enabled --quiet "$unit"; then systemctl start "$unit" || :; fi
+    done
+    if [ "$1" -gt 1 ]; then
+        systemctl try-restart nagaya-hostd.service nagaya-broker.service || :
+    fi
+fi
+exit 0

@@ -1,0 +1,477 @@
+//! Every method of the broker's interface, called straight over D-Bus by an ordinary user whose
+//! arguments are not what a command of ours would send.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use nagaya::host::interface::{Host1CallerProxy, SpawnOrder};
+use nagaya::model::limits::{IoMax, Limits, Rlimit};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use zbus::Fd;
+
+use super::host::{random_hex, run_tool};
+use super::people::{People, Person};
+
+/// What a caller holds that is in order.
+struct Kit {
+    _dir: tempfile::TempDir,
+    tree: OwnedFd,
+    config: OwnedFd,
+    control: OwnedFd,
+    file: OwnedFd,
+}
+
+impl Kit {
+    /// To be made by the person; `tree` is a directory of the person's storage slice.
+    fn new(person: &Person<'_>) -> Self {
+        let dir = tempfile::Builder::new().prefix("kit").tempdir_in("/tmp").expect("make a directory");
+        let pool = fs::File::open(person.state_dir().join("pool")).or_else(|_| {
+            use std::os::unix::fs::OpenOptionsExt;
+            let mut options = fs::OpenOptions::new();
+            options.read(true).custom_flags(rustix::fs::OFlags::PATH.bits() as i32);
+            options.open(person.state_dir().join("pool"))
+        });
+        let config = sealed(b"{}");
+        let control = socket(SocketType::SEQPACKET, &dir.path().join("control"));
+        let path = dir.path().join("state");
+        let mut options = fs::OpenOptions::new();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(path).expect("make a file");
+        Self { _dir: dir, tree: pool.expect("open the pool").into(), config, control, file: file.into() }
+    }
+
+    fn fds(&self) -> Vec<OwnedFd> {
+        [&self.tree, &self.tree, &self.config, &self.control, &self.file, &self.file, &self.file]
+            .map(|fd| fd.try_clone().expect("duplicate a descriptor"))
+            .into()
+    }
+}
+
+fn sealed(bytes: &[u8]) -> OwnedFd {
+    let fd = rustix::fs::memfd_create("config", MemfdFlags::ALLOW_SEALING).expect("make a memory file");
+    fs::File::from(fd.try_clone().expect("duplicate")).write_all(bytes).expect("write");
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
+    rustix::fs::fcntl_add_seals(&fd, seals).expect("seal");
+    fd
+}
+
+fn socket(kind: SocketType, path: &Path) -> OwnedFd {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::empty(), None).expect("socket");
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path).expect("an address")).expect("bind");
+    rustix::net::listen(&socket, 1).expect("listen");
+    socket
+}
+
+/// One caller's connection to the bus.
+struct Caller {
+    runtime: tokio::runtime::Runtime,
+    proxy: Host1CallerProxy<'static>,
+}
+
+impl Caller {
+    fn new(address: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let proxy = runtime.block_on(async {
+            let bus = zbus::connection::Builder::address(address).build().await.expect("reach the bus");
+            let builder = Host1CallerProxy::builder(&bus).cache_properties(zbus::proxy::CacheProperties::No);
+            builder.build().await.expect("a proxy")
+        });
+        Self { runtime, proxy }
+    }
+
+    fn spawn(&self, order: SpawnOrder, fds: &[OwnedFd]) -> Result<(i32, i32), String> {
+        let fds = fds.iter().map(Fd::from).collect();
+        self.runtime.block_on(self.proxy.spawn(order, fds)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.ensure_network(bridge, ipv4)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.remove_network(bridge, ipv4)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn clear(&self, container: &str) -> Result<Vec<String>, String> {
+        self.runtime.block_on(self.proxy.clear(container)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn set_limits(&self, container: &str, limits: Limits) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.set_limits(container, limits)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn attach_lxcfs(&self, container: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.attach_lxcfs(container)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn register_machine(&self, container: &str, name: &str, uuid: &str) -> Result<(), String> {
+        let answer = self.runtime.block_on(self.proxy.register_machine(container, name, uuid));
+        answer.map_err(|e| format!("{e:?}"))
+    }
+
+    fn storage_namespace(&self) -> Result<zbus::OwnedFd, String> {
+        self.runtime.block_on(self.proxy.storage_namespace()).map_err(|e| format!("{e:?}"))
+    }
+}
+
+fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, String>) {
+    match answer {
+        Err(why) if why.starts_with("Refused(") => {}
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+fn order(person: &Person<'_>) -> SpawnOrder {
+    SpawnOrder {
+        container: random_hex(4),
+        name: "web01".to_owned(),
+        slice: person.range().0 + 65_536,
+        bridge: String::new(),
+        mac: Vec::new(),
+        adopt: 0,
+        limits: Limits::default(),
+    }
+}
+
+/// What the host shows of links, tables and mounts, without what other tests' instances have.
+fn view(people: &People) -> Vec<String> {
+    let own = people.host.name();
+    let links = run_tool("ip", &["-o", "link"]);
+    // Number, name and master say whose a link is; its state may change by itself.
+    let links =
+        links.lines().map(|line| line.split(" state ").next().unwrap_or(line).replace("NO-CARRIER,", ""));
+    let links = links.map(|line| line.replace(",LOWER_UP", ""));
+    let others = [run_tool("nft", &["list", "tables"]), run_tool("findmnt", &["-rn", "-o", "TARGET"])];
+    let others: Vec<String> = others.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+    links.chain(others).filter(|line| line.contains(own) || !line.contains("ngt")).collect()
+}
+
+#[test]
+fn nothing_is_to_be_had_before_setup() {
+    let people = People::new(1);
+    let ann = people.person(0);
+    people.host.ok(&["grant", &ann.name, "allow=true"]);
+    let address = people.address();
+    ann.does(|| {
+        let caller = Caller::new(&address);
+        refused("a namespace", caller.storage_namespace());
+        refused("a clearance", caller.clear("00000000"));
+        let order = SpawnOrder {
+            container: "00000000".to_owned(),
+            name: "x".to_owned(),
+            slice: 65_536,
+            bridge: String::new(),
+            mac: Vec::new(),
+            adopt: 0,
+            limits: Limits::default(),
+        };
+        refused("a container", caller.spawn(order, &[]));
+    });
+}
+
+#[test]
+fn networks_of_others_and_of_the_host_are_refused() {
+    let people = People::new(2);
+    let (ann, bob) = (people.granted(0), people.granted(1));
+    ann.ok(&["launch", "tiny", "one"]);
+    let taken = ann.info("one")["gateway"].as_str().expect("a gateway").to_owned();
+    let own = format!("{}-{}", people.host.name(), bob.uid);
+    let others = format!("{}-{}", people.host.name(), ann.uid);
+    let address = people.address();
+    let before = view(&people);
+    bob.does(|| {
+        let caller = Caller::new(&address);
+        let long = "x".repeat(70_000);
+        for bridge in ["eth0", "lo", "", "..", "../nagaya0", "a b", &others, &long, "x\n", "%d"] {
+            refused(bridge, caller.ensure_network(bridge, "10.99.0.1/24"));
+            refused(bridge, caller.remove_network(bridge, "10.99.0.1/24"));
+        }
+        let widest = format!("{taken}/20");
+        for ipv4 in [
+            "",
+            "x",
+            "10.99.0.1",
+            "8.8.8.8/24",
+            "127.0.0.1/24",
+            "224.0.0.1/24",
+            "0.0.0.0/0",
+            "10.99.0.0/24",
+            "10.99.0.255/24",
+            "10.99.0.1/30",
+            "10.99.0.1/8",
+            "10.99.0.1/19",
+            "10.99.0.1/33",
+            "fd00::1/64",
+            &widest,
+            &long,
+        ] {
+            refused(ipv4, caller.ensure_network(&own, ipv4));
+        }
+        refused("garbage", caller.remove_network(&own, "x"));
+    });
+    assert_eq!(view(&people), before);
+}
+
+#[test]
+fn spawn_takes_nothing_that_is_not_the_callers() {
+    let people = People::new(2);
+    let (ann, bob) = (people.granted(0), people.granted(1));
+    ann.ok(&["launch", "tiny", "one"]);
+    let of_ann = ann.info("one");
+    let (init, id) = (ann.init("one"), of_ann["id"].as_str().expect("an id").to_owned());
+    let foreign = ann.range().0 + 65_536;
+    let address = people.address();
+    let before = view(&people);
+    let bridge = format!("{}-{}", people.host.name(), ann.uid);
+    bob.does(|| {
+        let caller = Caller::new(&address);
+        let kit = Kit::new(&bob);
+        let good = order(&bob);
+        let storage = bob.range().0;
+        let long = "x".repeat(4096);
+        for container in
+            ["", "..", "../../etc", "0000000", "000000000", "0000000G", "ABCDEF00", "a\0b", &long]
+        {
+            let container = container.replace('\0', "\u{1}");
+            refused(
+                &container,
+                caller.spawn(SpawnOrder { container: container.clone(), ..good.clone() }, &kit.fds()),
+            );
+            refused(&container, caller.clear(&container));
+        }
+        for name in ["", "-x", "../x", "a/b", "A", "a b", "a\n", &long] {
+            refused(name, caller.spawn(SpawnOrder { name: name.to_owned(), ..good.clone() }, &kit.fds()));
+        }
+        for slice in [0, 1, 1000, 65_536, storage, storage + 65_537, foreign, u32::MAX, u32::MAX - 65_535] {
+            refused(&slice.to_string(), caller.spawn(SpawnOrder { slice, ..good.clone() }, &kit.fds()));
+        }
+        let mac = vec![2, 0, 0, 0, 0, 1];
+        for bridge in ["eth0", "lo", "..", &bridge, &long] {
+            let order = SpawnOrder { bridge: bridge.to_owned(), mac: mac.clone(), ..good.clone() };
+            refused(bridge, caller.spawn(order, &kit.fds()));
+        }
+        let own = format!("{}-{}", people.host.name(), bob.uid);
+        for mac in [vec![], vec![2; 5], vec![2; 7], vec![3, 0, 0, 0, 0, 1], vec![0; 6], vec![255; 6], mac] {
+            // The last is in order, but nothing has made sure of the bridge.
+            let order = SpawnOrder { bridge: own.clone(), mac, ..good.clone() };
+            refused("a MAC address", caller.spawn(order, &kit.fds()));
+        }
+        for count in [0, 1, 6, 8, 12] {
+            let fds: Vec<OwnedFd> = (0..count).map(|_| kit.file.try_clone().expect("duplicate")).collect();
+            refused(&format!("{count} descriptors"), caller.spawn(good.clone(), &fds));
+        }
+        let root = fs::File::open("/").expect("open /").into();
+        let pipe = std::io::pipe().expect("a pipe").0.into();
+        let null: OwnedFd = fs::File::open("/dev/null").expect("open /dev/null").into();
+        let unsealed = rustix::fs::memfd_create("x", MemfdFlags::ALLOW_SEALING).expect("a memory file");
+        let big = sealed(&vec![b' '; (4 << 20) + 1]);
+        let dir = tempfile::tempdir_in("/tmp").expect("a directory");
+        let stream: OwnedFd = UnixListener::bind(dir.path().join("s")).expect("listen").into();
+        let deaf =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::empty(), None);
+        let deaf = deaf.expect("a socket");
+        let passwd: OwnedFd = fs::File::open("/etc/passwd").expect("open /etc/passwd").into();
+        for bad in
+            [&root, &pipe, &null, &unsealed, &big, &stream, &deaf, &passwd, &kit.file, &kit.config, &kit.tree]
+        {
+            for place in 0..7 {
+                let mut fds = kit.fds();
+                let same = |fd: &OwnedFd| {
+                    let (a, b) =
+                        (rustix::fs::fstat(fd).expect("stat"), rustix::fs::fstat(bad).expect("stat"));
+                    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+                };
+                // A memory file is a file that can be read and written, which a log may be.
+                let memory = rustix::fs::fcntl_get_seals(bad).is_ok() && place > 3;
+                if memory || same(&fds[place]) {
+                    continue;
+                }
+                fds[place] = bad.as_fd().try_clone_to_owned().expect("duplicate");
+                refused(&format!("descriptor {place}: {bad:?}"), caller.spawn(good.clone(), &fds));
+            }
+        }
+        // A guest of another's, and the host's own processes, are not to be taken over.
+        for adopt in [1, init, std::process::id() as i32, i32::MAX] {
+            let order = SpawnOrder { adopt, container: id.clone(), ..good.clone() };
+            let answer = caller.spawn(order, &kit.fds());
+            assert!(answer.is_err(), "process {adopt}: {answer:?}");
+        }
+        // Another's container by its id: what is cleared is the caller's own of that id, which is none.
+        assert_eq!(caller.clear(&id), Ok(vec![]));
+        // All in order but for an empty configuration: the guest fails, and nothing is left.
+        let answer = caller.spawn(good.clone(), &kit.fds());
+        assert!(answer.as_ref().is_err_and(|why| why.starts_with("Failed(")), "{answer:?}");
+        assert_eq!(caller.clear(&good.container), Ok(vec![]));
+        caller.storage_namespace().expect("a namespace of one's own");
+    });
+    assert_eq!(view(&people), before);
+    assert_eq!(ann.init("one"), init);
+    assert_eq!(ann.ok(&["exec", "one", "--", "echo", "here"]).trim(), "here");
+}
+
+/// Limits that make no sense, each in one way.
+fn nonsense() -> Vec<Limits> {
+    let with = |change: &dyn Fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    };
+    let disk = |major, minor| IoMax { major, minor, rbps: 1, wbps: 1, riops: 1, wiops: 1 };
+    let rlimit = |resource: &str, soft, hard| Rlimit { resource: resource.to_owned(), soft, hard };
+    vec![
+        with(&|l| l.memory_max = 0),
+        with(&|l| l.memory_high = 1),
+        with(&|l| l.pids_max = 0),
+        with(&|l| l.cpu_period = 0),
+        with(&|l| l.cpu_period = u64::MAX),
+        with(&|l| l.cpu_quota = 1),
+        with(&|l| l.cpu_weight = 0),
+        with(&|l| l.io_weight = 10_001),
+        with(&|l| l.cpus = "0-".to_owned()),
+        with(&|l| l.cpus = "0\n1".to_owned()),
+        with(&|l| l.cpus = "../../cpuset".to_owned()),
+        with(&|l| l.cpus = "0,".repeat(10_000)),
+        with(&|l| l.io_max = vec![disk(4095, 1)]),
+        with(&|l| l.io_max = vec![disk(0, 0); 100]),
+        with(&|l| l.rlimits = vec![rlimit("nosuch", 1, 1)]),
+        with(&|l| l.rlimits = vec![rlimit("nofile", 2, 1)]),
+        with(&|l| l.rlimits = vec![rlimit("nofile", 1, 1); 2]),
+    ]
+}
+
+#[test]
+fn limits_and_machines_are_the_callers_own() {
+    let people = People::new(2);
+    let (ann, bob) = (people.granted(0), people.granted(1));
+    ann.ok(&["launch", "tiny", "one"]);
+    bob.ok(&["launch", "tiny", "own"]);
+    let id = |person: &Person<'_>, name: &str| person.info(name)["id"].as_str().expect("an id").to_owned();
+    let (foreign, own) = (id(&ann, "one"), id(&bob, "own"));
+    let address = people.address();
+    let before = view(&people);
+    let init = ann.init("one");
+    let mounts = || fs::read_to_string(format!("/proc/{init}/mountinfo")).expect("read the guest's mounts");
+    let mounts_before = mounts();
+    bob.does(|| {
+        let caller = Caller::new(&address);
+        let uuid = "0".repeat(32);
+        for container in ["", "..", "../../etc", "0000000G", &"0".repeat(4096)] {
+            refused(container, caller.set_limits(container, Limits::default()));
+            refused(container, caller.attach_lxcfs(container));
+            refused(container, caller.register_machine(container, "own", &uuid));
+        }
+        for limits in nonsense() {
+            refused(&format!("{limits:?}"), caller.set_limits(&own, limits.clone()));
+            let order = SpawnOrder { limits: limits.clone(), ..order(&bob) };
+            refused(&format!("{limits:?}"), caller.spawn(order, &Kit::new(&bob).fds()));
+        }
+        // Another's container is none of the caller's, running or not.
+        refused("another's", caller.set_limits(&foreign, Limits::default()));
+        refused("nobody's", caller.set_limits("00000000", Limits::default()));
+        for container in [foreign.as_str(), "00000000"] {
+            // On a host without lxcfs and systemd-machined there is nothing to do, for anybody.
+            let _ = caller.attach_lxcfs(container);
+            let _ = caller.register_machine(container, "own", &uuid);
+        }
+        for name in ["", "..", "a.b", "a/b", "-x", "a\nb", &"x".repeat(200)] {
+            refused(name, caller.register_machine(&own, name, &uuid));
+        }
+        for uuid in ["", "0", &"g".repeat(32), &"0".repeat(33)] {
+            refused(uuid, caller.register_machine(&own, "own", uuid));
+        }
+    });
+    assert_eq!(view(&people), before);
+    assert_eq!(mounts(), mounts_before);
+    ann.ok(&["exec", "one", "--", "true"]);
+}
+
+#[test]
+fn a_thousand_random_calls_change_nothing() {
+    let people = People::new(2);
+    let (ann, bob) = (people.granted(0), people.granted(1));
+    ann.ok(&["launch", "tiny", "one"]);
+    let init = ann.init("one");
+    let address = people.address();
+    let before = view(&people);
+    let words: Vec<String> = vec![
+        String::new(),
+        "eth0".into(),
+        format!("{}-{}", people.host.name(), ann.uid),
+        ann.info("one")["id"].as_str().expect("an id").into(),
+        "../../..".into(),
+        "10.0.0.1/24".into(),
+        "\u{202e}\u{0007}".into(),
+        "9".repeat(300),
+    ];
+    bob.does(|| {
+        let caller = Caller::new(&address);
+        let kit = Kit::new(&bob);
+        let mut seed: u64 = u64::from_str_radix(&random_hex(8), 16).expect("hexadecimal");
+        println!("seed {seed}");
+        let mut random = move |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        for number in 0..1000 {
+            let word = words[random(words.len())].clone();
+            let other = words[random(words.len())].clone();
+            let answer = match random(8) {
+                6 => {
+                    let limits = nonsense()[random(17)].clone();
+                    caller.set_limits(&word, limits).map(|()| "done")
+                }
+                7 => caller.register_machine(&word, &other, &word).map(|()| "done"),
+                0 => caller.ensure_network(&word, &other).map(|()| "done"),
+                1 => caller.remove_network(&word, &other).map(|()| "done"),
+                2 => caller.clear(&word).map(|left| if left.is_empty() { "" } else { "done" }),
+                3 => caller.runtime.block_on(any_call(&caller.proxy, &word, random(4))).map(|()| "done"),
+                _ => {
+                    let slice = [0, ann.range().0, bob.range().0, random(1 << 31) as u32][random(4)];
+                    let order = SpawnOrder {
+                        container: word,
+                        name: other,
+                        slice,
+                        bridge: words[random(words.len())].clone(),
+                        mac: vec![random(256) as u8; random(9)],
+                        adopt: [0, 1, init, -5][random(4)],
+                        limits: Limits { pids_max: random(3) as u64, ..Limits::default() },
+                    };
+                    let mut fds = kit.fds();
+                    fds.truncate(random(8));
+                    caller.spawn(order, &fds).map(|_| "done")
+                }
+            };
+            assert!(!matches!(answer, Ok("done")), "call {number}: {answer:?}");
+        }
+    });
+    assert_eq!(view(&people), before);
+    assert_eq!(ann.init("one"), init);
+    ann.ok(&["exec", "one", "--", "true"]);
+    bob.ok(&["launch", "tiny", "two"]);
+}
+
+/// A call whose member or arguments the interface does not have.
+async fn any_call(proxy: &Host1CallerProxy<'static>, word: &str, kind: usize) -> Result<(), String> {
+    let bus = proxy.inner().connection();
+    let (name, path, interface) = ("org.nagaya.Host1", "/org/nagaya/Host1", "org.nagaya.Host1");
+    let call = |member: &'static str| {
+        let word = word.to_owned();
+        async move {
+            let answer = bus.call_method(Some(name), path, Some(interface), member, &(word, 7u32)).await;
+            answer.map(drop).map_err(|e| e.to_string())
+        }
+    };
+    match kind {
+        0 => call("NoSuchVerb").await,
+        1 => call("Spawn").await,
+        2 => call("Clear").await,
+        _ => {
+            call("StorageNamespace").await.and(Err("it takes no arguments and may pass over them".to_owned()))
+        }
+    }
+}
