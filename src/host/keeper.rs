@@ -105,10 +105,7 @@ fn lock(instance: &Instance) -> SysResult<impl Sized + use<>> {
 /// Moves a process out of the login session, which takes its processes along when it ends, into a
 /// scope of the user's systemd. Without such a systemd it stays where it is.
 pub fn outlive_session(instance: &Instance, what: &str, pid: i32) {
-    let bus = scope::bus_of(instance);
-    if !bus.exists() {
-        return;
-    }
+    let Some(bus) = scope::own_bus(instance) else { return };
     let unit = format!("{}-{what}.scope", instance.name());
     let slice = instance.slice_unit();
     let description = format!("nagaya: {what} of private containers");

@@ -114,7 +114,7 @@ fn find(instance: &Instance) -> Result<Place, NoCgroup> {
 /// Whether a new container can be started in `home` from where this command stands.
 fn is_usable(instance: &Instance, home: &Home, mount: &Path, here: Option<&str>) -> bool {
     if home.is_by_systemd() {
-        return scope::bus_of(instance).exists();
+        return scope::own_bus(instance).is_some();
     }
     let parent = home.base().rsplit_once('/').map_or("", |(parent, _)| parent);
     // A process may go from one cgroup to another where both are below one that its user may write.
@@ -140,10 +140,7 @@ fn is_writable(dir: &Path) -> bool {
 
 /// The slice in the user's systemd; none where there is no such systemd.
 fn by_systemd(instance: &Instance) -> Result<Option<String>, String> {
-    let bus = scope::bus_of(instance);
-    if !bus.exists() {
-        return Ok(None);
-    }
+    let Some(bus) = scope::own_bus(instance) else { return Ok(None) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| e.to_string())?;
     let asked = runtime.block_on(async { Systemd::connect(&bus).await?.control_group().await });

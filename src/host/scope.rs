@@ -36,6 +36,15 @@ pub fn bus_of(instance: &Instance) -> PathBuf {
     }
 }
 
+/// The same for a private owner, where it is there and the owner's: the directory that it is in may
+/// be one that all users can write.
+pub fn own_bus(instance: &Instance) -> Option<PathBuf> {
+    let bus = bus_of(instance);
+    let uid = rustix::process::geteuid().as_raw();
+    let is_ours = rustix::fs::lstat(&bus).is_ok_and(|stat| stat.st_uid == uid);
+    (instance.is_private() && is_ours).then_some(bus)
+}
+
 /// In the stage child: waits until the broker has moved it to its cgroup; the descriptor of the
 /// guest's comes along.
 pub fn await_payload(broker: &OwnedFd) -> SysResult<OwnedFd> {
