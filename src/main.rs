@@ -1,4 +1,4 @@
-use nagaya::model::monitor::{ARGV0, REGISTRAR};
+use nagaya::model::monitor::{ARGV0, KEEPER, REGISTRAR};
 
 fn main() {
     // A monitor is this same binary: it lives as long as its container does, so it gets nothing
@@ -8,6 +8,9 @@ fn main() {
     }
     if std::env::args_os().next().is_some_and(|name| name == REGISTRAR) {
         std::process::exit(nagaya::host::machined::run());
+    }
+    if std::env::args_os().next().is_some_and(|name| name == KEEPER) {
+        std::process::exit(nagaya::host::keeper::run());
     }
     std::process::exit(nagaya::cli::main());
 }

@@ -45,6 +45,12 @@ mod network;
 mod parallel;
 #[path = "root/people.rs"]
 mod people;
+#[path = "root/person.rs"]
+mod person;
+#[path = "root/private.rs"]
+mod private;
+#[path = "root/private_way_out.rs"]
+mod private_way_out;
 #[path = "root/service.rs"]
 mod service;
 #[path = "root/systemd.rs"]

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::error::{AppError, AppResult};
-use super::{layout, reconcile};
+use super::{layout, private_way, reconcile};
 use crate::host::broker::{self, Broker};
 use crate::host::setup::{self, Owner, SetupOptions};
 use crate::model::container::Container;
@@ -20,6 +20,8 @@ pub struct App {
     pub(super) broker: Broker,
     /// Where its containers' cgroups are; none where the host has no cgroup v2 hierarchy.
     pub(super) home: Option<Home>,
+    /// The process that holds a private owner's namespaces.
+    pub(super) keeper: Option<i32>,
     pool: Option<OwnedFd>,
     storage_ns: Option<OwnedFd>,
 }
@@ -43,19 +45,25 @@ impl App {
         instance: Instance,
         open_store: impl FnOnce(&Instance) -> AppResult<Store>,
     ) -> AppResult<Self> {
+        let mut keeper = None;
         let (owner, broker) = if rustix::process::geteuid().is_root() {
             as_root(&instance)?
         } else if instance.person().is_some() {
             as_person(&instance)?
         } else {
-            return Err(AppError::NotRoot);
+            let private = private_way::open(&instance)?;
+            keeper = Some(private.keeper);
+            (private.owner, private.broker)
         };
         let mut store = open_store(&instance)?;
         if store.range()? != Some(owner.range) {
-            store.set_range(owner.range)?;
+            match instance.is_private() {
+                true => store.set_shared_range(owner.range)?,
+                false => store.set_range(owner.range)?,
+            }
         }
         let home = Home::find(&instance).ok();
-        Ok(Self { instance, store, broker, home, pool: None, storage_ns: None })
+        Ok(Self { instance, store, broker, home, keeper, pool: None, storage_ns: None })
     }
 
     /// The container of that name.

@@ -1,6 +1,7 @@
 //! What can go wrong in a verb, what kind of failure it is, and what to type next.
 
 use crate::host::broker::BrokerError;
+use crate::host::private::PrivateError;
 use crate::host::setup::SetupError;
 use crate::model::config::ConfigError;
 use crate::model::limits::LimitError;
@@ -33,6 +34,8 @@ pub enum AppError {
     Grants(#[from] crate::host::grants::GrantsError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -92,6 +95,7 @@ impl AppError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Setup(SetupError::ProgramMissing { .. })
+            | Self::Private(_)
             | Self::Broker(BrokerError::Lacking(_))
             | Self::Template { lacking: true, .. }
             | Self::Limit(LimitError { lacking: true, .. })
@@ -145,6 +149,7 @@ impl AppError {
                 format!("see what it printed: nagaya logs {name}")
             }
             Self::Stays { hint, .. } => return hint.clone(),
+            Self::Private(e) => return e.fix(),
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
             Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),

@@ -1,5 +1,7 @@
 //! From a container's row to what its monitor is told.
 
+use std::net::IpAddr;
+
 use super::error::AppResult;
 use crate::model::container::Container;
 use crate::model::guest_file::{GuestFile, When};
@@ -7,14 +9,16 @@ use crate::model::limits::Rlimit;
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::render::guest_files;
 use crate::runtime::config::MonitorConfig;
-use crate::sys::seccomp;
+use crate::sys::{pasta, seccomp};
 
-/// The monitor's configuration for a start, or for taking over init `adopt`.
+/// The monitor's configuration for a start, or for taking over init `adopt`. `private` says that
+/// what leaves the guest's network goes through pasta.
 pub fn build(
     container: &Container,
     facts: &TemplateFacts,
     rlimits: &[Rlimit],
     adopt: Option<i32>,
+    private: bool,
 ) -> AppResult<MonitorConfig> {
     Ok(MonitorConfig {
         name: container.name.clone(),
@@ -23,7 +27,7 @@ pub fn build(
         init_kind: facts.init,
         env: environment(container, facts),
         seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
-        files: files(container, facts),
+        files: files(container, facts, &resolvers(private)),
         lease: container.lease.clone(),
         rlimits: rlimits.to_vec(),
         adopt,
@@ -49,9 +53,9 @@ fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, Str
     env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
-fn files(container: &Container, facts: &TemplateFacts) -> Vec<GuestFile> {
+fn files(container: &Container, facts: &TemplateFacts, resolvers: &[IpAddr]) -> Vec<GuestFile> {
     let mut files = match &container.lease {
-        Some(lease) => guest_files::guest_files(facts.network, &container.name, lease, &resolvers()),
+        Some(lease) => guest_files::guest_files(facts.network, &container.name, lease, resolvers),
         None => Vec::new(),
     };
     // The machine's identity is the container's, never that of the machine the template was.
@@ -64,8 +68,10 @@ fn files(container: &Container, facts: &TemplateFacts) -> Vec<GuestFile> {
     files
 }
 
-fn resolvers() -> Vec<std::net::IpAddr> {
+fn resolvers(private: bool) -> Vec<IpAddr> {
     let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let resolved = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
-    guest_files::resolvers(&own, resolved.as_deref())
+    let found = guest_files::resolvers(&own, resolved.as_deref());
+    // The host's own are on its loopback, where only pasta reaches them.
+    if found.is_empty() && private { vec![pasta::RESOLVER.into()] } else { found }
 }

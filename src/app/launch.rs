@@ -3,7 +3,7 @@
 use super::context::App;
 use super::delete;
 use super::error::{AppError, AppResult};
-use super::{Progress, layout, lifecycle, limits, lock, network, pool, templates};
+use super::{Progress, layout, lifecycle, limits, lock, network, pool, private_way, templates};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, NicRequest, Phase};
 use crate::model::manifest;
@@ -27,6 +27,10 @@ pub struct LaunchRequest {
 /// Makes the container, and starts it if that is wanted; a missing template is built first. On
 /// failure nothing of it is left.
 pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -> AppResult<Name> {
+    if request.start {
+        // Refused at once, and not after a template was built for it.
+        private_way::prepare_start(app)?;
+    }
     // Before anything is made: what this host cannot enforce.
     limits::of(app, &request.config, None)?;
     let template = templates::ensure(app, &request.template, progress)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::monitor::{self, Connection};
-use super::{lock, machine, state};
+use super::{lock, machine, private_way, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::{Ended, Reply, Request};
@@ -71,6 +71,7 @@ pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
     if state::has_traces(app, &container.id) {
         clear(app, container)?;
     }
+    private_way::prepare_start(app)?;
     let booted = monitor::spawn(app, container, None).and_then(|init| first_light(app, container, init));
     match &booted {
         Ok(()) => machine::register(app, container),
@@ -247,17 +248,31 @@ fn wait_network(app: &App, container: &Container, timeout: Duration) -> AppResul
     };
     let address = SocketAddr::from((lease.ipv4.ip(), PORT));
     let end = Instant::now() + timeout;
-    loop {
+    let probe = || loop {
         match TcpStream::connect_timeout(&address, TRY) {
-            Ok(_) => return Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(()),
-            Err(_) if interrupt::pending() => return Err(AppError::Interrupted),
-            Err(_) if !state::guest_lives(app, &container.id) => return Err(ended(app, container)),
-            Err(_) if Instant::now() >= end => {
-                let (name, seconds) = (container.name.clone(), timeout.as_secs());
-                return Err(AppError::WaitTimeout { name, seconds });
-            }
+            Ok(_) => return Answer::There,
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => return Answer::There,
+            Err(_) if interrupt::pending() => return Answer::Interrupted,
+            Err(_) if !state::guest_lives(app, &container.id) => return Answer::Ended,
+            Err(_) if Instant::now() >= end => return Answer::Late,
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
+    };
+    match private_way::in_network(app, probe)? {
+        Answer::There => Ok(()),
+        Answer::Interrupted => Err(AppError::Interrupted),
+        Answer::Ended => Err(ended(app, container)),
+        Answer::Late => {
+            Err(AppError::WaitTimeout { name: container.name.clone(), seconds: timeout.as_secs() })
+        }
     }
+}
+
+/// How a guest's address was found.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Answer {
+    There,
+    Interrupted,
+    Ended,
+    Late,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::context::App;
 use super::error::AppResult;
 use super::{lifecycle, lock, machine, state};
+use crate::host::private;
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::Ended;
@@ -93,6 +94,9 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     let mut notes = Vec::new();
     if up && monitor_pid.is_none() {
         notes.push("its monitor was killed; the next command that needs one gives it a new one".to_owned());
+    }
+    if app.instance.is_private() {
+        notes.extend(private::shortcomings(&app.instance));
     }
     Ok(Info {
         ready: up && record.as_ref().is_some_and(|r| r.ready),

@@ -7,7 +7,8 @@ use crate::model::container::Container;
 
 /// Tells it of a container that has just been started.
 pub fn register(app: &mut App, container: &Container) {
-    if !machined::is_there() {
+    // systemd-machined takes nothing from an ordinary user.
+    if app.instance.is_private() || !machined::is_there() {
         return;
     }
     let told = app.broker.register_machine(container.id.as_str(), container.name.as_str(), &container.uuid);

@@ -25,6 +25,7 @@ mod monitor;
 mod network;
 pub mod owner;
 mod pool;
+mod private_way;
 mod reconcile;
 pub mod rename;
 pub mod run;

@@ -118,7 +118,8 @@ fn open_files(app: &mut App, container: &Container, limits: &Limits, init: Optio
         .store
         .template(&container.template)?
         .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
-    let config = guest_config::build(container, &template.facts, &limits.rlimits, init)?.seal()?;
+    let private = app.instance.is_private();
+    let config = guest_config::build(container, &template.facts, &limits.rlimits, init, private)?.seal()?;
     let dir = layout::monitor_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     let control = listen(&layout::control_socket(&app.instance, &container.id))?;

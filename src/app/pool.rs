@@ -133,6 +133,16 @@ pub fn names(app: &mut App, path: &'static str) -> AppResult<Vec<String>> {
     })
 }
 
+/// Deletes all that is in the pool.
+pub fn empty(app: &mut App) -> AppResult<()> {
+    work(app, |pool| {
+        for path in [POOL_TMP, POOL_CONTAINERS, POOL_TEMPLATES] {
+            delete_tree(pool, path)?;
+        }
+        Ok(())
+    })
+}
+
 /// Deletes `name` directly below `dir` of the pool.
 pub fn delete_in(app: &mut App, dir: &'static str, name: &str) -> AppResult<()> {
     let path = format!("{dir}/{name}");

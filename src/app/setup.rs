@@ -4,7 +4,7 @@ use ipnetwork::Ipv4Network;
 
 use super::context::App;
 use super::error::{AppError, AppResult, Kind};
-use super::{delete, layout, network, owner, template_record};
+use super::{delete, layout, network, owner, pool, private_way, template_record};
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
@@ -50,6 +50,9 @@ pub fn setup(instance: &Instance, request: &SetupRequest) -> AppResult<Vec<Strin
 /// Takes an instance away. With `yes` also its containers and templates; without, their being
 /// there is an error. One phrase for each thing that went.
 pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
+    if instance.is_private() {
+        return remove_private(instance, yes);
+    }
     if !rustix::process::geteuid().is_root() {
         return Err(AppError::NotRoot);
     }
@@ -85,6 +88,16 @@ pub fn remove_everyone(base: &Instance, yes: bool) -> AppResult<Vec<String>> {
     removed.extend(remove(base, yes)?);
     removed.extend(setup::remove_grants(base)?);
     Ok(removed)
+}
+
+/// An ordinary user's own.
+fn remove_private(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
+    if !private_way::is_there(instance) {
+        return Ok(Vec::new());
+    }
+    let lost = !layout::database(instance).exists();
+    empty_as_owner(instance, yes, lost)?;
+    private_way::remove(instance)
 }
 
 /// Why the instance stays, from the process that tried to empty it.
@@ -137,6 +150,11 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     let found = if lost { network::found(&app)? } else { None };
     for network in app.store.networks()?.into_iter().chain(found) {
         app.broker.remove_network(&network.bridge, &network.ipv4.to_string())?;
+    }
+    if instance.is_private() {
+        // Files of the subordinate ids, which their owner could not delete as an ordinary user.
+        pool::empty(&mut app)?;
+        app.home.take().map_or(Ok(()), |home| home.remove())?;
     }
     Ok(())
 }

@@ -8,12 +8,14 @@ use std::os::unix::net::UnixStream;
 use zbus::Fd;
 
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
-use super::private_socket;
 use super::setup::Owner;
+use super::{private, private_socket};
+use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
+use crate::sys::outer_ns::{INSIDE, Outer};
 use crate::sys::{Context, SysError, SysResult, userns};
 
 /// Why the broker could not do what it was asked.
@@ -50,6 +52,8 @@ pub struct Broker {
     process: Option<Child>,
     way: Way,
     connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
+    /// The slice that a private owner's broker knows by another number.
+    outside: Option<Slice>,
 }
 
 /// How the broker is reached.
@@ -79,7 +83,29 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
     // Files of the service user's other processes, memory included, stay closed to this one's
     // core dumps and tracers as a matter of course; what it makes is its own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None })
+    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None, outside: None })
+}
+
+/// The same for an ordinary user without a broker on the host: one half becomes root of the user's
+/// own namespaces, the other stays what it is. The caller has one thread.
+pub fn split_private(instance: &Instance, outside: Slice, outer: &Outer) -> SysResult<Broker> {
+    let (manager, broker) = UnixStream::pair().cannot(|| "make a socket pair")?;
+    let child = match clone::clone3(&CloneSpec::default())? {
+        clone::Forked::Parent(child) => child,
+        clone::Forked::Child => {
+            drop(manager);
+            let code = match outer.enter() {
+                Ok(()) => serve(instance, private::inside(), &broker),
+                Err(e) => {
+                    eprintln!("nagaya: the broker cannot work: {}", error_text(&e));
+                    1
+                }
+            };
+            clone::exit_now(code)
+        }
+    };
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None, outside: Some(outside) })
 }
 
 /// The root half. Nothing is set up before the manager speaks. Without an owner, the first thing to
@@ -150,7 +176,7 @@ fn runtime() -> SysResult<tokio::runtime::Runtime> {
 impl Broker {
     /// The host's, for an ordinary user.
     pub fn of_host() -> Self {
-        Self { process: None, way: Way::SystemBus, connection: None }
+        Self { process: None, way: Way::SystemBus, connection: None, outside: None }
     }
 
     fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
@@ -204,9 +230,12 @@ impl Broker {
     /// See `Host1::spawn`.
     pub fn spawn(
         &mut self,
-        order: SpawnOrder,
+        mut order: SpawnOrder,
         fds: &[std::os::fd::BorrowedFd<'_>],
     ) -> Result<(i32, i32), BrokerError> {
+        if self.outside.is_some_and(|slice| slice.base() == order.slice) {
+            order.slice = INSIDE;
+        }
         let (runtime, proxy) = self.connect()?;
         let fds = fds.iter().map(|fd| Fd::from(fd.as_fd())).collect();
         Ok(runtime.block_on(proxy.spawn(order, fds))?)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::sys::SysError;
+use crate::sys::{SysError, userns};
 
 /// Where the system's bus listens (D-Bus specification, "Well-known Message Bus Instances").
 pub const SYSTEM: &str = "/run/dbus/system_bus_socket";
@@ -30,7 +30,9 @@ pub enum BusError {
 /// Connects to the bus that listens at `address`. Needs a tokio runtime.
 pub async fn connect(address: &Path) -> Result<zbus::Connection, BusError> {
     let address = format!("unix:path={}", address.display());
-    let builder = zbus::connection::Builder::address(address.as_str());
+    // The bus knows a private owner's broker by the owner's uid, not by its own within.
+    let uid = userns::uid_outside(rustix::process::geteuid().as_raw());
+    let builder = zbus::connection::Builder::address(address.as_str()).user_id(uid);
     builder.method_timeout(PATIENCE).build().await.map_err(BusError::Connect)
 }
 

@@ -14,7 +14,7 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger, limits, lxcfs, machined, quota};
+use super::{grants, hold, ledger, limits, lxcfs, machined, private, quota};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
@@ -111,10 +111,11 @@ impl Host1 {
         ContainerId::new(text).map_err(|e| refused(e.to_string()))
     }
 
-    /// A runtime slice of the caller's, which the storage slice is not.
-    fn check_slice(owner: &Owner, base: u32) -> Result<Slice, HostError> {
+    /// A runtime slice of the caller's, which the storage slice is for a private owner alone.
+    fn check_slice(&self, owner: &Owner, base: u32) -> Result<Slice, HostError> {
+        let private = self.instance.is_private();
         Slice::at(base)
-            .filter(|s| owner.range.holds(*s) && *s != owner.storage)
+            .filter(|s| owner.range.holds(*s) && (*s == owner.storage) == private)
             .filter(|s| (s.base() - owner.range.start).is_multiple_of(crate::model::ids::SLICE))
             .ok_or_else(|| refused(format!("{base} does not begin a runtime slice of yours")))
     }
@@ -148,7 +149,7 @@ impl Host1 {
         Ok(Order {
             container: Self::check_container(&order.container)?,
             name: Name::new(&order.name).map_err(|e| refused(e.to_string()))?.to_string(),
-            slice: Self::check_slice(owner, order.slice)?,
+            slice: self.check_slice(owner, order.slice)?,
             link,
             adopt: (order.adopt > 0).then_some(order.adopt),
             limits: order.limits,
@@ -214,6 +215,11 @@ impl Host1 {
     /// Gives the caller ids and directories, unless it has them. Returns uid, gid, and the first and
     /// the number of the ids.
     fn setup(&mut self) -> Result<(u32, u32, u32, u32), HostError> {
+        if self.instance.is_private() {
+            let owner = self.standing()?.owner;
+            private::make_pool(&self.instance).map_err(failed)?;
+            return Ok((owner.uid, owner.gid, owner.range.start, owner.range.count));
+        }
         let options = SetupOptions::of(&self.instance);
         let done = setup::setup(&self.instance, options).map_err(|e| match e {
             setup::SetupError::ProgramMissing { .. } => HostError::Lacking(error_text(&e)),

@@ -1,7 +1,7 @@
 //! A container's cgroup where systemd rules: a scope that systemd makes around the stage child.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::bus::{self, BusError};
@@ -25,7 +25,24 @@ pub async fn start(instance: &Instance, name: &str, unit: &str, pid: i32) -> Res
     }
     let slice = instance.slice_unit();
     let scope = Scope { unit, slice: &slice, description: &description, pid, before };
-    Systemd::connect(Path::new(bus::SYSTEM)).await?.start_scope(&scope).await
+    Systemd::connect(&bus_of(instance)).await?.start_scope(&scope).await
+}
+
+/// The bus of the systemd whose units the instance's containers are.
+pub fn bus_of(instance: &Instance) -> PathBuf {
+    match instance.run_dir().parent() {
+        Some(dir) if instance.is_private() => dir.join("bus"),
+        _ => PathBuf::from(bus::SYSTEM),
+    }
+}
+
+/// The same for a private owner, where it is there and the owner's: the directory that it is in may
+/// be one that all users can write.
+pub fn own_bus(instance: &Instance) -> Option<PathBuf> {
+    let bus = bus_of(instance);
+    let uid = rustix::process::geteuid().as_raw();
+    let is_ours = rustix::fs::lstat(&bus).is_ok_and(|stat| stat.st_uid == uid);
+    (instance.is_private() && is_ours).then_some(bus)
 }
 
 /// In the stage child: waits until the broker has moved it to its cgroup; the descriptor of the
@@ -37,14 +54,14 @@ pub fn await_payload(broker: &OwnedFd) -> SysResult<OwnedFd> {
 }
 
 /// Takes away what is ours of a scope without processes, and waits until systemd has removed it.
-pub async fn dismiss(unit: &str, dir: &Path) -> Result<(), BusError> {
+pub async fn dismiss(instance: &Instance, unit: &str, dir: &Path) -> Result<(), BusError> {
     for below in ["monitor", "payload"] {
         cgroup::remove(&dir.join(below))?;
     }
     if gone(dir, EMPTY_PATIENCE).await {
         return Ok(());
     }
-    Systemd::connect(Path::new(bus::SYSTEM)).await?.stop(unit).await?;
+    Systemd::connect(&bus_of(instance)).await?.stop(unit).await?;
     if gone(dir, STOP_PATIENCE).await {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use crate::model::ids::{Range, Slice};
 use crate::model::instance::Instance;
 use crate::model::subid::{DEFAULT_SLICES, USERS_SLICES};
 use crate::sys::forked::ForkError;
+use crate::sys::passwd::User;
 use crate::sys::subid::{IdFiles, ReadError};
 
 pub use remove::{RemoveOptions, remove, remove_grants};
@@ -184,6 +185,16 @@ pub fn look(files: &IdFiles, instance: &Instance) -> Result<Option<Owner>, Setup
     let Some(range) = accounts::whole_range(files, &user, instance)? else { return Ok(None) };
     accounts::check_overlap(files, &user, range)?;
     Ok(owner_of(Account { uid: user.uid, gid: user.gid }, range))
+}
+
+/// The range of an ordinary user that holds a slice at least and is nobody else's; none where the
+/// files lack it.
+pub fn own_range(files: &IdFiles, user: &User) -> Result<Option<Range>, SetupError> {
+    let range = accounts::range_of(files, user)?;
+    if let Some(range) = range {
+        accounts::check_overlap(files, user, range)?;
+    }
+    Ok(range)
 }
 
 fn owner_of(account: Account, range: Range) -> Option<Owner> {

@@ -112,10 +112,9 @@ impl Ground {
     ) -> Result<(i32, i32), SpawnError> {
         // The namespaces are on their way while the rest is made ready.
         let home = match order.adopt {
-            None => Some(userns::start(Creator::Id(order.slice.base()), true)?),
+            None => Some(userns::start(self.creator(order.slice), true)?),
             Some(_) => None,
         };
-        let shift = userns::start(Creator::Caller, false)?;
         let dir = place.container_dir(&order.container);
         // A guest that is taken over has its scope already.
         let scope = place.scope(&order.container).filter(|_| order.adopt.is_none());
@@ -124,12 +123,7 @@ impl Ground {
             Some(_) => None,
         };
         let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
-        let shift_ns = shift.map(self.storage.base(), order.slice)?;
-        let flags = NODEV | NOSUID | NOEXEC;
-        let trees = Trees {
-            template: mount::idmapped(lent.template.as_fd(), &shift_ns, flags | RDONLY)?,
-            data: mount::idmapped(lent.data.as_fd(), &shift_ns, flags)?,
-        };
+        let trees = self.trees(order, lent)?;
         let namespaces = match (&home, user, order.adopt) {
             (Some(home), Some(user), _) => Namespaces { user, network: home.network()?, init: None },
             (_, _, Some(pid)) => self.namespaces_of(order, pid, place)?,
@@ -166,6 +160,27 @@ impl Ground {
         }
     }
 
+    /// Who makes a container's user namespace: its slice's own first id.
+    fn creator(&self, slice: Slice) -> Creator {
+        match self.instance.is_private() {
+            true => Creator::Within(slice.base()),
+            false => Creator::Id(slice.base()),
+        }
+    }
+
+    fn trees<'a>(&self, order: &Order, lent: &'a Lent) -> SysResult<Trees<'a>> {
+        let (template, data) = (lent.template.as_fd(), lent.data.as_fd());
+        if self.instance.is_private() {
+            return Ok(Trees::AsTheyAre { template, data });
+        }
+        let shift = userns::start(Creator::Caller, false)?.map(self.storage.base(), order.slice)?;
+        let flags = NODEV | NOSUID | NOEXEC;
+        Ok(Trees::Shifted {
+            template: mount::idmapped(template, &shift, flags | RDONLY)?,
+            data: mount::idmapped(data, &shift, flags)?,
+        })
+    }
+
     /// Has systemd make the container's scope around the stage child, and makes it ready.
     async fn enclose(
         &self,
@@ -199,7 +214,7 @@ impl Ground {
         &self,
         order: &Order,
         lent: &Lent,
-        trees: &Trees,
+        trees: &Trees<'_>,
         namespaces: &Namespaces,
         cgroups: Option<&cgroup::ContainerCgroup>,
         broker: &OwnedFd,
@@ -286,7 +301,9 @@ impl Ground {
                 note(cgroup::kill(&dir, KILL_PATIENCE).map_err(|e| error_text(&e)));
                 match home.scope(container) {
                     None => note(cgroup::remove(&dir).map_err(|e| error_text(&e))),
-                    Some(unit) => note(scope::dismiss(&unit, &dir).await.map_err(|e| error_text(&e))),
+                    Some(unit) => {
+                        note(scope::dismiss(&self.instance, &unit, &dir).await.map_err(|e| error_text(&e)))
+                    }
                 }
             }
             // Its processes may live all the same, where this command cannot see them.

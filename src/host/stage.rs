@@ -7,17 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use super::lxcfs;
+use super::{lxcfs, private_stage};
 use crate::model::ids::Slice;
 use crate::model::limits::Rlimit;
 use crate::model::monitor::{ARGV0, DEVICES, place};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::{Context, SysError, SysResult, clone, rlimit, userns};
 
-/// What the monitor's tree is made of. Both mounts are detached and idmapped to the slice.
-pub struct Trees {
-    pub template: OwnedFd,
-    pub data: OwnedFd,
+/// What the monitor's tree is made of.
+pub enum Trees<'a> {
+    /// Detached mounts, idmapped to the slice.
+    Shifted { template: OwnedFd, data: OwnedFd },
+    /// Directories of the pool, whose ids are the slice's already: a private owner's.
+    AsTheyAre { template: BorrowedFd<'a>, data: BorrowedFd<'a> },
 }
 
 /// Everything the child needs, opened before it is forked.
@@ -26,7 +28,7 @@ pub struct Stage<'a> {
     pub slice: Slice,
     pub rlimits: &'a [Rlimit],
     pub user_namespace: &'a OwnedFd,
-    pub trees: &'a Trees,
+    pub trees: &'a Trees<'a>,
     /// This program.
     pub exe: &'a OwnedFd,
     /// The monitor's descriptors, 0 to 11.
@@ -64,16 +66,36 @@ impl Stage<'_> {
     /// An otherwise empty file system with the container's trees in it.
     fn tree(&self) -> SysResult<OwnedFd> {
         let options = [("mode", "755"), ("size", "64k"), ("nr_inodes", "64")];
+        let [template, data] = self.layers()?;
         let root = mount::fresh("tmpfs", &options, NOSUID | NOEXEC)?;
         mount::attach(root.as_fd(), mount::open_dir("/tmp")?.as_fd())?;
         let dir = |name: &str| mount::mount_point(root.as_fd(), name.trim_start_matches('/'));
-        mount::attach(self.trees.template.as_fd(), dir(place::TEMPLATE)?.as_fd())?;
-        mount::attach(self.trees.data.as_fd(), dir(place::DATA)?.as_fd())?;
+        mount::attach(template.as_fd(), dir(place::TEMPLATE)?.as_fd())?;
+        mount::attach(data.as_fd(), dir(place::DATA)?.as_fd())?;
         dir(place::ROOTFS)?;
         lxcfs::lend(dir(place::LXCFS)?.as_fd());
-        self.devices(&dir(place::DEVICES)?)?;
-        visible(&dir(place::VISIBLE)?)?;
+        let (devices, visible_dir) = (dir(place::DEVICES)?, dir(place::VISIBLE)?);
+        if matches!(self.trees, Trees::AsTheyAre { .. }) {
+            private_stage::devices(&devices)?;
+            private_stage::visible(&visible_dir)?;
+        } else {
+            self.devices(&devices)?;
+            visible(&visible_dir)?;
+        }
         Ok(root)
+    }
+
+    /// Template and data, detached.
+    fn layers(&self) -> SysResult<[OwnedFd; 2]> {
+        match self.trees {
+            Trees::Shifted { template, data } => {
+                let again = |fd: &OwnedFd| fd.try_clone().cannot(|| "duplicate a descriptor");
+                Ok([again(template)?, again(data)?])
+            }
+            Trees::AsTheyAre { template, data } => {
+                Ok([private_stage::copy(*template, true)?, private_stage::copy(*data, false)?])
+            }
+        }
     }
 
     /// Real device nodes, which only the host can make; guests get them bound one by one.

@@ -39,6 +39,8 @@ trait Manager {
     ) -> zbus::Result<()>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(property)]
+    fn control_group(&self) -> zbus::Result<String>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
 }
@@ -126,6 +128,11 @@ impl Systemd {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Its own cgroup, below which all of its units are.
+    pub async fn control_group(&self) -> Result<String, BusError> {
+        self.manager.control_group().await.map_err(BusError::call("ask systemd for its cgroup"))
     }
 
     /// Sets numbers of a unit until the host's next boot.

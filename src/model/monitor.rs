@@ -45,6 +45,9 @@ pub const LXCFS_PROC: [&str; 7] = ["cpuinfo", "diskstats", "loadavg", "meminfo",
 /// And a directory of /sys, as the directory that it is in and its name there.
 pub const LXCFS_SYS: (&str, &str) = ("devices/system", "cpu");
 
+/// The program name of the process that holds a private owner's namespaces.
+pub const KEEPER: &str = "nagaya-keeper";
+
 /// What a new monitor says to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

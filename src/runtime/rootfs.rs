@@ -105,8 +105,13 @@ fn build_dev(root: &OwnedFd) -> SysResult<OwnedFd> {
     rustix::fs::mkdirat(&dev, "net", Mode::from_raw_mode(0o755)).cannot(|| "make /dev/net")?;
     for (name, ..) in DEVICES {
         let path = if name == "tun" { "net/tun" } else { name };
+        let source = format!("{}/{name}", place::DEVICES);
+        // Not every host of an ordinary user's has each of them.
+        if !std::path::Path::new(&source).exists() {
+            continue;
+        }
         let file = create(&dev, path, 0o666)?;
-        bind(&format!("{}/{name}", place::DEVICES), file.as_fd())?;
+        bind(&source, file.as_fd())?;
     }
     let links = [
         ("fd", "/proc/self/fd"),

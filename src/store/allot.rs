@@ -27,9 +27,15 @@ pub(super) fn runtime_bases(range: Range) -> impl Iterator<Item = u32> {
 
 /// Whether `slice` is one of the runtime slices of `range`: inside, past the storage slice, and a
 /// whole number of slices from the start. Two such slices are the same or have no id in common.
-pub(super) fn is_runtime(range: Range, slice: Slice) -> bool {
+fn is_runtime(range: Range, slice: Slice) -> bool {
     let Some(offset) = slice.base().checked_sub(range.start) else { return false };
     offset >= SLICE && offset.is_multiple_of(SLICE) && range.runtime(offset / SLICE - 1) == Some(slice)
+}
+
+/// Whether a container may run on `slice`: on one of its own, or where all share the storage slice,
+/// on that.
+pub(super) fn may_run_on(range: Range, shared: bool, slice: Slice) -> bool {
+    if shared { range.storage() == Some(slice) } else { is_runtime(range, slice) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::allot::{lowest_free, runtime_bases};
 use super::error::Attempt;
-use super::setup::{ipv4_with_prefix, network, range};
+use super::setup::{ipv4_with_prefix, is_shared, network, range};
 use super::templates::{doom_if_unused, is_doomed};
 use super::{Store, StoreError};
 use crate::model::config::Config;
@@ -39,7 +39,7 @@ impl Store {
                 name: new.name.clone(),
                 template: new.template.clone(),
                 template_name: new.template_name.clone(),
-                slice: pick_slice(tx, range)?,
+                slice: pick_slice(tx, range, is_shared(tx)?)?,
                 uuid: new.uuid.clone(),
                 created_at: new.created_at,
                 phase: new.phase,
@@ -162,7 +162,10 @@ pub(super) fn check_lease(conn: &Connection, network: &Network, ip: Ipv4Addr, ma
     Ok(())
 }
 
-fn pick_slice(conn: &Connection, range: Range) -> Attempt<Slice> {
+fn pick_slice(conn: &Connection, range: Range, shared: bool) -> Attempt<Slice> {
+    if shared {
+        return range.storage().ok_or_else(|| StoreError::NoSliceLeft { total: 0 }.into());
+    }
     let mut taken = conn.prepare_cached("SELECT slice FROM container ORDER BY slice")?;
     let base = lowest_free(runtime_bases(range), taken.query_map([], |row| row.get(0))?)?;
     base.and_then(Slice::at)

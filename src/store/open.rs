@@ -150,8 +150,16 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 /// The caller holds the lock: the version is read before the transaction that changes it.
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    // A step that puts a new table in an old one's place would delete what refers to that.
+    let foreign_keys = |conn: &Connection, on| {
+        let set = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, on);
+        set.map_err(|err| StoreError::from_sqlite(path, "prepare the database for its new schema", err))
+    };
     conn.set_transaction_behavior(TransactionBehavior::Immediate);
-    MIGRATIONS.to_latest(conn).map_err(|err| match err {
+    foreign_keys(conn, false)?;
+    let migrated = MIGRATIONS.to_latest(conn);
+    foreign_keys(conn, true)?;
+    migrated.map_err(|err| match err {
         rusqlite_migration::Error::RusqliteError { err, .. } => {
             StoreError::from_sqlite(path, "bring the database to this version's schema", err)
         }

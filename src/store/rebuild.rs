@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::allot::is_runtime;
+use super::allot::may_run_on;
 use super::containers::{check_free, check_lease, check_template, insert};
 use super::error::{Attempt, Failure};
 use super::{Store, StoreError, setup};
@@ -46,10 +46,11 @@ fn put_back(conn: &Connection, range: Range, container: &Container) -> Attempt<(
     check_free(conn, &container.name, &container.id, &container.uuid)?;
     check_template(conn, &container.template)?;
     let slice = container.slice;
-    if !is_runtime(range, slice) {
+    let shared = setup::is_shared(conn)?;
+    if !may_run_on(range, shared, slice) {
         return Err(StoreError::SliceOutsideRange { slice }.into());
     }
-    if conn.prepare_cached("SELECT 1 FROM container WHERE slice = ?1")?.exists([slice])? {
+    if !shared && conn.prepare_cached("SELECT 1 FROM container WHERE slice = ?1")?.exists([slice])? {
         return Err(StoreError::SliceTaken { slice }.into());
     }
     if let Some(lease) = &container.lease {

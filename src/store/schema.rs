@@ -3,7 +3,7 @@
 
 use rusqlite_migration::{M, Migrations};
 
-const STEPS: &[M<'static>] = &[M::up(FIRST), M::up(CONFIG)];
+const STEPS: &[M<'static>] = &[M::up(FIRST), M::up(CONFIG), M::up(SHARED).foreign_key_check()];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -79,6 +79,40 @@ CREATE TABLE config (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Containers may share a slice, where the range says that all do.
+const SHARED: &str = "
+ALTER TABLE meta ADD COLUMN shared INTEGER NOT NULL DEFAULT 0 CHECK (shared IN (0, 1));
+
+-- As it was, but for the UNIQUE of slice. Foreign keys are off while steps are taken.
+CREATE TABLE container_new (
+    id TEXT PRIMARY KEY CHECK (length(id) = 8),
+    name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 63),
+    template TEXT NOT NULL REFERENCES template (id),
+    template_name TEXT NOT NULL,
+    -- First host id of its runtime slice.
+    slice INTEGER NOT NULL CHECK (slice BETWEEN 1 AND 4294967295),
+    uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 32),
+    created_at INTEGER NOT NULL,
+    phase TEXT NOT NULL CHECK (phase IN ('creating', 'settled', 'starting', 'deleting')),
+    wanted_up INTEGER NOT NULL CHECK (wanted_up IN (0, 1))
+) STRICT, WITHOUT ROWID;
+INSERT INTO container_new
+    SELECT id, name, template, template_name, slice, uuid, created_at, phase, wanted_up FROM container;
+DROP TABLE container;
+ALTER TABLE container_new RENAME TO container;
+CREATE INDEX container_template ON container (template);
+CREATE INDEX container_slice ON container (slice);
+
+CREATE TRIGGER container_slice_insert BEFORE INSERT ON container
+WHEN NOT EXISTS (SELECT 1 FROM meta WHERE shared = 1)
+    AND EXISTS (SELECT 1 FROM container WHERE slice = NEW.slice)
+BEGIN SELECT RAISE(ABORT, 'the slice belongs to another container'); END;
+CREATE TRIGGER container_slice_update BEFORE UPDATE OF slice ON container
+WHEN NOT EXISTS (SELECT 1 FROM meta WHERE shared = 1)
+    AND EXISTS (SELECT 1 FROM container WHERE slice = NEW.slice AND id <> NEW.id)
+BEGIN SELECT RAISE(ABORT, 'the slice belongs to another container'); END;
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +121,27 @@ mod tests {
     #[test]
     fn steps_can_be_taken() {
         MIGRATIONS.validate().unwrap();
+    }
+
+    /// A database of the first version keeps its containers, and what hangs on them.
+    #[test]
+    fn a_container_of_the_first_version_stays_with_its_lease() {
+        let mut conn = rusqlite::Connection::open_in_memory().unwrap();
+        Migrations::from_slice(&STEPS[..1]).to_latest(&mut conn).unwrap();
+        conn.execute_batch(
+            "INSERT INTO meta VALUES (1, 1000000, 4194304);
+             INSERT INTO network VALUES ('n0', '10.9.0.1/20');
+             INSERT INTO template (id, facts, bytes, created_at) VALUES (hex(zeroblob(32)), '{}', 1, 1);
+             INSERT INTO container VALUES ('000000ab', 'web', hex(zeroblob(32)), 't', 1065536,
+                 hex(zeroblob(16)), 1, 'settled', 1);
+             INSERT INTO lease VALUES ('000000ab', 'n0', '02:00:00:00:00:01', 7);",
+        )
+        .unwrap();
+        conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).unwrap();
+        MIGRATIONS.to_latest(&mut conn).unwrap();
+        let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM container JOIN lease ON lease.container = container.id"), 1);
+        assert_eq!(count("SELECT shared FROM meta"), 0);
     }
 
     #[test]
@@ -105,7 +160,7 @@ mod tests {
             "UPDATE lease SET bridge = 'none'",
             "DELETE FROM template",
             "DELETE FROM network",
-            "INSERT INTO meta VALUES (2, 1, 1)",
+            "INSERT INTO meta VALUES (2, 1, 1, 0)",
         ] {
             let err = store.conn.execute(sql, []).unwrap_err();
             assert_eq!(err.sqlite_error_code(), Some(rusqlite::ErrorCode::ConstraintViolation), "{sql}");

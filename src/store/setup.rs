@@ -4,7 +4,7 @@ use ipnetwork::Ipv4Network;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::allot::is_runtime;
+use super::allot::may_run_on;
 use super::error::Attempt;
 use super::{Store, StoreError};
 use crate::model::ids::{Range, Slice};
@@ -19,6 +19,15 @@ impl Store {
     /// Sets the range. Once something stands on it, it may grow or shrink at its end, but not so
     /// far that a container would lose its slice, and not at its start, where the storage slice is.
     pub fn set_range(&mut self, new: Range) -> Result<(), StoreError> {
+        self.put_range(new, false)
+    }
+
+    /// The same where all containers are on the storage slice.
+    pub fn set_shared_range(&mut self, new: Range) -> Result<(), StoreError> {
+        self.put_range(new, true)
+    }
+
+    fn put_range(&mut self, new: Range, shared: bool) -> Result<(), StoreError> {
         self.write("set the id range", |tx| {
             if let Some(old) = range(tx)? {
                 let slices: Vec<Slice> = tx
@@ -28,11 +37,14 @@ impl Store {
                 let templates: bool =
                     tx.query_row("SELECT EXISTS (SELECT 1 FROM template)", [], |row| row.get(0))?;
                 let moved = templates && new.start != old.start;
-                if moved || !slices.iter().all(|slice| is_runtime(new, *slice)) {
+                if moved || !slices.iter().all(|slice| may_run_on(new, shared, *slice)) {
                     return Err(StoreError::RangeInUse { start: old.start }.into());
                 }
             }
-            tx.execute("INSERT OR REPLACE INTO meta VALUES (1, ?1, ?2)", (new.start, new.count))?;
+            tx.execute(
+                "INSERT OR REPLACE INTO meta (one, range_start, range_count, shared) VALUES (1, ?1, ?2, ?3)",
+                (new.start, new.count, shared),
+            )?;
             Ok(())
         })
     }
@@ -61,6 +73,12 @@ pub(super) fn range(conn: &Connection) -> rusqlite::Result<Option<Range>> {
     conn.prepare_cached("SELECT range_start, range_count FROM meta")?
         .query_row([], |row| Ok(Range { start: row.get(0)?, count: row.get(1)? }))
         .optional()
+}
+
+/// False before the first setup.
+pub(super) fn is_shared(conn: &Connection) -> rusqlite::Result<bool> {
+    let found = conn.prepare_cached("SELECT shared FROM meta")?.query_row([], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or(false))
 }
 
 pub(super) fn network(conn: &Connection, bridge: &str) -> rusqlite::Result<Option<Network>> {
@@ -118,6 +136,20 @@ mod tests {
 
     fn bridge(name: &str, ipv4: &str) -> Network {
         Network { bridge: name.into(), ipv4: ipv4.parse().unwrap() }
+    }
+
+    #[test]
+    fn where_all_share_the_storage_slice_it_is_every_containers() {
+        use crate::store::fixture::{store, web};
+        let (_dir, mut store) = store();
+        store.set_shared_range(RANGE).unwrap();
+        let storage = RANGE.storage().unwrap();
+        let made: Vec<_> = (1..4).map(|n| store.create_container(&web(n)).unwrap()).collect();
+        assert!(made.iter().all(|container| container.slice == storage));
+        assert!(store.set_range(RANGE).is_err(), "its containers would lose their slice");
+        let mut new = crate::store::fixture::store();
+        new.1.set_shared_range(RANGE).unwrap();
+        assert!(new.1.rebuild(&made).unwrap().is_empty());
     }
 
     #[test]

@@ -77,6 +77,21 @@ fn enable_controllers(path: &Path) -> SysResult<()> {
     Ok(())
 }
 
+/// Moves the processes that stand in `dir` itself to `leaf` below it.
+pub fn move_to_leaf(dir: &Path, leaf: &str) -> SysResult<()> {
+    let path = dir.join(leaf);
+    make_dir(&path)?;
+    let leaf = open_dir(&path)?;
+    for pid in processes(dir) {
+        match write_at(leaf.as_fd(), "cgroup.procs", &pid.to_string()) {
+            // It has ended meanwhile.
+            Err(e) if e.errno() == Some(libc::ESRCH) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes cgroup `dir` and what is missing above it, each handing its controllers on.
 pub fn make_parents(dir: &Path) -> SysResult<()> {
     if dir.exists() {

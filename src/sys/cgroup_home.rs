@@ -3,9 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{SysResult, cgroup};
+use super::{Context, SysError, SysResult, cgroup};
 use crate::model::instance::Instance;
 use crate::model::name::ContainerId;
+
+/// The first word of a private owner's record.
+const IDS: &str = "directories";
+const SCOPES: &str = "scopes";
 
 /// Who names and makes the containers' cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,9 @@ impl Home {
     /// On a host without the cgroup v2 hierarchy.
     pub fn find(instance: &Instance) -> SysResult<Self> {
         let mount = cgroup::mount_dir()?;
+        if instance.is_private() {
+            return Self::recorded(instance, mount);
+        }
         let by_systemd = is_systemds(&mount);
         Ok(Self::at(instance, mount, by_systemd))
     }
@@ -41,6 +48,49 @@ impl Home {
             (format!("/{}", instance.cgroup()), Naming::Ids)
         };
         Self { mount, base, naming }
+    }
+
+    /// A private owner's containers are where the first of them was started from, which later
+    /// commands know by a record alone.
+    fn recorded(instance: &Instance, mount: PathBuf) -> SysResult<Self> {
+        let text = std::fs::read_to_string(Self::record(instance)).unwrap_or_default();
+        let found = match text.trim_end().split_once(' ') {
+            Some((IDS, base)) if base.starts_with('/') => Some((base, Naming::Ids)),
+            Some((SCOPES, base)) if base.starts_with('/') => {
+                Some((base, Naming::Scopes { instance: instance.clone() }))
+            }
+            _ => None,
+        };
+        let (base, naming) = found.ok_or_else(|| {
+            SysError::new("find a cgroup of your own", std::io::Error::other("none has been chosen yet"))
+        })?;
+        Ok(Self { mount, base: base.to_owned(), naming })
+    }
+
+    fn record(instance: &Instance) -> PathBuf {
+        instance.run_dir().join("cgroup")
+    }
+
+    /// Chooses `base` (as /proc/PID/cgroup has it) for a private owner's containers: directories
+    /// below it, or, `by_systemd`, scopes of the user's systemd.
+    pub fn choose(instance: &Instance, base: &str, by_systemd: bool) -> SysResult<Self> {
+        let path = Self::record(instance);
+        let temporary = path.with_extension("new");
+        let text = format!("{} {base}\n", if by_systemd { SCOPES } else { IDS });
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .cannot(|| format!("write {}", path.display()))?;
+        Self::recorded(instance, cgroup::mount_dir()?)
+    }
+
+    /// Whether systemd makes the containers' cgroups.
+    pub fn is_by_systemd(&self) -> bool {
+        matches!(self.naming, Naming::Scopes { .. })
+    }
+
+    /// What the containers' cgroups are below, as /proc/PID/cgroup has it.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// The scope that systemd is to make for a container; none where the directory is nagaya's.

@@ -262,6 +262,19 @@ pub fn arrange_fds(fds: &[BorrowedFd<'_>], exe: &OwnedFd) -> SysResult<OwnedFd> 
     Ok(exe)
 }
 
+/// Has exec close descriptor `number`. For a child about to exec, for which nothing here owns it.
+pub fn close_on_exec(number: i32) {
+    // SAFETY: sets a flag of a descriptor number.
+    unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+/// Writes `error`'s number to descriptor `number`. For a child whose exec has failed.
+pub fn tell_errno(number: i32, error: &SysError) {
+    let bytes = error.errno().unwrap_or(libc::EIO).to_ne_bytes();
+    // SAFETY: a valid buffer of the length stated.
+    unsafe { libc::write(number, bytes.as_ptr().cast(), bytes.len()) };
+}
+
 /// Closes every descriptor from number `first` on but `kept`. For a child that only waits.
 pub fn close_from_but(first: i32, kept: &OwnedFd) {
     let kept = kept.as_raw_fd();

@@ -8,9 +8,43 @@ pub fn cpu_time(pid: i32) -> Option<Duration> {
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
+/// When process `pid` began, in clock ticks since the host's boot: with its number, that tells it
+/// from every other. None where it is gone.
+pub fn started(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 22 of proc_pid_stat(5); the third comes first here.
+    text.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+/// Its arguments, the program's name first; none where it is gone.
+pub fn command_line(pid: i32) -> Vec<Vec<u8>> {
+    let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Its program's name as it was started; empty where it is gone.
+pub fn argv0(pid: i32) -> Vec<u8> {
+    command_line(pid).into_iter().next().unwrap_or_default()
+}
+
+/// Every process that /proc shows.
+pub fn all() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether it has ended and waits to be collected.
+pub fn is_zombie(pid: i32) -> bool {
+    state(pid) == Some('Z')
+}
+
 /// Whether it waits for something that may take long.
 pub fn sleeps(pid: i32) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state(pid) == Some('S')
+}
+
+fn state(pid: i32) -> Option<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name, in parentheses, may hold anything.
-    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    text.rsplit_once(") ")?.1.chars().next()
 }

@@ -27,6 +27,9 @@ pub enum Creator {
     /// This uid and gid, with no supplementary group. The kernel charges what the namespace's
     /// processes use of per-user limits (inotify instances, namespaces) to the uid that made it.
     Id(u32),
+    /// The same, where the caller is root of a user namespace and not of the host: the process's
+    /// files in /proc stay in the caller's reach.
+    Within(u32),
 }
 
 fn set_ids(id: u32) -> SysResult<()> {
@@ -58,7 +61,7 @@ pub fn start(creator: Creator, network: bool) -> SysResult<Helper> {
     let child = clone::fork(&CloneSpec::default(), || {
         let run = || -> SysResult<()> {
             rlimit::lift_ceilings();
-            if let Creator::Id(id) = creator {
+            if let Creator::Id(id) | Creator::Within(id) = creator {
                 // Keeps the capabilities across the change of uid: hosts that forbid unprivileged
                 // user namespaces let this process make one.
                 rustix::thread::set_capabilities_secure_bits(
@@ -66,6 +69,11 @@ pub fn start(creator: Creator, network: bool) -> SysResult<Helper> {
                 )
                 .cannot(|| "set securebits")?;
                 set_ids(id)?;
+            }
+            if let Creator::Within(_) = creator {
+                // A change of ids gives them to the host's root.
+                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+                    .cannot(|| "keep the process in reach")?;
             }
             unshare(UnshareFlags::NEWUSER)?;
             step(&done_write)?;
@@ -148,6 +156,21 @@ pub fn is_mapped_to(pid: i32, slice: Slice) -> bool {
     })
 }
 
+/// The number by which the namespace outside this process's knows its `uid`.
+pub fn uid_outside(uid: u32) -> u32 {
+    let text = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    outside(&text, uid).unwrap_or(uid)
+}
+
+fn outside(map: &str, uid: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut words = line.split_whitespace().map(str::parse::<u32>);
+        let (inside, outside, count) = (words.next()?.ok()?, words.next()?.ok()?, words.next()?.ok()?);
+        let offset = uid.checked_sub(inside).filter(|offset| *offset < count)?;
+        outside.checked_add(offset)
+    })
+}
+
 fn pipe() -> SysResult<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).cannot(|| "make a pipe")
 }
@@ -189,4 +212,18 @@ pub fn owner_of(ns: &OwnedFd) -> SysResult<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_from_within() {
+        let map = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(outside(map, 0), Some(1000));
+        assert_eq!(outside(map, 65536), Some(165_535));
+        assert_eq!(outside(map, 65537), None);
+        assert_eq!(outside("0 0 4294967295\n", 1000), Some(1000));
+    }
 }

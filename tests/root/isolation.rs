@@ -127,7 +127,7 @@ fn neither_guest_nor_monitor_can_write_to_the_template() {
 
 /// Becomes root of a monitor's (or init's) user namespace, in its mount namespace, and tries all ways
 /// to write to the template that the kernel knows.
-const ATTACK: &str = r#"
+pub(super) const ATTACK: &str = r#"
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 pid = int(sys.argv[1])

@@ -19,7 +19,8 @@ pub enum Status {
 /// What was found of one part of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The chapter: `kernel`, `cgroup`, `ids`, `storage`, `network`, `programs` or `limits`.
+    /// The chapter: `kernel`, `cgroup`, `ids`, `storage`, `network`, `programs`,
+    /// `limits` or `private`.
     pub area: &'static str,
     pub name: &'static str,
     pub status: Status,

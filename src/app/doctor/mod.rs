@@ -7,6 +7,7 @@ mod ids;
 mod kernel;
 mod limits;
 mod network;
+mod private;
 mod programs;
 mod storage;
 
@@ -22,7 +23,10 @@ pub fn run(instance: &Instance) -> Vec<Check> {
     let packages = Packages::of(&check::read("/etc/os-release").unwrap_or_default());
     let dir = storage::existing(&instance.state_dir());
     let containers = containers(instance);
-    let (owner, ids) = ids::checks(instance, containers);
+    let (owner, ids) = match instance.is_private() {
+        true => (None, Vec::new()),
+        false => ids::checks(instance, containers),
+    };
     let mut checks = kernel::checks(owner.map(|owner| owner.storage), &dir, packages, root);
     checks.extend(cgroup::checks());
     checks.extend(ids);
@@ -30,6 +34,10 @@ pub fn run(instance: &Instance) -> Vec<Check> {
     checks.extend(network::checks(instance, packages, root));
     checks.extend(programs::checks(packages));
     checks.extend(limits::checks(containers));
+    if instance.is_private() {
+        checks.retain(private::concerns);
+        checks.extend(private::checks(instance, packages));
+    }
     checks
 }
 

@@ -122,7 +122,16 @@ pub fn ensure_range(
 
 /// The user's range where both files have it.
 pub fn whole_range(files: &IdFiles, user: &User, instance: &Instance) -> Result<Option<Range>, SetupError> {
-    match needed(files, user, least_slices(instance))? {
+    range_of_least(files, user, least_slices(instance))
+}
+
+/// The same for whoever can do with a single slice.
+pub fn range_of(files: &IdFiles, user: &User) -> Result<Option<Range>, SetupError> {
+    range_of_least(files, user, 1)
+}
+
+fn range_of_least(files: &IdFiles, user: &User, least: u32) -> Result<Option<Range>, SetupError> {
+    match needed(files, user, least)? {
         Need::Nothing(range) => Ok(Some(range)),
         Need::Subuid(_) | Need::Subgid(_) | Need::Both => Ok(None),
     }

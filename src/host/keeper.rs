@@ -1,0 +1,189 @@
+//! The keeper: a process that does nothing but stand in a private owner's namespaces, so that they
+//! are still there for the next command. It ends when nothing of the owner has run for a while.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::scope;
+use super::spawn::own_program;
+use super::systemd::{Scope, Systemd};
+use crate::model::ids::SLICE;
+use crate::model::instance::Instance;
+use crate::model::monitor::KEEPER;
+use crate::sys::cgroup_home::Home;
+use crate::sys::outer_ns::{self, INSIDE, Outer, OuterError, Outside};
+use crate::sys::{Context, SysError, SysResult, cgroup, clone, error_text, pasta, process};
+
+/// How often it looks whether anything runs, and how often in a row nothing must.
+const GLANCE: Duration = Duration::from_secs(30);
+const IDLE: u32 = 10;
+
+/// An owner's namespaces, and the process that holds them.
+pub struct Kept {
+    pub outer: Outer,
+    pub pid: i32,
+}
+
+fn record(instance: &Instance) -> PathBuf {
+    instance.run_dir().join("keeper")
+}
+
+/// Tells of the pasta that is the way out.
+pub fn pasta_mark(instance: &Instance) -> PathBuf {
+    instance.run_dir().join("pasta")
+}
+
+/// The owner's namespaces. Those that exist are found again, be it by a container that runs in
+/// them; new ones are made only where nothing is left of any.
+pub fn ensure(instance: &Instance, outside: &Outside) -> Result<Kept, OuterError> {
+    if let Some(kept) = kept(instance, outside) {
+        return Ok(kept);
+    }
+    let _lock = lock(instance)?;
+    // Another command may have been quicker.
+    if let Some(kept) = kept(instance, outside) {
+        return Ok(kept);
+    }
+    let exe = own_program()?;
+    let argv = [KEEPER.to_owned(), instance.run_dir().to_string_lossy().into_owned()];
+    let argv = argv.map(|word| CString::new(word).unwrap_or_default());
+    let pid = match around_containers(instance, outside) {
+        Some(outer) => {
+            tracing::info!("the keeper of your namespaces is gone; they get a new one");
+            outer_ns::restart(&outer, &exe, &argv)?
+        }
+        None => {
+            // What carried the traffic of namespaces that are gone.
+            pasta::end(&pasta_mark(instance));
+            outer_ns::start(outside, &exe, &argv)?
+        }
+    };
+    let path = record(instance);
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, format!("{pid}\n"))
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .cannot(|| format!("write {}", path.display()))?;
+    outlive_session(instance, "keeper", pid);
+    Ok(Kept { outer: Outer::of_process(pid, outside)?, pid })
+}
+
+/// Those that the recorded keeper holds, if it is one and alive.
+fn kept(instance: &Instance, outside: &Outside) -> Option<Kept> {
+    let pid = recorded(instance)?;
+    let outer = Outer::of_process(pid, outside).inspect_err(|e| tracing::debug!("{}", error_text(e))).ok()?;
+    Some(Kept { outer, pid })
+}
+
+fn recorded(instance: &Instance) -> Option<i32> {
+    let text = std::fs::read_to_string(record(instance)).ok()?;
+    let pid = text.trim().parse().ok()?;
+    (process::argv0(pid) == KEEPER.as_bytes() && !process::is_zombie(pid)).then_some(pid)
+}
+
+fn around_containers(instance: &Instance, outside: &Outside) -> Option<Outer> {
+    let home = Home::find(instance).ok()?;
+    let monitors = home
+        .containers()
+        .into_iter()
+        .flat_map(|id| cgroup::processes(&home.container_dir(&id).join("monitor")));
+    monitors.into_iter().find_map(|pid| Outer::around(pid, outside).ok())
+}
+
+fn lock(instance: &Instance) -> SysResult<impl Sized + use<>> {
+    let path = instance.run_dir().join("keeper.lock");
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let what = || format!("lock {}", path.display());
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).cannot(what)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).cannot(what)?;
+    Ok(file)
+}
+
+/// Moves a process out of the login session, which takes its processes along when it ends, into a
+/// scope of the user's systemd. Without such a systemd it stays where it is.
+pub fn outlive_session(instance: &Instance, what: &str, pid: i32) {
+    let Some(bus) = scope::own_bus(instance) else { return };
+    let unit = format!("{}-{what}.scope", instance.name());
+    let slice = instance.slice_unit();
+    let description = format!("nagaya: {what} of private containers");
+    let scope = Scope { unit: &unit, slice: &slice, description: &description, pid, before: Vec::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let made = runtime.map_err(|e| e.to_string()).and_then(|runtime| {
+        let made = runtime.block_on(async { Systemd::connect(&bus).await?.start_scope(&scope).await });
+        made.map_err(|e| error_text(&e))
+    });
+    if let Err(reason) = made {
+        tracing::warn!("the {what} ends with your session: {reason}");
+    }
+}
+
+/// Ends the owner's pasta and every keeper, one whose record was lost included.
+pub fn end(instance: &Instance) -> SysResult<()> {
+    pasta::end(&pasta_mark(instance));
+    let run_dir = instance.run_dir();
+    let is_ours = |pid: i32| {
+        let words = process::command_line(pid);
+        words.first().is_some_and(|name| name == KEEPER.as_bytes())
+            && words.get(1).is_some_and(|dir| dir == run_dir.as_os_str().as_bytes())
+    };
+    for pid in process::all().filter(|pid| is_ours(*pid)) {
+        let Ok(keeper) = clone::pidfd_open(pid) else { continue };
+        // Its number may be another's by now.
+        if is_ours(pid) {
+            let ended = clone::signal(&keeper, libc::SIGKILL);
+            ended.or_else(|e: SysError| if e.errno() == Some(libc::ESRCH) { Ok(()) } else { Err(e) })?;
+        }
+    }
+    Ok(())
+}
+
+/// The whole life of a keeper, as the program that [`KEEPER`] names. Its one argument is the run
+/// directory.
+pub fn run() -> i32 {
+    let Some(run_dir) = std::env::args_os().nth(1).map(PathBuf::from) else { return 2 };
+    let mut idle = 0;
+    while idle < IDLE {
+        std::thread::sleep(GLANCE);
+        let record = std::fs::read_to_string(run_dir.join("keeper")).unwrap_or_default();
+        if record.trim() != std::process::id().to_string() {
+            // Another has taken its place, or the command that started it was killed.
+            return 0;
+        }
+        idle = if is_needed() { 0 } else { idle + 1 };
+    }
+    pasta::end(&run_dir.join("pasta"));
+    let _ = std::fs::remove_file(run_dir.join("keeper"));
+    0
+}
+
+/// Whether a process runs under one of the subordinate ids, or stands in the network namespace.
+fn is_needed() -> bool {
+    let own = std::fs::read_link("/proc/self/ns/net").ok();
+    process::all().filter(|pid| process::argv0(*pid) != KEEPER.as_bytes()).any(|pid| {
+        let dir = Path::new("/proc").join(pid.to_string());
+        let status = std::fs::read_to_string(dir.join("status")).unwrap_or_default();
+        uid(&status).is_some_and(|uid| (INSIDE..INSIDE + SLICE).contains(&uid) && uid != NOBODY)
+            || (own.is_some() && std::fs::read_link(dir.join("ns/net")).ok() == own)
+    })
+}
+
+/// As whom the kernel shows everybody who is not mapped.
+const NOBODY: u32 = 65534;
+
+fn uid(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_do_not_keep_it() {
+        assert_eq!(uid("Name:\tx\nUid:\t34\t34\t34\t34\nGid:\t1\n"), Some(34));
+        assert_eq!(uid(""), None);
+    }
+}
