@@ -9,7 +9,6 @@ mod context;
 pub mod delete;
 pub mod doctor;
 mod error;
-pub mod everybody;
 pub mod exec;
 pub mod grant;
 mod guest_config;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{AppError, AppResult};
-use crate::host::broker;
+use crate::host::{broker, setup};
 use crate::model::instance::Instance;
+use crate::sys::Context;
 use crate::sys::passwd::{self, User};
 
 /// What decides besides who types.
@@ -42,14 +43,34 @@ pub fn resolve(base: &Instance, wish: &Wish) -> AppResult<Instance> {
     Ok(base.private(&name, state_dir(base, &home), run_dir(base, uid.as_raw())))
 }
 
-/// Every ordinary user who has containers on this host by its broker. For root.
-pub fn persons(base: &Instance) -> Vec<Instance> {
+/// Every instance on this host that is set up: the service user's, and those of ordinary users by the
+/// host's broker. For root.
+pub fn everybody(base: &Instance) -> AppResult<Vec<Instance>> {
+    let mut found: Vec<Instance> = setup::is_set_up(base).map(|_| base.clone()).into_iter().collect();
+    found.extend(persons(base)?);
+    Ok(found)
+}
+
+/// Those of ordinary users.
+pub fn persons(base: &Instance) -> AppResult<Vec<Instance>> {
+    let dir = base.users_state_dir();
+    let entries = match std::fs::read_dir(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.cannot(|| format!("list {}", dir.display()))?,
+    };
     let users = users();
-    let entries = std::fs::read_dir(base.users_state_dir()).into_iter().flatten().flatten();
-    let uids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut found: Vec<&User> = uids.filter_map(|uid| users.iter().find(|user| user.uid == uid)).collect();
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Some(uid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        match users.iter().find(|user| user.uid == uid) {
+            Some(user) => found.push(user),
+            None => tracing::warn!("{}: there is no user {uid}", entry.path().display()),
+        }
+    }
     found.sort_by_key(|user| user.uid);
-    found.into_iter().map(|user| base.of_user(user.uid, &user.name)).collect()
+    Ok(found.into_iter().map(|user| base.of_user(user.uid, &user.name)).collect())
 }
 
 fn users() -> Vec<User> {

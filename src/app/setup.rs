@@ -64,7 +64,7 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
         setup::setup(instance, SetupOptions::of(instance))?;
         empty_as_owner(instance, yes, lost)?;
         // Ordinary users' cgroups lie below the service user's.
-        let shared = instance.person().is_none() && !owner::persons(instance).is_empty();
+        let shared = instance.person().is_none() && !owner::persons(instance)?.is_empty();
         if let (false, Ok(home)) = (shared, Home::find(instance)) {
             home.remove()?;
         }
@@ -81,7 +81,7 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
 /// grants go too.
 pub fn remove_everyone(base: &Instance, yes: bool) -> AppResult<Vec<String>> {
     let mut removed = Vec::new();
-    for person in owner::persons(base) {
+    for person in owner::persons(base)? {
         let lines = remove(&person, yes)?;
         removed.extend(lines.into_iter().map(|line| format!("{line} (of {})", person.user())));
     }

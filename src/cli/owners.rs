@@ -5,14 +5,15 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use super::report::{CliError, CliResult, DONE};
-use crate::app::everybody;
+use crate::app::owner;
+use crate::model::instance::Instance;
 use crate::sys::{Context, SysResult};
 
 /// Does `verb` for every owner, all at once. Each process reports its own failures; the worst
 /// decides the exit code.
 pub fn each(verb: &str) -> CliResult<i32> {
-    let owners = everybody::owners(&super::instance()?)?;
-    let started: Vec<SysResult<Child>> = owners.iter().map(|owner| start(owner.as_deref(), verb)).collect();
+    let owners = owner::everybody(&super::instance()?)?;
+    let started: Vec<SysResult<Child>> = owners.iter().map(|owner| start(owner, verb)).collect();
     let mut worst = DONE;
     for child in started {
         let mut child = child.map_err(CliError::Fork)?;
@@ -22,11 +23,11 @@ pub fn each(verb: &str) -> CliResult<i32> {
     Ok(worst)
 }
 
-fn start(owner: Option<&str>, verb: &str) -> SysResult<Child> {
+fn start(owner: &Instance, verb: &str) -> SysResult<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("nagaya");
-    if let Some(user) = owner {
-        command.args(["--owner", user]);
+    if owner.person().is_some() {
+        command.args(["--owner", owner.user()]);
     }
     command.args([verb, "--own"]).spawn().cannot(|| format!("start 'nagaya {verb}'"))
 }
