@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::config::value::size;
 use super::ids::SLICE;
 
 /// One user's grant. What is not said has a default, or no bound.
@@ -112,21 +113,8 @@ fn memory(value: &str) -> Result<Option<u64>, GrantError> {
     if value.is_empty() {
         return Ok(None);
     }
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let unit: u64 = match &value[digits..] {
-        "" | "B" => 1,
-        "kB" => 1000,
-        "KiB" => 1 << 10,
-        "MB" => 1_000_000,
-        "MiB" => 1 << 20,
-        "GB" => 1_000_000_000,
-        "GiB" => 1 << 30,
-        "TB" => 1_000_000_000_000,
-        "TiB" => 1 << 40,
-        _ => return Err(bad()),
-    };
-    let bytes = value[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    bytes.filter(|bytes| (LEAST_MEMORY..=i64::MAX as u64).contains(bytes)).map(Some).ok_or_else(bad)
+    // A file of grants holds signed numbers.
+    size(value).filter(|bytes| (LEAST_MEMORY..=i64::MAX as u64).contains(bytes)).map(Some).ok_or_else(bad)
 }
 
 #[cfg(test)]
