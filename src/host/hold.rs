@@ -19,6 +19,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 pub struct Hold {
     _file: OwnedFd,
     path: std::path::PathBuf,
+    instance: Instance,
 }
 
 /// Waits for other brokers.
@@ -31,7 +32,9 @@ pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
         let file = open(&dir, &path).cannot(what)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // Whoever had it may have deleted it meanwhile, and another may hold a new one.
-            Ok(()) if is_at(&file, &path) => return Ok(Hold { _file: file, path }),
+            Ok(()) if is_at(&file, &path) => {
+                return Ok(Hold { _file: file, path, instance: instance.clone() });
+            }
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(GLANCE),
             Err(Errno::WOULDBLOCK) => return Err(SysError::new(what(), std::io::ErrorKind::TimedOut)),
@@ -72,5 +75,10 @@ fn is_at(file: &OwnedFd, path: &std::path::Path) -> bool {
 impl Drop for Hold {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+        // The command that it belonged to was killed, and the instance has been removed meanwhile.
+        if !self.instance.state_dir().exists() {
+            forget(&self.instance);
+            let _ = std::fs::remove_dir(self.instance.hostd_run_dir());
+        }
     }
 }

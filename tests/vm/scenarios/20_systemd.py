@@ -1,7 +1,7 @@
 """Containers are systemd's units: scopes, nagaya@, machinectl, boot and shutdown, a crash of lxcfs."""
 from host import Host
 
-HOSTS = ["debian12", "debian13"]
+HOSTS = ["debian12"]
 
 
 def run(host: Host) -> None:

@@ -6,7 +6,7 @@ import time
 
 from host import Host
 
-HOSTS = ["debian12", "debian13"]
+HOSTS = ["debian12"]
 MIB = 1 << 20
 HOG = "nagaya exec noisy -- sh -c"
 
