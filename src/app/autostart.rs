@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::boot_settings::{BootSettings, boot_settings};
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{lifecycle, state};
+use super::{launch, lifecycle, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::Ended;
@@ -25,6 +25,9 @@ pub struct Candidate {
 pub fn candidates(app: &mut App) -> AppResult<Vec<Candidate>> {
     let mut found = Vec::new();
     for container in app.store.containers()? {
+        if let Err(e) = launch::renew_manifest(app, &container) {
+            tracing::warn!("the manifest of '{}' is not what it should be: {e}", container.name);
+        }
         let settings = boot_settings(&container);
         let ended = state::record(app, &container.id).and_then(|record| record.ended);
         if wanted(&container, &settings, ended.as_ref()) && state::of(app, &container) == State::Stopped {

@@ -101,6 +101,16 @@ fn fill(app: &mut App, container: &Container) -> AppResult<()> {
     pool::make_container(app, &container.id)
 }
 
+/// Makes the manifest what the database says. A manifest is not waited for until it is on disk, so one
+/// that was written just before the power failed may be empty; and what is wanted may have changed.
+pub(super) fn renew_manifest(app: &App, container: &Container) -> AppResult<()> {
+    let path = layout::manifest(&app.instance, &container.id);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text == manifest::to_toml(container) => Ok(()),
+        _ => write_manifest(app, container),
+    }
+}
+
 /// Writes the manifest that stands beside the container's data, in place of an older one.
 pub(super) fn write_manifest(app: &App, container: &Container) -> AppResult<()> {
     let path = layout::manifest(&app.instance, &container.id);

@@ -47,7 +47,8 @@ fn random_subnet(prefix: u8) -> String {
 
 /// What there is, without what a container has from its first start to its deletion.
 fn but_for_a_monitor(host: &Host) -> BTreeSet<String> {
-    let kept = |line: &String| !line.contains("/run/") && !line.contains("/console.");
+    let kept =
+        |line: &String| !line.contains("/run/") && !line.contains("/console.") && !line.contains("/state");
     leftovers::of(host).into_iter().filter(kept).collect()
 }
 
