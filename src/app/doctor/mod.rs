@@ -10,6 +10,7 @@ mod network;
 mod private;
 mod programs;
 mod storage;
+mod users;
 
 use crate::model::instance::Instance;
 use crate::model::name::ContainerId;
@@ -37,6 +38,8 @@ pub fn run(instance: &Instance) -> Vec<Check> {
     if instance.is_private() {
         checks.retain(private::concerns);
         checks.extend(private::checks(instance, packages));
+    } else {
+        checks.push(users::check(instance));
     }
     checks
 }
@@ -55,7 +58,7 @@ mod tests {
     #[test]
     fn every_fault_comes_with_a_command_and_every_line_is_one() {
         let checks = run(&Instance::default());
-        for area in ["kernel", "cgroup", "ids", "storage", "network", "programs", "limits"] {
+        for area in ["kernel", "cgroup", "ids", "storage", "network", "programs", "limits", "users"] {
             assert!(checks.iter().any(|check| check.area == area), "{area}");
         }
         for check in &checks {
