@@ -10,7 +10,7 @@ use crate::model::instance::Instance;
 use crate::sys::{SysError, SysResult, cgroup, seqpacket};
 
 /// How long systemd may take to see that a scope is empty, and then to stop it.
-const EMPTY_PATIENCE: Duration = Duration::from_secs(3);
+const EMPTY_PATIENCE: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -61,7 +61,12 @@ pub async fn dismiss(instance: &Instance, unit: &str, dir: &Path) -> Result<(), 
     if gone(dir, EMPTY_PATIENCE).await {
         return Ok(());
     }
-    Systemd::connect(&bus_of(instance)).await?.stop(unit).await?;
+    match Systemd::connect(&bus_of(instance)).await?.stop(unit).await {
+        // systemd has forgotten a scope whose cgroup it could not remove at that moment: a process
+        // was not all gone. The directory is nobody's then.
+        Err(e) if e.name() == Some("org.freedesktop.systemd1.NoSuchUnit") => cgroup::remove(dir)?,
+        other => other?,
+    }
     if gone(dir, STOP_PATIENCE).await {
         return Ok(());
     }

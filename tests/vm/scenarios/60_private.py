@@ -46,5 +46,5 @@ def run(host: Host) -> None:
 
 def refused_without_ids(host: Host) -> None:
     host.run("useradd --create-home --key SUB_UID_COUNT=0 --key SUB_GID_COUNT=0 nobodys; sed -i /^nobodys:/d /etc/subuid /etc/subgid")
-    host.fails("su nobodys -c 'nagaya launch debian12 x'", says="usermod --add-subuids")
+    host.fails("su nobodys -c 'nagaya launch debian12 x'", says="add the line 'nobodys:")
     host.run("userdel --remove nobodys 2>/dev/null")
