@@ -89,12 +89,13 @@ fn state_dir(base: &Instance, home: &Path) -> PathBuf {
 }
 
 /// The user's own runtime directory, which is there as long as a session of the user's, or the
-/// lingering user manager, is.
+/// lingering user manager, is. After `su` the variable may name that of whoever typed it.
 fn run_dir(base: &Instance, uid: u32) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
     let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let usual = PathBuf::from(format!("/run/user/{uid}"));
-    let dir = named.or_else(|| usual.is_dir().then_some(usual));
-    match dir {
+    let own = |dir: &PathBuf| std::fs::metadata(dir).is_ok_and(|found| found.is_dir() && found.uid() == uid);
+    match named.into_iter().chain([usual]).find(own) {
         Some(dir) => dir.join(base.name()),
         None => PathBuf::from(format!("/tmp/{}-{uid}", base.name())),
     }
