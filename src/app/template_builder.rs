@@ -180,6 +180,6 @@ fn run(
         NO_PROGRAM
     })?;
     // Only the builder may hold the pipes open.
-    clone::close_from_but(3, &inner.pidfd);
+    clone::keep_only(&[&inner.pidfd]);
     Ok(inner.wait()?.code())
 }

@@ -143,7 +143,7 @@ fn work(instance: &Instance, stream: UnixStream) -> i32 {
     use std::io::Read;
     // A worker that outlives the broker must not hold its socket, nor another worker's.
     let fd = OwnedFd::from(stream);
-    clone::close_from_but(3, &fd);
+    clone::keep_only(&[&fd]);
     let mut stream = UnixStream::from(fd);
     let mut uid = [0u8; 4];
     let _ = stream.set_read_timeout(Some(PATIENCE));

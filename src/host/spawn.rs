@@ -130,7 +130,7 @@ impl Ground {
             _ => return Err(SpawnError::Guest("nothing to start".to_owned())),
         };
         let (ours, theirs) = seqpacket::pair()?;
-        let child = self.fork_stage(order, lent, &trees, &namespaces, cgroups.as_ref(), &theirs)?;
+        let child = self.fork_stage(order, lent, &trees, &namespaces, cgroups.as_ref(), [&ours, &theirs])?;
         drop(theirs);
         if let Some(scope) = scope {
             let enclosed = self.enclose(order, &scope, child.pid, &dir).await;
@@ -208,7 +208,8 @@ impl Ground {
         Ok(cgroups)
     }
 
-    /// Without `cgroups` the child waits until it has been moved to its own, and is sent the
+    /// The last argument are the two ends of the pair between this process and the child. Without
+    /// `cgroups` the child waits until it has been moved to its own, and is sent the
     /// guest's.
     fn fork_stage(
         &self,
@@ -217,7 +218,7 @@ impl Ground {
         trees: &Trees<'_>,
         namespaces: &Namespaces,
         cgroups: Option<&cgroup::ContainerCgroup>,
-        broker: &OwnedFd,
+        [ours, broker]: [&OwnedFd; 2],
     ) -> SysResult<clone::Child> {
         let null = rustix::fs::open(
             "/dev/null",
@@ -255,6 +256,8 @@ impl Ground {
         };
         let spec = CloneSpec { flags: 0, cgroup: cgroups.map(|c| c.monitor.as_fd()) };
         clone::fork(&spec, || {
+            // Held here too, it would never tell that the broker has been killed.
+            clone::close(ours);
             let error = match cgroups {
                 Some(cgroups) => enter(cgroups.payload.as_fd()),
                 None => scope::await_payload(broker).map_or_else(|e| e, |payload| enter(payload.as_fd())),

@@ -275,16 +275,28 @@ pub fn tell_errno(number: i32, error: &SysError) {
     unsafe { libc::write(number, bytes.as_ptr().cast(), bytes.len()) };
 }
 
-/// Closes every descriptor from number `first` on but `kept`. For a child that only waits.
-pub fn close_from_but(first: i32, kept: &OwnedFd) {
-    let kept = kept.as_raw_fd();
-    // SAFETY: the caller is a forked child that uses none of them again.
-    unsafe {
-        if kept > first {
-            libc::syscall(libc::SYS_close_range, first as u32, kept as u32 - 1, 0);
+/// Closes every descriptor from number 3 on but those of `kept`. For a forked child that waits for its
+/// parent: it must neither hold what is the parent's to hold, locks above all, nor its own end of the
+/// pipe by whose closing it hears of the parent's end.
+pub fn keep_only(kept: &[&OwnedFd]) {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            // SAFETY: the caller is a forked child that uses none of them again.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
         }
-        libc::syscall(libc::SYS_close_range, kept as u32 + 1, u32::MAX, 0);
+        first = first.max(number + 1);
     }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Closes a descriptor that the forked child has no use for, and whose owner never runs there.
+pub fn close(fd: &OwnedFd) {
+    // SAFETY: the caller is a forked child, which ends without dropping what it shares.
+    unsafe { libc::close(fd.as_raw_fd()) };
 }
 
 /// Closes every descriptor from number `first` on.

@@ -59,6 +59,7 @@ pub fn start(creator: Creator, network: bool) -> SysResult<Helper> {
     let (done_read, done_write) = pipe()?;
     let (go_read, go_write) = pipe()?;
     let child = clone::fork(&CloneSpec::default(), || {
+        clone::keep_only(&[&done_write, &go_read]);
         let run = || -> SysResult<()> {
             rlimit::lift_ceilings();
             if let Creator::Id(id) | Creator::Within(id) = creator {
