@@ -43,9 +43,17 @@ pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
     }
 }
 
-/// Removes the directory of locks, if nobody holds one.
+/// Removes the directory of locks, if nobody holds one. A broker that was killed leaves its file.
 pub fn forget(instance: &Instance) {
-    let _ = std::fs::remove_dir(dir(instance));
+    let dir = dir(instance);
+    for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let free = open(&dir, &entry.path())
+            .is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if free {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(dir);
 }
 
 fn dir(instance: &Instance) -> std::path::PathBuf {
