@@ -85,6 +85,8 @@ fn group_of(pid: i32) -> Option<i32> {
 
 /// What `list` says is what there is: on disk, in the kernel, nothing more and nothing less.
 fn check(host: &Host) {
+    // A guest that was asked to shut down does so also when the command that asked is dead.
+    until(20, "nothing is under way any more", || host.list().iter().all(|row| row["state"] != "busy"));
     let rows = host.list();
     let ids: BTreeSet<_> = rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     let up: BTreeSet<_> = rows
