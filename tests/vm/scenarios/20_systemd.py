@@ -59,6 +59,9 @@ def machined(host: Host) -> None:
     assert host.out("machinectl show web01 --value --property Leader") == str(info(host, "web01")["pid"])
     assert "web01" in host.out("machinectl list --no-legend")
     assert "web01" in host.out("machinectl status web01 --no-pager")
+    # It wants a terminal.
+    said = host.out("script -qec 'machinectl shell web01 /usr/bin/id -un' /dev/null")
+    assert "Connected to machine web01" in said and "root" in said, said
     # The next look at a guest that has rebooted tells machined of its new init.
     before = info(host, "web01")["pid"]
     host.attempt("nagaya exec web01 -- systemctl reboot")
