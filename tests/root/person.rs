@@ -41,7 +41,7 @@ impl Person {
             let there = PATH.split(':').any(|dir| Path::new(dir).join(program).exists());
             assert!(there, "there is no {program}: apt-get install {package}");
         }
-        let name = format!("ngp{}", random_hex(3));
+        let name = format!("ngtv{}", random_hex(3));
         let dir = Path::new("/tmp").join(&name);
         let home = dir.join("home").to_string_lossy().into_owned();
         run_tool("useradd", &["--no-create-home", "--home-dir", &home, &name]);
