@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::errors::REFUSED;
-use super::host::{PATH, Running, run_tool, told};
+use super::host::{PATH, Running, run_tool, told, until};
 use super::people::{People, Person, wait_for};
 
 /// A line of /proc/PID/status.
@@ -53,6 +53,8 @@ fn an_ordinary_user_has_a_machine() {
 fn hostd_has_no_right_of_its_own() {
     let people = People::new(1);
     people.granted(0);
+    // A worker ends when it hears that its command has ended.
+    until(10, "only hostd and its broker are left", || people.hostds().len() == 2);
     let hostds = people.hostds();
     let (fronts, brokers): (Vec<i32>, Vec<i32>) =
         hostds.into_iter().partition(|pid| !status(*pid, "Uid").starts_with('0'));
