@@ -119,8 +119,9 @@ pub mod tests {
     use crate::model::config::Config;
     use crate::model::container::{Container, Phase, State};
     use crate::model::ids::Slice;
+    use crate::model::lan::Lease;
+    use crate::model::mac::Mac;
     use crate::model::name::{ContainerId, Name};
-    use crate::model::network::{Lease, Mac};
     use crate::model::template::TemplateId;
 
     pub fn row() -> Row {

@@ -10,7 +10,7 @@ use ipnetwork::Ipv4Network;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::model::instance::Instance;
-use crate::model::network::Network;
+use crate::model::lan::Network;
 
 const FILE: &str = "networks.toml";
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::ids::Slice;
+use super::lan::{Lease, is_bridge_name};
+use super::mac::Mac;
 use super::name::{ContainerId, Name};
-use super::network::{Lease, Mac, is_bridge_name};
 use super::template::{TemplateId, is_template_name};
 
 /// What is being done to a container, recorded before it is done. A phase other than `Settled`

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::config::{self, Config};
 use super::container::{Container, FieldError, Phase};
 use super::ids::Slice;
+use super::lan::Lease;
+use super::mac::{Mac, MacError};
 use super::name::{ContainerId, Name};
-use super::network::{Lease, Mac, MacError};
 use super::template::TemplateId;
 
 /// The version written. Version 1, which is read too, has no configuration.

@@ -1,215 +1,408 @@
-//! Networks and the addresses on them.
+//! Networks: a bridge each, the subnets on it, and what is done with their traffic.
 
-use std::net::Ipv4Addr;
+mod keys;
+mod subnet;
 
-use ipnetwork::Ipv4Network;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-/// An Ethernet address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Mac(pub [u8; 6]);
+pub use keys::{KeyError, NETWORK_KEYS};
+pub use subnet::{ULA_PREFIX, pick_subnet, pick_ula};
 
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
+use super::config::value::boolean;
+use super::nic;
+
+/// Whose address a guest's packets show outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nat {
+    /// The guest's own.
+    #[default]
+    Off,
+    /// That of whichever interface they leave by.
+    Masquerade,
+    /// This one.
+    To(IpAddr),
 }
 
-/// A string that is not six bytes as `02:00:00:00:00:00` in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not an Ethernet address (02:00:00:00:00:00, lower case)")]
-pub struct MacError(pub String);
-
-impl std::str::FromStr for Mac {
-    type Err = MacError;
-
-    /// Reads back what `Display` writes and nothing else.
-    fn from_str(text: &str) -> Result<Self, MacError> {
-        let bad = || MacError(text.to_owned());
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            *byte = parts.next().and_then(|part| u8::from_str_radix(part, 16).ok()).ok_or_else(bad)?;
-        }
-        let mac = Self(bytes);
-        if mac.to_string() == text { Ok(mac) } else { Err(bad()) }
-    }
-}
-
-impl Mac {
-    /// A guest's address: locally administered unicast, from 5 random bytes.
-    pub fn guest(random: [u8; 5]) -> Self {
-        let [a, b, c, d, e] = random;
-        Self([0x02, a, b, c, d, e])
-    }
-
-    /// The host end of a guest's link. It begins with fe, the highest locally administered unicast
-    /// prefix, for a bridge takes over the lowest address among its ports.
-    pub fn host_end(self) -> Self {
-        let mut bytes = self.0;
-        bytes[0] = 0xfe;
-        Self(bytes)
-    }
-}
-
-/// A managed bridge with a private subnet.
+/// A network. Where an address is `None`, it has no subnet of that family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
-    /// Name of the bridge, which is the network's name.
+    pub name: String,
+    /// The bridge's interface.
     pub bridge: String,
-    /// The host's own address on it with the prefix length: the guests' gateway.
-    pub ipv4: Ipv4Network,
+    /// The bridge is the host's own: nagaya neither makes nor removes it nor gives it addresses.
+    pub foreign: bool,
+    /// The host's own address on it with the prefix length: the guests' gateway. On a foreign bridge
+    /// the router's.
+    pub ipv4: Option<Ipv4Network>,
+    pub nat4: Nat,
+    pub dhcp4: bool,
+    pub ipv6: Option<Ipv6Network>,
+    pub nat6: Nat,
+    /// Router advertisements and DHCPv6.
+    pub dhcp6: bool,
+    /// The domain that its guests' names are in, which is then answered for.
+    pub domain: Option<String>,
+    pub mtu: Option<u32>,
+    /// Guests reach the host and the outside, but not one another.
+    pub isolated: bool,
+    /// The operator's own notes, `user.*`.
+    pub notes: BTreeMap<String, String>,
 }
 
 impl Network {
-    pub fn gateway(&self) -> Ipv4Addr {
-        self.ipv4.ip()
+    /// One with these subnets and all else by default: hidden behind the host.
+    pub fn new(name: &str, bridge: &str, ipv4: Option<Ipv4Network>, ipv6: Option<Ipv6Network>) -> Self {
+        let nat = |there: bool| if there { Nat::Masquerade } else { Nat::Off };
+        Self {
+            name: name.to_owned(),
+            bridge: bridge.to_owned(),
+            foreign: false,
+            ipv4,
+            nat4: nat(ipv4.is_some()),
+            dhcp4: false,
+            ipv6,
+            nat6: nat(ipv6.is_some()),
+            dhcp6: false,
+            domain: None,
+            mtu: None,
+            isolated: false,
+            notes: BTreeMap::new(),
+        }
     }
 
-    /// Whether the gateway is a host's address and leaves room for at least one guest.
-    pub fn has_guest_addresses(&self) -> bool {
-        let edge = self.gateway() == self.ipv4.network() || self.gateway() == self.ipv4.broadcast();
-        self.ipv4.prefix() <= 30 && !edge
+    pub fn gateway4(&self) -> Option<Ipv4Addr> {
+        self.ipv4.map(|net| net.ip())
+    }
+
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        self.ipv6.map(|net| net.ip())
+    }
+
+    /// Whether something answers its guests' DHCP, DNS or router solicitations.
+    pub fn wants_dnsmasq(&self) -> bool {
+        self.dhcp4 || self.dhcp6 || self.domain.is_some()
     }
 
     /// Whether a guest may have `ip`: inside, and neither network, broadcast nor gateway.
-    pub fn is_guest_address(&self, ip: Ipv4Addr) -> bool {
-        let edge = ip == self.ipv4.network() || ip == self.ipv4.broadcast();
-        self.ipv4.contains(ip) && !edge && ip != self.gateway()
-    }
-
-    /// Addresses that guests may have: all but network, broadcast and gateway.
-    pub fn guest_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        let first = u32::from(self.ipv4.network());
-        let last = u32::from(self.ipv4.broadcast());
-        (first.saturating_add(1)..last).map(Ipv4Addr::from).filter(|ip| *ip != self.gateway())
-    }
-}
-
-/// Where private subnets are taken from: first and last address of the range, prefix length of a
-/// subnet. RFC 1918, the largest block first.
-const POOLS: [(Ipv4Addr, Ipv4Addr, u8); 3] = [
-    (Ipv4Addr::new(10, 0, 0, 0), Ipv4Addr::new(10, 255, 255, 255), 20),
-    (Ipv4Addr::new(172, 16, 0, 0), Ipv4Addr::new(172, 31, 255, 255), 20),
-    (Ipv4Addr::new(192, 168, 0, 0), Ipv4Addr::new(192, 168, 255, 255), 24),
-];
-
-/// A private subnet that overlaps nothing in `used`, as the host's own address on it (the
-/// subnet's first) with the prefix length. `seed` decides where in a pool the search begins, so
-/// that two hosts of one site seldom choose alike. `None` when no pool has room.
-///
-/// `used` ought to hold the host's resolvers too: one reached through the default route is in no
-/// routing table, and a subnet laid over it would cut the host off from it.
-pub fn pick_subnet(used: &[Ipv4Network], seed: u64) -> Option<Ipv4Network> {
-    POOLS.iter().find_map(|(first, last, prefix)| {
-        let size = 1u32 << (32 - prefix);
-        let count = (u32::from(*last) - u32::from(*first)) / size + 1;
-        let start = (seed % u64::from(count)) as u32;
-        (0..count).find_map(|n| {
-            let base = u32::from(*first) + (start + n) % count * size;
-            let candidate = Ipv4Network::new(Ipv4Addr::from(base + 1), *prefix).ok()?;
-            let free = !used.iter().any(|net| net.overlaps(candidate));
-            free.then_some(candidate)
+    pub fn is_guest_address4(&self, ip: Ipv4Addr) -> bool {
+        self.ipv4.is_some_and(|net| {
+            let edge = ip == net.network() || ip == net.broadcast();
+            net.contains(ip) && !edge && ip != net.ip()
         })
-    })
-}
+    }
 
-/// What one interface of one container was given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    pub bridge: String,
-    pub mac: Mac,
-    /// The guest's address with the subnet's prefix length.
-    pub ipv4: Ipv4Network,
-    pub gateway: Ipv4Addr,
-}
+    /// Whether a guest may have `ip`: inside, and neither the routers' anycast address nor the gateway.
+    pub fn is_guest_address6(&self, ip: Ipv6Addr) -> bool {
+        self.ipv6.is_some_and(|net| net.contains(ip) && ip != net.network() && ip != net.ip())
+    }
 
-impl Lease {
-    /// The network it is on, which the lease says in full.
-    pub fn network(&self) -> Network {
-        // A prefix length out of an Ipv4Network is at most 32, which is all that new() checks.
-        let ipv4 = Ipv4Network::new(self.gateway, self.ipv4.prefix()).unwrap_or(self.ipv4);
-        Network { bridge: self.bridge.clone(), ipv4 }
+    /// IPv4 addresses that guests may have, ascending: all but network, broadcast and gateway.
+    pub fn guest_addresses4(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let (first, last, gateway) = match self.ipv4 {
+            Some(net) => (u32::from(net.network()), u32::from(net.broadcast()), u32::from(net.ip())),
+            None => (0, 0, 0),
+        };
+        (first.saturating_add(1)..last).filter(move |ip| *ip != gateway).map(Ipv4Addr::from)
+    }
+
+    /// The IPv6 address that goes with the guest's IPv4 address: the same number in the subnet.
+    pub fn twin6(&self, ipv4: Ipv4Addr) -> Option<Ipv6Addr> {
+        let (net4, net6) = (self.ipv4?, self.ipv6?);
+        let number = u32::from(ipv4).checked_sub(u32::from(net4.network()))?;
+        let twin = Ipv6Addr::from(u128::from(net6.network()) + u128::from(number));
+        self.is_guest_address6(twin).then_some(twin)
+    }
+
+    /// The rules that the fields' types do not enforce.
+    ///
+    /// # Errors
+    /// The key that breaks one.
+    pub fn check(&self) -> Result<(), KeyError> {
+        if !is_network_name(&self.name) {
+            return Err(KeyError::wrong("name", &self.name, "1 to 15 of a-z, 0-9 and '-', a letter first"));
+        }
+        if !is_interface_name(&self.bridge) {
+            return Err(KeyError::wrong("bridge", &self.bridge, "an interface's name"));
+        }
+        if let Some(net) = self.ipv4 {
+            let edge = net.ip() == net.network() || net.ip() == net.broadcast();
+            if edge || net.prefix() > 30 || net.prefix() < 8 {
+                let rule = "a host's address with a prefix length of 8 to 30, such as 10.1.0.1/24";
+                return Err(KeyError::wrong("ipv4.address", &net.to_string(), rule));
+            }
+            if net.ip().is_loopback() || net.ip().is_multicast() || net.ip().is_link_local() {
+                return Err(KeyError::wrong("ipv4.address", &net.to_string(), "an address that is routed"));
+            }
+        }
+        if let Some(net) = self.ipv6 {
+            let ip = net.ip();
+            if ip == net.network() || !(48..=112).contains(&net.prefix()) {
+                let rule = "a host's address with a prefix length of 48 to 112, such as fd00:1::1/64";
+                return Err(KeyError::wrong("ipv6.address", &net.to_string(), rule));
+            }
+            if ip.is_loopback() || ip.is_multicast() || ip.is_unicast_link_local() || ip.to_ipv4().is_some() {
+                return Err(KeyError::wrong("ipv6.address", &net.to_string(), "an address that is routed"));
+            }
+            if self.dhcp6 && net.prefix() != 64 {
+                return Err(KeyError::wrong("ipv6.dhcp", "true", "false where the prefix length is not 64"));
+            }
+        }
+        let nat_to = |nat: Nat, v4: bool| match nat {
+            Nat::To(ip) => {
+                ip.is_ipv4() == v4 && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback()
+            }
+            _ => true,
+        };
+        for (key, nat, v4) in [("ipv4.nat.address", self.nat4, true), ("ipv6.nat.address", self.nat6, false)]
+        {
+            if !nat_to(nat, v4) {
+                return Err(KeyError::wrong(key, "", "an address of the host of that family"));
+            }
+        }
+        let without = |key: &str, set: bool, of: &str| match set {
+            true => Err(KeyError::needs(key, of)),
+            false => Ok(()),
+        };
+        without("ipv4.nat", self.ipv4.is_none() && self.nat4 != Nat::Off, "ipv4.address")?;
+        without("ipv4.dhcp", self.ipv4.is_none() && self.dhcp4, "ipv4.address")?;
+        without("ipv6.nat", self.ipv6.is_none() && self.nat6 != Nat::Off, "ipv6.address")?;
+        without("ipv6.dhcp", self.ipv6.is_none() && self.dhcp6, "ipv6.address")?;
+        if self.foreign && (self.wants_dnsmasq() || self.nat4 != Nat::Off || self.nat6 != Nat::Off) {
+            let reason = "a network without 'parent': on a bridge of the host's own, others route and answer";
+            return Err(KeyError::not_for("ipv4.nat, ipv4.dhcp, ipv6.nat, ipv6.dhcp, dns.domain", reason));
+        }
+        Ok(())
+    }
+
+    /// Sets one key; `auto` has been resolved by the caller. An empty value takes it back.
+    ///
+    /// # Errors
+    /// The key that cannot be so. What depends on other keys is `check`'s to say.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), KeyError> {
+        let flag = |value: &str| match value {
+            "" => Ok(false),
+            text => boolean(text).ok_or_else(|| KeyError::wrong(key, text, "true or false")),
+        };
+        match key {
+            "ipv4.address" => {
+                self.ipv4 = match value {
+                    "" | "none" => None,
+                    text => Some(keys::with_prefix(key, text, "such as 10.1.0.1/24")?),
+                };
+                if self.ipv4.is_none() {
+                    (self.nat4, self.dhcp4) = (Nat::Off, false);
+                }
+            }
+            "ipv6.address" => {
+                self.ipv6 = match value {
+                    "" | "none" => None,
+                    text => Some(keys::with_prefix(key, text, "such as fd00:1::1/64")?),
+                };
+                if self.ipv6.is_none() {
+                    (self.nat6, self.dhcp6) = (Nat::Off, false);
+                }
+            }
+            "ipv4.nat" => self.nat4 = nat(self.nat4, flag(value)?),
+            "ipv6.nat" => self.nat6 = nat(self.nat6, flag(value)?),
+            "ipv4.nat.address" => self.nat4 = nat_address(key, value)?,
+            "ipv6.nat.address" => self.nat6 = nat_address(key, value)?,
+            "ipv4.dhcp" => self.dhcp4 = flag(value)?,
+            "ipv6.dhcp" => self.dhcp6 = flag(value)?,
+            "dns.domain" => {
+                self.domain = match value {
+                    "" | "none" => None,
+                    text if is_domain(text) => Some(text.to_owned()),
+                    text => return Err(KeyError::wrong(key, text, "a domain's name in lower case, or none")),
+                }
+            }
+            "mtu" => self.mtu = if value.is_empty() { None } else { Some(nic::mtu(value)?) },
+            "security.port_isolation" => self.isolated = flag(value)?,
+            "parent" => return Err(KeyError::fixed(key)),
+            _ if key.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && rest.len() <= 64) => {
+                if value.len() > 1024 || key.chars().chain(value.chars()).any(char::is_control) {
+                    return Err(KeyError::wrong(key, value, "1024 bytes at most without control characters"));
+                }
+                match value {
+                    "" => self.notes.remove(key),
+                    text => self.notes.insert(key.to_owned(), text.to_owned()),
+                };
+            }
+            _ => return Err(KeyError::unknown(key, NETWORK_KEYS.iter().map(|(name, ..)| *name))),
+        }
+        Ok(())
+    }
+
+    /// All keys that hold, sorted.
+    pub fn config(&self) -> BTreeMap<String, String> {
+        let mut pairs = self.notes.clone();
+        let mut put = |key: &str, value: String| {
+            pairs.insert(key.to_owned(), value);
+        };
+        put("ipv4.address", self.ipv4.map_or_else(|| "none".to_owned(), |net| net.to_string()));
+        put("ipv6.address", self.ipv6.map_or_else(|| "none".to_owned(), |net| net.to_string()));
+        for (family, nat) in [("ipv4", self.nat4), ("ipv6", self.nat6)] {
+            put(&format!("{family}.nat"), (nat != Nat::Off).to_string());
+            if let Nat::To(ip) = nat {
+                put(&format!("{family}.nat.address"), ip.to_string());
+            }
+        }
+        put("ipv4.dhcp", self.dhcp4.to_string());
+        put("ipv6.dhcp", self.dhcp6.to_string());
+        put("security.port_isolation", self.isolated.to_string());
+        if let Some(domain) = &self.domain {
+            put("dns.domain", domain.clone());
+        }
+        if let Some(mtu) = self.mtu {
+            put("mtu", mtu.to_string());
+        }
+        if self.foreign {
+            put("parent", self.bridge.clone());
+        }
+        pairs
     }
 }
 
-/// Whether `text` may name a bridge: below the kernel's 16 bytes, and without anything that an
-/// nftables string or a path would read differently.
-pub fn is_bridge_name(text: &str) -> bool {
+fn nat(now: Nat, on: bool) -> Nat {
+    match (now, on) {
+        (_, false) => Nat::Off,
+        (Nat::Off, true) => Nat::Masquerade,
+        (now, true) => now,
+    }
+}
+
+fn nat_address(key: &str, value: &str) -> Result<Nat, KeyError> {
+    match value {
+        "" => Ok(Nat::Masquerade),
+        text => {
+            let ip: Option<IpAddr> = text.parse().ok();
+            let fits = ip.filter(|ip| ip.is_ipv4() == key.starts_with("ipv4"));
+            fits.map(Nat::To)
+                .ok_or_else(|| KeyError::wrong(key, text, "an address of the host of that family"))
+        }
+    }
+}
+
+/// Whether `text` may name a network. Where it names the interface too, that has no more room.
+pub fn is_network_name(text: &str) -> bool {
     (1..=15).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Whether `text` may name a network interface: below the kernel's 16 bytes, and without anything
+/// that an nftables string or a path would read differently.
+pub fn is_interface_name(text: &str) -> bool {
+    (1..=15).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// A domain's name of labels in lower case (RFC 1123).
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    text.len() <= 200 && text.split('.').all(label) && !text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn network() -> Network {
+        let (ipv4, ipv6) = ("10.9.0.1/29".parse().unwrap(), "fd00:9::1/64".parse().unwrap());
+        Network::new("lan", "b0", Some(ipv4), Some(ipv6))
+    }
+
     #[test]
     fn guests_never_get_network_broadcast_or_gateway() {
-        let network = Network { bridge: "b0".into(), ipv4: "10.9.0.1/29".parse().unwrap() };
-        let all: Vec<_> = network.guest_addresses().map(|ip| ip.to_string()).collect();
+        let network = network();
+        let all: Vec<_> = network.guest_addresses4().map(|ip| ip.to_string()).collect();
         assert_eq!(all, ["10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"]);
         for last in 0..=9 {
             let ip = Ipv4Addr::new(10, 9, 0, last);
-            assert_eq!(network.is_guest_address(ip), all.contains(&ip.to_string()), "{ip}");
+            assert_eq!(network.is_guest_address4(ip), all.contains(&ip.to_string()), "{ip}");
         }
+        assert_eq!(network.twin6(Ipv4Addr::new(10, 9, 0, 3)).unwrap().to_string(), "fd00:9::3");
+        assert_eq!(network.twin6(Ipv4Addr::new(10, 9, 0, 1)), None);
+        assert!(!network.is_guest_address6("fd00:9::".parse().unwrap()));
+        assert!(!network.is_guest_address6("fd00:8::7".parse().unwrap()));
     }
 
     #[test]
-    fn macs_are_read_back_as_they_are_written() {
-        let mac = Mac([2, 0, 0x1f, 0xff, 7, 9]);
-        assert_eq!(mac.to_string().parse(), Ok(mac));
-        let long = "02:00:00:00:00:00:00";
-        for bad in [
-            "",
-            "2:0:0:0:0:0",
-            "02:00:00:00:00",
-            long,
-            "02:00:00:00:00:0G",
-            "02:00:00:00:00:FF",
-            "+2:00:00:00:00:00",
+    fn keys_are_read_back_as_they_were_set() {
+        let mut network = network();
+        for (key, value) in [
+            ("ipv4.address", "10.1.2.1/24"),
+            ("ipv4.nat.address", "198.51.100.7"),
+            ("ipv6.address", "none"),
+            ("ipv4.dhcp", "true"),
+            ("dns.domain", "lan.example"),
+            ("mtu", "1400"),
+            ("user.note", "of the third floor"),
         ] {
-            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+            network.set(key, value).unwrap();
+            assert_eq!(network.config().get(key).map(String::as_str), Some(value));
+        }
+        network.check().unwrap();
+        assert_eq!(network.nat6, Nat::Off, "without addresses there is nothing to translate");
+        network.set("ipv4.nat", "false").unwrap();
+        assert_eq!(network.config().get("ipv4.nat.address"), None);
+        let text = serde_json::to_string(&network).unwrap();
+        assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), network);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for (key, value) in [
+            ("ipv4.address", "10.1.2.0/24"),
+            ("ipv4.address", "10.1.2.255/24"),
+            ("ipv4.address", "10.1.2.1"),
+            ("ipv4.address", "10.1.2.1/31"),
+            ("ipv4.address", "127.0.0.1/8"),
+            ("ipv4.address", "x"),
+            ("ipv6.address", "fe80::1/64"),
+            ("ipv6.address", "fd00::/64"),
+            ("ipv6.address", "fd00::1/127"),
+            ("ipv4.nat", "perhaps"),
+            ("ipv4.nat.address", "fd00::1"),
+            ("dns.domain", "UPPER"),
+            ("dns.domain", "a b"),
+            ("dns.domain", "-x.example"),
+            ("mtu", "9"),
+            ("parent", "br0"),
+            ("bridge.driver", "native"),
+        ] {
+            let mut network = network();
+            let error = network.set(key, value).and_then(|()| network.check()).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        for bad in ["", "a b", "A", "-a", "sixteen-letters0", "a;b", "1a", "a.b"] {
+            assert!(!is_network_name(bad), "{bad}");
+        }
+        for bad in ["", "a b", "a/b", "a\"", "sixteen-letters0", ".", "-a"] {
+            assert!(!is_interface_name(bad), "{bad}");
         }
     }
 
-    fn nets(texts: &[&str]) -> Vec<Ipv4Network> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn picked(used: &[&str], seed: u64) -> Option<String> {
-        pick_subnet(&nets(used), seed).map(|net| net.to_string())
-    }
-
     #[test]
-    fn a_subnet_begins_where_the_seed_says_and_wraps_around() {
-        assert_eq!(picked(&[], 0).unwrap(), "10.0.0.1/20");
-        assert_eq!(picked(&[], 17).unwrap(), "10.1.16.1/20");
-        assert_eq!(picked(&[], 4096 + 17).unwrap(), "10.1.16.1/20");
-        assert_eq!(picked(&["10.255.240.0/20"], 4095).unwrap(), "10.0.0.1/20");
-        assert!(picked(&[], u64::MAX).is_some());
-    }
-
-    #[test]
-    fn a_subnet_overlaps_nothing_in_use() {
-        // One address inside, the whole of it, and more than it, written with host bits or without.
-        assert_eq!(picked(&["10.0.15.255/32"], 0).unwrap(), "10.0.16.1/20");
-        assert_eq!(picked(&["10.0.0.7/20", "10.0.16.0/21"], 0).unwrap(), "10.0.32.1/20");
-        assert_eq!(picked(&["10.0.0.0/9"], 5).unwrap(), "10.128.0.1/20");
-    }
-
-    #[test]
-    fn a_taken_pool_gives_way_to_the_next() {
-        assert_eq!(picked(&["10.0.0.0/8"], 1).unwrap(), "172.16.16.1/20");
-        assert_eq!(picked(&["10.0.0.0/8", "172.16.0.0/12"], 3).unwrap(), "192.168.3.1/24");
-        assert_eq!(picked(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], 3), None);
-    }
-
-    #[test]
-    fn macs_are_unicast_and_local() {
-        let mac = Mac::guest([1, 2, 3, 4, 255]);
-        assert_eq!(mac.to_string(), "02:01:02:03:04:ff");
-        assert_eq!(mac.host_end().to_string(), "fe:01:02:03:04:ff");
+    fn dependent_keys_need_what_they_stand_on() {
+        let mut network = network();
+        network.set("ipv4.address", "none").unwrap();
+        network.set("ipv4.dhcp", "true").unwrap();
+        assert!(network.check().unwrap_err().to_string().contains("ipv4.address"));
+        let mut foreign = Network { foreign: true, nat4: Nat::Off, nat6: Nat::Off, ..self::network() };
+        foreign.check().unwrap();
+        foreign.dhcp4 = true;
+        assert!(foreign.check().unwrap_err().to_string().contains("parent"));
     }
 }

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::model::lan::Lease;
 use crate::model::name::Name;
-use crate::model::network::Lease;
 use crate::model::template::NetworkStyle;
 
 /// What libc reads at most (MAXNS of resolv.h).
@@ -152,7 +152,7 @@ fn join(resolvers: &[IpAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::network::Mac;
+    use crate::model::mac::Mac;
 
     fn rendered(style: NetworkStyle, resolvers: &[&str]) -> String {
         let lease = Lease {

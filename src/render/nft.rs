@@ -7,7 +7,7 @@ use nftables::schema::{Chain, NfListObject, NfObject, Nftables, Rule, Table};
 use nftables::stmt::{Match, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
-use crate::model::network::Network;
+use crate::model::lan::Network;
 
 const FORWARD: &str = "forward";
 const POSTROUTING: &str = "postrouting";

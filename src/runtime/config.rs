@@ -7,9 +7,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::model::guest_file::GuestFile;
+use crate::model::lan::Lease;
 use crate::model::limits::Rlimit;
 use crate::model::name::Name;
-use crate::model::network::Lease;
 use crate::model::template::InitKind;
 use crate::sys::{Context, SysError, SysResult};
 

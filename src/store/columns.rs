@@ -8,8 +8,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use crate::model::config::Config;
 use crate::model::container::Phase;
 use crate::model::ids::Slice;
+use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
-use crate::model::network::Mac;
 use crate::model::template::TemplateId;
 
 /// `text` read by `parse`, whose error says what it should have been.

@@ -13,8 +13,9 @@ use super::{Store, StoreError};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, NicRequest, Phase};
 use crate::model::ids::{Range, Slice};
+use crate::model::lan::{Lease, Network};
+use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
-use crate::model::network::{Lease, Mac, Network};
 use crate::model::template::TemplateId;
 
 const SELECT: &str = "SELECT c.id, c.name, c.template, c.template_name, c.slice, c.uuid, c.created_at, \

@@ -8,8 +8,8 @@ use rusqlite::{ErrorCode, ffi};
 
 use crate::model::container::FieldError;
 use crate::model::ids::Slice;
+use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
-use crate::model::network::Mac;
 use crate::model::template::TemplateId;
 
 /// Why the database did not do what was asked. Nothing was changed. A `cause` has nothing to add to

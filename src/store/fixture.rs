@@ -8,8 +8,9 @@ use super::Store;
 use crate::model::config::Config;
 use crate::model::container::{NewContainer, NicRequest, Phase};
 use crate::model::ids::{Range, SLICE};
+use crate::model::lan::Network;
+use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
-use crate::model::network::{Mac, Network};
 use crate::model::template::{InitKind, NetworkStyle, Template, TemplateFacts, TemplateId};
 
 pub const RANGE: Range = Range { start: 1_000_000, count: 201 * SLICE };

@@ -69,8 +69,8 @@ mod tests {
     use super::*;
     use crate::model::container::Phase;
     use crate::model::ids::Slice;
+    use crate::model::lan::Lease;
     use crate::model::manifest::{from_toml, to_toml};
-    use crate::model::network::Lease;
     use crate::store::fixture::{RANGE, network, store, template, web};
     use tempfile::TempDir;
 

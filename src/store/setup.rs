@@ -8,7 +8,7 @@ use super::allot::may_run_on;
 use super::error::Attempt;
 use super::{Store, StoreError};
 use crate::model::ids::{Range, Slice};
-use crate::model::network::{Network, is_bridge_name};
+use crate::model::lan::{Network, is_bridge_name};
 
 impl Store {
     /// The subordinate ids that containers are made of; none before the first setup.

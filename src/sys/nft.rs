@@ -240,7 +240,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::model::network::{Mac, Network};
+    use crate::model::lan::Network;
+    use crate::model::mac::Mac;
     use crate::render::nft::network_table;
     use crate::sys::guest_net;
     use crate::sys::netlink::{Netlink, Veth};

@@ -9,7 +9,8 @@ use netlink_packet_route::link::{BridgeStpState, InfoKind, LinkAttribute, LinkMe
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
 use super::{Link, Netlink, NetlinkError, into_io, is};
-use crate::model::network::{Mac, Network};
+use crate::model::lan::Network;
+use crate::model::mac::Mac;
 use crate::sys::sysctl;
 
 impl Netlink {

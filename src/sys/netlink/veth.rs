@@ -7,7 +7,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Netlink, NetlinkError, into_io};
 use crate::model::instance::is_host_link;
-use crate::model::network::Mac;
+use crate::model::mac::Mac;
 
 /// A pair of link ends: one on the host's bridge, the other in a container.
 pub struct Veth<'a> {
@@ -68,7 +68,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::model::network::Network;
+    use crate::model::lan::Network;
     use crate::sys::guest_net;
     use crate::sys::netns_fixture::{Netns, block_on, in_new_netns, json, pings, run};
 
