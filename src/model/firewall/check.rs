@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::plan::{ContainerPlan, ForwardPlan, GroupPlan, LinkPlan, NetworkPlan, Plan, RulePlan, RulesPlan};
-use super::policy::{Action, ContainerPolicy, Direction, Forward, Policy, Proto, Rule};
+use super::policy::{Action, ContainerPolicy, Direction, Forward, Policy, Rule};
 use super::{address, covers};
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
