@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use crate::model::instance::Instance;
@@ -114,7 +114,20 @@ fn ensure(place: &Place<'_>, wanted: Mode) -> Result<(OwnedFd, bool), SetupError
         }
         return Ok((dir, false));
     }
-    make(place, wanted).map(|dir| (dir, true))
+    // Of several commands that find it missing, as when a host boots, one makes it.
+    let lock = rustix::fs::openat(
+        place.parent,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| io("open the parent of", &place.path, errno))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|errno| io("lock the parent of", &place.path, errno))?;
+    match open_owned(place)? {
+        Some(dir) => Ok((dir, false)),
+        None => make(place, wanted).map(|dir| (dir, true)),
+    }
 }
 
 fn make(place: &Place<'_>, mode: Mode) -> Result<OwnedFd, SetupError> {

@@ -185,3 +185,22 @@ fn looking_takes_less_than_a_third_of_a_millisecond() {
     // The fastest, for the machine may have other work.
     assert!(times[0].as_micros() < 300, "{:?}", times[0]);
 }
+
+/// As when a host boots: several commands find the run directory missing.
+#[test]
+fn many_at_once_make_the_run_directory_once() {
+    let throwaway = Throwaway::new();
+    throwaway.set_up();
+    let instance = &throwaway.instance;
+    let owner = is_set_up(instance).unwrap();
+    for _ in 0..50 {
+        fs::remove_dir(instance.run_dir()).unwrap();
+        std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..4).map(|_| scope.spawn(|| ensure_run_dir(instance, &owner))).collect();
+            for tried in tries {
+                tried.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(fs::metadata(instance.run_dir()).unwrap().uid(), owner.uid);
+    }
+}
