@@ -11,12 +11,13 @@ pub mod erase;
 pub mod forked;
 pub mod guest_net;
 pub mod hardware;
+pub mod hardware_address;
 pub mod interrupt;
 pub mod limits;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
-mod netns_fixture;
+pub(crate) mod netns_fixture;
 pub mod nft;
 pub mod notify;
 pub mod outer_ns;

@@ -20,7 +20,7 @@ use nftables::schema::Nftables;
 use nftables::types::NfFamily;
 
 pub use batch::Batch;
-pub use listing::{Count, Found, FoundRule, elements, generation, holds, rules, sets};
+pub use listing::{Count, Found, FoundRule, element, elements, generation, rules, sets};
 pub use watch::Watch;
 
 use crate::render::nft::{TableRules, removal};

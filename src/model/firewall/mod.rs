@@ -3,6 +3,7 @@
 
 mod address;
 pub mod block;
+pub mod change;
 mod check;
 mod covers;
 pub mod difference;
@@ -16,6 +17,7 @@ pub mod trace;
 
 pub use address::merged;
 pub use block::Block;
+pub use change::Change;
 pub use check::{Facts, Problem, Problems, is_label};
 pub use plan::Plan;
 pub use policy::Policy;

@@ -9,7 +9,7 @@ use super::table::{
     Chain, Element, Field, Hook, KeyPart, Rule, Set, Statement, Table, TableName, Test, Verdict, mask_bytes,
 };
 use crate::model::firewall::block::KernelBlock;
-use crate::model::firewall::plan::{ContainerPlan, Plan};
+use crate::model::firewall::plan::Plan;
 use crate::model::firewall::policy::Direction;
 use crate::model::name::ContainerId;
 
@@ -133,13 +133,13 @@ pub fn side_rules(container: Option<&ContainerId>, direction: Direction, sets: &
 }
 
 /// What leads the packets of one container to the chains of its own.
-pub fn own_elements(container: &ContainerPlan) -> Vec<(String, Vec<Element>)> {
+pub fn own_elements(id: &ContainerId, addresses: &[IpAddr]) -> Vec<(String, Vec<Element>)> {
     let mut elements = Vec::new();
     for direction in Direction::BOTH {
         for v4 in [true, false] {
-            let jump = || Verdict::Jump(side_chain(Some(&container.id), direction));
-            let own = container.addresses.iter().filter(|ip| ip.is_ipv4() == v4);
-            let found: Vec<_> = own.map(|ip: &IpAddr| Element::address(*ip).to(jump())).collect();
+            let jump = || Verdict::Jump(side_chain(Some(id), direction));
+            let own = addresses.iter().filter(|ip| ip.is_ipv4() == v4);
+            let found: Vec<_> = own.map(|ip| Element::address(*ip).to(jump())).collect();
             if !found.is_empty() {
                 elements.push((own_map(direction, v4).to_owned(), found));
             }

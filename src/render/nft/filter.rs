@@ -154,19 +154,24 @@ fn base_chains(strangers: &[String]) -> Vec<Chain> {
     let mut to_host = from_guests();
     to_host.extend(services());
     to_host.extend(lookups(Direction::Out));
-    // The kernel has no switch for the redirects of IPv6, by which it would tell guests to do
-    // without it.
-    let redirect = rule([
-        is(Field::Oifname, Test::In(LINKS.into())),
-        is(Field::L4proto, Test::Is(vec![ICMPV6])),
-        is(Field::Icmpv6Type, Test::Is(vec![137])),
-        DROP,
-    ]);
+    // Guests are not to be told to do without the host. The kernel has no switch for IPv6, and that
+    // for IPv4 is the whole host's.
+    let redirect = |v4: bool, number, kind, code: u8| {
+        rule([
+            is(Field::Oifname, Test::In(LINKS.into())),
+            family(v4),
+            is(Field::L4proto, Test::Is(vec![number])),
+            is(kind, Test::Is(vec![code])),
+            DROP,
+        ])
+    };
+    let redirects =
+        vec![redirect(true, 1, Field::IcmpType, 5), redirect(false, ICMPV6, Field::Icmpv6Type, 137)];
     vec![
         Chain::base("egress", Hook::Forward, -5, beyond),
         Chain::base("ingress", Hook::Forward, 0, to_guests),
         Chain::base("host", Hook::Input, 0, to_host),
-        Chain::base("redirects", Hook::Output, 0, vec![redirect]),
+        Chain::base("redirects", Hook::Output, 0, redirects),
     ]
 }
 

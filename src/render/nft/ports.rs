@@ -61,7 +61,12 @@ pub fn traffic_tables(owner: &str, plan: &Plan) -> [Table; 2] {
     [table(TableName::bridge(name.clone()), true), table(TableName::inet(name), false)]
 }
 
-fn routing_chain(bridge: &str) -> String {
+/// What leads a port of a bridge to the host.
+pub fn to_routing(bridge: &str) -> Verdict {
+    Verdict::Jump(routing_chain(bridge))
+}
+
+pub fn routing_chain(bridge: &str) -> String {
     format!("r-{bridge}")
 }
 
@@ -93,7 +98,7 @@ pub fn routing_table(owner: &str, plan: &Plan, macs: &BTreeMap<String, Mac>) -> 
 pub fn port_elements(container: &ContainerPlan, routed: impl Fn(&str) -> bool) -> Vec<Element> {
     let port = |link: &crate::model::firewall::plan::LinkPlan| {
         let bridge = link.bridge.as_deref().filter(|bridge| routed(bridge))?;
-        Some(Element::link(&link.link).to(Verdict::Jump(routing_chain(bridge))))
+        Some(Element::link(&link.link).to(to_routing(bridge)))
     };
     container.links.iter().filter_map(port).collect()
 }

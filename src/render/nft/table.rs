@@ -125,6 +125,7 @@ pub enum Field {
     Saddr6,
     Daddr6,
     Dport,
+    IcmpType,
     Icmpv6Type,
     CtState,
     CtStatus,
@@ -290,7 +291,7 @@ impl Chain {
 
 impl KeyPart {
     /// Bytes that it takes in a key by itself.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Link | Self::Ipv6 => 16,
             Self::Ipv4 => 4,
@@ -302,7 +303,7 @@ impl KeyPart {
 
 impl Field {
     /// Bytes of its value.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Iifname | Self::Oifname | Self::Saddr6 | Self::Daddr6 => 16,
             Self::EtherDaddr => 6,
@@ -313,7 +314,7 @@ impl Field {
             | Self::DaddrType
             | Self::DaddrTypeHere => 4,
             Self::EtherType | Self::Dport => 2,
-            Self::Nfproto | Self::L4proto | Self::Icmpv6Type => 1,
+            Self::Nfproto | Self::L4proto | Self::IcmpType | Self::Icmpv6Type => 1,
         }
     }
 }

@@ -81,7 +81,8 @@ pub fn blocked(some: &[KernelBlock]) -> super::table::Table {
             table.chains.insert(0, Chain::new(blocks::side_chain(container, direction), rules));
         }
     }
-    table.elements.extend(blocks::own_elements(plan.container("web01").unwrap()));
+    let web = plan.container("web01").unwrap();
+    table.elements.extend(blocks::own_elements(&web.id, &web.addresses));
     table.elements.extend(some.iter().map(|b| (BlockSet::of(b).name(), vec![blocks::element(b)])));
     table
 }

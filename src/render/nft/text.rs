@@ -112,7 +112,7 @@ fn parts(parts: &[KeyPart]) -> String {
 fn show_key(parts: &[KeyPart], mut bytes: &[u8]) -> String {
     let mut shown = Vec::new();
     for part in parts {
-        let filled = if parts.len() > 1 { part.len().next_multiple_of(4) } else { part.len() };
+        let filled = if parts.len() > 1 { part.size().next_multiple_of(4) } else { part.size() };
         let (value, rest) = bytes.split_at_checked(filled).unwrap_or((bytes, &[]));
         bytes = rest;
         shown.push(match part {
@@ -215,6 +215,7 @@ fn name(field: Field) -> &'static str {
         Field::Saddr6 => "ip6 saddr",
         Field::Daddr6 => "ip6 daddr",
         Field::Dport => "th dport",
+        Field::IcmpType => "icmp type",
         Field::Icmpv6Type => "icmpv6 type",
         Field::CtState => "ct state",
         Field::CtStatus => "ct status",

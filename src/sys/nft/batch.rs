@@ -108,7 +108,8 @@ impl Batch {
         self.step(table, "add set", &set.name, NEW_SET, CREATE, |m| {
             m.string(1, &table.name);
             m.string(2, &set.name);
-            let mut flags = u32::from(set.interval) * INTERVAL | u32::from(set.timeout) * TIMEOUT;
+            let mut flags = u32::from(set.interval) * INTERVAL;
+            flags |= u32::from(set.timeout) * TIMEOUT;
             flags |= u32::from(set.value.is_some()) * MAP;
             m.u32(3, flags);
             m.u32(4, key_type(&set.key));
@@ -434,8 +435,8 @@ fn key_type(parts: &[KeyPart]) -> u32 {
 
 fn key_length(parts: &[KeyPart]) -> u32 {
     match parts {
-        [one] => one.len() as u32,
-        many => many.iter().map(|part| part.len().next_multiple_of(4) as u32).sum(),
+        [one] => one.size() as u32,
+        many => many.iter().map(|part| part.size().next_multiple_of(4) as u32).sum(),
     }
 }
 

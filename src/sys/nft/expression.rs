@@ -36,7 +36,7 @@ pub fn unnamed(statement: &Statement, id: u32) -> Option<Unnamed> {
     (!single).then(|| Unnamed {
         id,
         key: data_type(*field),
-        length: field.len() as u32,
+        length: field.size() as u32,
         ranges: ranges.clone(),
     })
 }
@@ -52,6 +52,7 @@ fn data_type(field: Field) -> u32 {
         Field::Saddr4 | Field::Daddr4 => 7,
         Field::Saddr6 | Field::Daddr6 => 8,
         Field::Dport => 13,
+        Field::IcmpType => 14,
         Field::Icmpv6Type => 29,
         Field::CtState => 26,
         Field::CtStatus => 28,
@@ -170,7 +171,7 @@ fn load(out: &mut Buffer, field: Field, register: u32) {
         Field::Saddr6 => payload(out, network, 8, field, register),
         Field::Daddr6 => payload(out, network, 24, field, register),
         Field::Dport => payload(out, transport, 2, field, register),
-        Field::Icmpv6Type => payload(out, transport, 0, field, register),
+        Field::IcmpType | Field::Icmpv6Type => payload(out, transport, 0, field, register),
         Field::CtState => conntrack(out, 0, register),
         Field::CtStatus => conntrack(out, 2, register),
         // NFTA_FIB_F_DADDR, with NFTA_FIB_F_IIF
@@ -188,7 +189,7 @@ fn meta(out: &mut Buffer, key: u32, register: u32) {
 
 fn payload(out: &mut Buffer, base: u32, offset: u32, field: Field, register: u32) {
     expression(out, "payload", |e| {
-        for (kind, value) in [(1, register), (2, base), (3, offset), (4, field.len() as u32)] {
+        for (kind, value) in [(1, register), (2, base), (3, offset), (4, field.size() as u32)] {
             e.u32(kind, value);
         }
     });
@@ -244,7 +245,7 @@ fn compare(out: &mut Buffer, field: Field, test: &Test, set: Option<u32>) {
         Test::AnyBit(bits) | Test::NoBit(bits) => {
             masked(out, &bits.to_ne_bytes());
             let op = if matches!(test, Test::AnyBit(_)) { UNEQUAL } else { EQUAL };
-            cmp(out, op, &vec![0; field.len()]);
+            cmp(out, op, &vec![0; field.size()]);
         }
     }
 }
@@ -312,7 +313,7 @@ fn dnat(out: &mut Buffer, v6: bool, key: &[Field], map: &str) {
     for field in key {
         // The first small register is the beginning of the first large one.
         load(out, *field, if slot == 0 { FIRST } else { SMALL + slot });
-        slot += field.len().div_ceil(4) as u32;
+        slot += field.size().div_ceil(4) as u32;
     }
     lookup(out, map, None, Some(FIRST), false);
     let words = if v6 { 4 } else { 1 };

@@ -131,8 +131,8 @@ fn what_the_kernel_holds_is_read() {
         assert_eq!(web.chain.as_deref(), Some("c-00000001-in"));
         let links = elements(&TableName::bridge("test-traffic"), ports::SENT).unwrap().unwrap();
         assert_eq!((links.len(), links[0].count), (4, Some(Count::default())));
-        assert!(holds(&policy, "to4", &[10, 7, 0, 2]).unwrap());
-        assert!(!holds(&policy, "to4", &[10, 7, 0, 9]).unwrap());
+        assert_eq!(element(&policy, "to4", &[10, 7, 0, 2]).unwrap().as_ref(), Some(web));
+        assert_eq!(element(&policy, "to4", &[10, 7, 0, 9]).unwrap(), None);
         let listed = rules(&policy).unwrap();
         let own: Vec<_> = listed.iter().filter(|r| r.chain == "c-00000001-in" && r.count.is_some()).collect();
         let comments: Vec<_> = own.iter().filter_map(|r| r.comment.as_deref()).collect();

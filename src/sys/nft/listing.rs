@@ -96,16 +96,24 @@ pub fn elements(table: &TableName, set: &str) -> Result<Option<Vec<Found>>, NftE
     }
 }
 
-/// Whether a set holds a key. Cheaper than `elements` where few keys are in question.
-pub fn holds(table: &TableName, set: &str, key: &[u8]) -> Result<bool, NftError> {
+/// One element of a set; None where the set does not hold the key, or there is no such set. Cheaper
+/// than `elements` where few keys are in question.
+pub fn element(table: &TableName, set: &str, key: &[u8]) -> Result<Option<Found>, NftError> {
+    let mut found = None;
     let body = |m: &mut Buffer| {
         m.string(1, &table.name);
         m.string(2, set);
         m.nest(3, |list| list.nest(1, |e| e.nest(1, |k| k.attribute(1, key))));
     };
-    match ask(GET_ELEMENTS, 0, family(table.family), body, |_| Ok(())) {
-        Ok(()) => Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+    let each = |attributes: Attributes<'_>| {
+        for element in attributes.within(3)?.into_iter().flatten() {
+            found = Some(element_of(Attributes(element?.1))?);
+        }
+        Ok(())
+    };
+    match ask(GET_ELEMENTS, 0, family(table.family), body, each) {
+        Ok(()) => Ok(found),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(source) => Err(NftError::List { what: format!("set '{set}' of table '{table}'"), source }),
     }
 }
