@@ -22,7 +22,7 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
 /// Removes everything of a container that is recorded as being made or deleted; the record last.
 /// Idempotent: what an interrupted run has removed already is fine.
 pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
-    if state::has_traces(app, &container.id) {
+    if state::has_traces(app, container) {
         lifecycle::clear(app, container)?;
     }
     pool::delete_container(app, &container.id)?;

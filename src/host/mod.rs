@@ -14,6 +14,7 @@ mod limits;
 pub mod listener;
 pub mod lxcfs;
 pub mod machined;
+mod network;
 mod polkit;
 pub mod private;
 pub mod private_cgroup;

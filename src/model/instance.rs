@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::name::{ContainerId, Name};
+use super::network::is_network_name;
 
 /// Where an instance keeps things and what its objects on the host are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +101,38 @@ impl Instance {
         let tail = format!("-{}z", base36(uid));
         let room = LINK_NAME - tail.len();
         format!("{}{tail}", &self.name[..self.name.len().min(room)])
+    }
+
+    /// What the bridge of a further network called `network` may be, the first that is free: the
+    /// network's name, or for an ordinary user `b`, uid, `n` and a number, in base 36.
+    pub fn bridges(&self, network: &str) -> Box<dyn Iterator<Item = String>> {
+        match self.holder {
+            Holder::User { uid, .. } => Box::new((1..36).map(move |n| users_bridge(uid, n))),
+            _ => Box::new(std::iter::once(network.to_owned())),
+        }
+    }
+
+    /// Whether a bridge of that name may be this owner's.
+    pub fn may_be_bridge(&self, bridge: &str) -> bool {
+        if bridge == self.bridge() {
+            return true;
+        }
+        match self.holder {
+            Holder::User { uid, .. } => (1..36).any(|n| bridge == users_bridge(uid, n)),
+            Holder::Private { .. } => is_network_name(bridge),
+            Holder::Service => {
+                let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+                let tail = bridge.strip_prefix(&format!("{}-", self.name));
+                let of_user = tail.is_some_and(|tail| number(tail) || tail.ends_with('z'));
+                is_network_name(bridge) && !is_host_link(bridge) && !is_users_bridge(bridge) && !of_user
+            }
+        }
+    }
+
+    /// What an interface of this owner's says of itself on the host (its alias).
+    pub fn bridge_alias(&self, network: &str) -> String {
+        let way = if self.is_private() { "private " } else { "" };
+        format!("nagaya: network {network} of {way}{}", self.nft_table())
     }
 
     pub fn nft_table(&self) -> String {
@@ -202,6 +235,19 @@ pub fn is_host_link(name: &str) -> bool {
     of_service || of_user
 }
 
+fn users_bridge(uid: u32, number: u32) -> String {
+    format!("b{}n{}", base36(uid), base36(number))
+}
+
+/// Whether `name` is what [`users_bridge`] makes of some uid and number. `n` is a digit of base 36 too.
+fn is_users_bridge(name: &str) -> bool {
+    let base36 = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+    let Some((uid, number)) = name.strip_prefix('b').and_then(|tail| tail.rsplit_once('n')) else {
+        return false;
+    };
+    (1..=7).contains(&uid.len()) && uid.bytes().all(base36) && number.len() == 1 && number.bytes().all(base36)
+}
+
 fn base36(mut number: u32) -> String {
     let mut digits = Vec::new();
     loop {
@@ -234,6 +280,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bridges_say_whose_they_are() {
+        let service = Instance::default();
+        let (ann, bob) = (service.of_user(1000, "ann"), service.of_user(1001, "bob"));
+        assert_eq!(service.bridges("dmz").collect::<Vec<_>>(), ["dmz"]);
+        assert_eq!(ann.bridges("dmz").next().unwrap(), "brsn1");
+        for bridge in ann.bridges("dmz").chain([ann.bridge()]) {
+            assert!(bridge.len() <= LINK_NAME && ann.may_be_bridge(&bridge), "{bridge}");
+            assert!(!bob.may_be_bridge(&bridge) && !service.may_be_bridge(&bridge), "{bridge}");
+        }
+        assert!(service.may_be_bridge("dmz") && !ann.may_be_bridge("dmz"));
+        let id = ContainerId::from_random(7);
+        assert!(!service.may_be_bridge(&service.host_link(&id)) && !service.may_be_bridge("a/b"));
     }
 
     #[test]
