@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use super::error::AppResult;
 use crate::model::container::Container;
 use crate::model::guest_file::{GuestFile, When};
+use crate::model::lan::Lease;
 use crate::model::limits::Rlimit;
+use crate::model::nic::{Nic, NicKind, NicSettings};
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::render::guest_files;
 use crate::runtime::config::MonitorConfig;
@@ -55,7 +57,9 @@ fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, Str
 
 fn files(container: &Container, facts: &TemplateFacts, resolvers: &[IpAddr]) -> Vec<GuestFile> {
     let mut files = match &container.lease {
-        Some(lease) => guest_files::guest_files(facts.network, &container.name, lease, resolvers),
+        Some(lease) => {
+            guest_files::guest_files(facts.network, &container.name, &[nic(lease)], resolvers, None)
+        }
         None => Vec::new(),
     };
     // The machine's identity is the container's, never that of the machine the template was.
@@ -66,6 +70,22 @@ fn files(container: &Container, facts: &TemplateFacts, resolvers: &[IpAddr]) -> 
         when: When::Always,
     });
     files
+}
+
+/// The interface that a lease is of.
+fn nic(lease: &Lease) -> Nic {
+    Nic {
+        device: "eth0".to_owned(),
+        name: "eth0".to_owned(),
+        slot: 0,
+        kind: NicKind::Bridged { network: lease.bridge.clone() },
+        mac: lease.mac,
+        ipv4: Some(lease.ipv4),
+        gateway4: Some(lease.gateway),
+        ipv6: None,
+        gateway6: None,
+        settings: NicSettings::default(),
+    }
 }
 
 fn resolvers(private: bool) -> Vec<IpAddr> {
