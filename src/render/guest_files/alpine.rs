@@ -5,9 +5,15 @@ use super::interface::{Interface, Setting};
 use crate::model::guest_file::{GuestFile, MARKER, When};
 
 /// busybox knows no `inet6 auto` or `dhcp` and takes one that it does not know for an error in the
-/// whole file; nor does it keep the kernel from making addresses of advertisements.
+/// whole file; nor does it keep the kernel from making addresses of advertisements. It fails to give
+/// `lo` the address that the kernel has given it.
 pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
-    let mut text = format!("{MARKER}\nauto lo\niface lo inet loopback\n");
+    let mut text = format!(
+        "{MARKER}\n\
+         auto lo\n\
+         iface lo inet loopback\n    \
+             pre-up ip addr del 127.0.0.1/8 dev lo 2>/dev/null || true\n"
+    );
     for interface in interfaces {
         let name = interface.name;
         text.push_str(&format!("\nauto {name}\n"));
