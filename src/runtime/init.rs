@@ -73,6 +73,7 @@ fn prepare(
     for file in &config.files {
         guest_files::write(&root, file)?;
     }
+    guest_files::remove_stale(&root, &config.files);
     rustix::system::sethostname(config.name.as_str().as_bytes()).cannot(|| "set the host name")?;
     // Everything that can fail by the guest's doing has been done; now the network must be there.
     if seqpacket::recv::<()>(report)?.is_none() {
