@@ -16,8 +16,8 @@ use crate::model::nic::{Nic, NicOrder, NicRequest, Wanted};
 use crate::model::suggest;
 use crate::render::guest_files;
 use crate::store::StoreError;
+use crate::sys::SysError;
 use crate::sys::netlink::Netlink;
-use crate::sys::{Context, SysError, SysResult};
 
 /// Which networks a new container is to be on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -318,14 +318,14 @@ pub(super) fn requests(app: &mut App, connect: &Connect) -> AppResult<Vec<NicReq
 /// The instance's network as the kernel has it, for when the database has lost it.
 pub fn found(app: &App) -> AppResult<Option<Network>> {
     let bridge = app.instance.bridge();
-    let found = runtime()?
-        .block_on(async { Netlink::open()?.bridge_address(&bridge).await })
-        .map_err(|e| SysError::new(format!("look at bridge {bridge}"), std::io::Error::other(e)))?;
-    Ok(found.map(|ipv4| Network::new(&bridge, &bridge, Some(ipv4), None)))
-}
-
-fn runtime() -> SysResult<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().cannot(|| "start the event loop")
+    let ask = || Netlink::open()?.bridge_addresses(&bridge);
+    let found =
+        ask().map_err(|e| SysError::new(format!("look at bridge {bridge}"), std::io::Error::other(e)))?;
+    let ipv4 = found.iter().find_map(|net| match net {
+        IpNetwork::V4(net) => Some(*net),
+        IpNetwork::V6(_) => None,
+    });
+    Ok(ipv4.map(|ipv4| Network::new(&bridge, &bridge, Some(ipv4), None)))
 }
 
 /// Prefixes of the host's addresses and routes, and its resolvers.
@@ -337,19 +337,16 @@ struct Used {
 impl Used {
     /// Without what the link `but` has itself.
     fn now(but: Option<&str>) -> AppResult<Self> {
-        let ask = async {
+        let ask = || {
             let netlink = Netlink::open()?;
             match but {
-                None => Ok((netlink.used_subnets().await?, netlink.used_subnets6().await?)),
-                Some(link) => {
-                    Ok((netlink.used_subnets_but(link).await?, netlink.used_subnets6_but(link).await?))
-                }
+                None => Ok((netlink.used_subnets()?, netlink.used_subnets6()?)),
+                Some(link) => Ok((netlink.used_subnets_but(link)?, netlink.used_subnets6_but(link)?)),
             }
         };
-        let (mut ipv4, mut ipv6) =
-            runtime()?.block_on(ask).map_err(|e: crate::sys::netlink::NetlinkError| {
-                SysError::new("see which subnets the host uses", std::io::Error::other(e))
-            })?;
+        let (mut ipv4, mut ipv6) = ask().map_err(|e: crate::sys::netlink::NetlinkError| {
+            SysError::new("see which subnets the host uses", std::io::Error::other(e))
+        })?;
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         for resolver in guest_files::resolvers(&text, None) {
             match resolver {

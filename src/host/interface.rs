@@ -209,9 +209,9 @@ impl Host1 {
     async fn ensure_network(&self, network: &str) -> Result<(), HostError> {
         let grant = self.grant()?;
         let network = network::parsed(&self.instance, grant.as_ref(), network)?;
-        network::check_subnets(&self.instance, grant.as_ref(), &self.netlink, &network).await?;
+        network::check_subnets(&self.instance, grant.as_ref(), &self.netlink, &network)?;
         let alias = self.instance.bridge_alias(&network.name);
-        let bridge = self.netlink.ensure_bridge(&network, &alias).await.map_err(failed)?;
+        let bridge = self.netlink.ensure_bridge(&network, &alias).map_err(failed)?;
         if !network.foreign {
             sysctl::enable_forwarding(network.ipv6.is_some()).map_err(failed)?;
         }
@@ -234,7 +234,7 @@ impl Host1 {
     async fn remove_network(&self, network: &str) -> Result<(), HostError> {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
         let alias = self.instance.bridge_alias(&network.name);
-        self.netlink.delete_bridge(&network, &alias).await.map_err(failed)?;
+        self.netlink.delete_bridge(&network, &alias).map_err(failed)?;
         nft::delete_table(NfFamily::INet, &self.instance.nft_table()).map_err(failed)?;
         if self.instance.person().is_some() {
             ledger::release(&self.instance, &network.bridge).map_err(failed)?;
@@ -252,9 +252,9 @@ impl Host1 {
         let link = self.instance.host_link(&container, order.nic.slot);
         let shaper = self.instance.shaper_link(&container, order.nic.slot);
         let settings = &order.nic.settings;
-        self.netlink.set_rates(&link, &shaper, settings.ingress, settings.egress).await.map_err(failed)?;
+        self.netlink.set_rates(&link, &shaper, settings.ingress, settings.egress).map_err(failed)?;
         if matches!(order.nic.kind, NicKind::Bridged { .. }) {
-            self.netlink.set_port_isolated(&link, order.isolated).await.map_err(failed)?;
+            self.netlink.set_port_isolated(&link, order.isolated).map_err(failed)?;
         }
         Ok(())
     }

@@ -100,7 +100,7 @@ fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, Hos
 }
 
 /// Refuses an ordinary user what is beyond the grant, or somebody else's now or by the record.
-pub async fn check_subnets(
+pub fn check_subnets(
     instance: &Instance,
     grant: Option<&Grant>,
     netlink: &Netlink,
@@ -135,7 +135,7 @@ pub async fn check_subnets(
         LedgerError::Overlaps { .. } | LedgerError::TooMany { .. } => refused(e.to_string()),
         other => HostError::Failed(error_text(&other)),
     })?;
-    match overlapping(netlink, network).await? {
+    match overlapping(netlink, network)? {
         None => Ok(()),
         Some(why) => {
             // What cannot be had is nobody's.
@@ -146,10 +146,10 @@ pub async fn check_subnets(
 }
 
 /// What of the host the network overlaps.
-async fn overlapping(netlink: &Netlink, network: &Network) -> Result<Option<String>, HostError> {
+fn overlapping(netlink: &Netlink, network: &Network) -> Result<Option<String>, HostError> {
     let failed = |e: crate::sys::netlink::NetlinkError| HostError::Failed(error_text(&e));
-    let mut used4: Vec<Ipv4Network> = netlink.used_subnets_but(&network.bridge).await.map_err(failed)?;
-    let mut used6: Vec<Ipv6Network> = netlink.used_subnets6_but(&network.bridge).await.map_err(failed)?;
+    let mut used4: Vec<Ipv4Network> = netlink.used_subnets_but(&network.bridge).map_err(failed)?;
+    let mut used6: Vec<Ipv6Network> = netlink.used_subnets6_but(&network.bridge).map_err(failed)?;
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     for ip in guest_files::resolvers(&text, None) {
         match ip {

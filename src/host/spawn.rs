@@ -144,11 +144,11 @@ impl Ground {
                 host_name: &self.instance.host_link(&order.container, link.nic.slot),
                 shaper_name: &self.instance.shaper_link(&order.container, link.nic.slot),
                 bridge: *bridge,
-                mtu: link.mtu,
+                network_mtu: link.mtu,
                 isolated: link.isolated,
                 netns: namespaces.network.as_fd(),
             };
-            netlink.plug(&plug).await.map_err(|source| {
+            netlink.plug(&plug).map_err(|source| {
                 child.kill();
                 let (container, device) = (order.container.clone(), link.nic.device.clone());
                 SpawnError::Link { container, device, source }
@@ -315,11 +315,12 @@ impl Ground {
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),
         }
-        for slot in 0..MOST_NICS {
-            let (link, shaper) =
-                (self.instance.host_link(container, slot), self.instance.shaper_link(container, slot));
-            note(netlink.unplug(&link, &shaper).await.map_err(|e| error_text(&e)));
-        }
+        let pairs: Vec<(String, String)> = (0..MOST_NICS)
+            .map(|slot| {
+                (self.instance.host_link(container, slot), self.instance.shaper_link(container, slot))
+            })
+            .collect();
+        note(netlink.unplug_all(&pairs).map_err(|e| error_text(&e)));
         failures
     }
 }
