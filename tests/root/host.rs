@@ -76,7 +76,8 @@ impl Host {
 
     /// The same with options of `nagaya setup`.
     pub fn alone_with(options: &[&str]) -> Self {
-        let host = Self { netns: Some(Netns::new()), ..Self::bare() };
+        let mut host = Self::bare();
+        host.netns = Some(Netns::new());
         host.ok(&[&["setup"], options].concat());
         host.import("tiny", &templates::tiny());
         host
