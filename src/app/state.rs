@@ -28,7 +28,7 @@ pub fn monitor_pid(app: &App, id: &ContainerId) -> Option<i32> {
 /// Whether anything of the container is left in the kernel.
 pub fn has_traces(app: &App, id: &ContainerId) -> bool {
     cgroup_dir(app, id).is_some_and(|dir| dir.exists())
-        || std::path::Path::new("/sys/class/net").join(app.instance.host_link(id)).exists()
+        || std::path::Path::new("/sys/class/net").join(app.instance.host_link(id, 0)).exists()
 }
 
 /// The state that users see.

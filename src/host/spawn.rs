@@ -139,7 +139,7 @@ impl Ground {
         }
         if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
             let veth = Veth {
-                host_name: &self.instance.host_link(&order.container),
+                host_name: &self.instance.host_link(&order.container, 0),
                 host_mac: mac.host_end(),
                 bridge,
                 guest_name: "eth0",
@@ -312,7 +312,7 @@ impl Ground {
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),
         }
-        note(netlink.delete_link(&self.instance.host_link(container)).await.map_err(|e| error_text(&e)));
+        note(netlink.delete_link(&self.instance.host_link(container, 0)).await.map_err(|e| error_text(&e)));
         failures
     }
 }
