@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
@@ -10,8 +10,8 @@ use super::launch::random;
 use crate::model::lan::Network;
 use crate::model::network::pick_subnet;
 use crate::render::guest_files;
+use crate::sys::SysError;
 use crate::sys::netlink::Netlink;
-use crate::sys::{Context, SysError, SysResult};
 
 /// The network, which is made up if there is none yet: with `wanted` as the host's address, else
 /// with a private subnet that the host does not use.
@@ -62,20 +62,20 @@ fn check_wanted(wanted: Ipv4Network, used: &[Ipv4Network]) -> AppResult<()> {
 /// The instance's network as the kernel has it, for when the database has lost it.
 pub fn found(app: &App) -> AppResult<Option<Network>> {
     let bridge = app.instance.bridge();
-    let found = runtime()?
-        .block_on(async { Netlink::open()?.bridge_address(&bridge).await })
+    let addresses = Netlink::open()
+        .and_then(|netlink| netlink.bridge_addresses(&bridge))
         .map_err(|e| SysError::new(format!("look at bridge {bridge}"), std::io::Error::other(e)))?;
-    Ok(found.map(|ipv4| Network { bridge, ipv4 }))
-}
-
-fn runtime() -> SysResult<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().cannot(|| "start the event loop")
+    let ipv4 = addresses.into_iter().find_map(|address| match address {
+        IpNetwork::V4(ipv4) => Some(ipv4),
+        IpNetwork::V6(_) => None,
+    });
+    Ok(ipv4.map(|ipv4| Network { bridge, ipv4 }))
 }
 
 /// Prefixes of the host's addresses and routes, and its resolvers.
 fn used_subnets() -> AppResult<Vec<Ipv4Network>> {
-    let mut used = runtime()?
-        .block_on(async { Netlink::open()?.used_subnets().await })
+    let mut used = Netlink::open()
+        .and_then(|netlink| netlink.used_subnets())
         .map_err(|e| SysError::new("see which subnets the host uses", std::io::Error::other(e)))?;
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     used.extend(guest_files::resolvers(&text, None).into_iter().filter_map(|ip| match ip {

@@ -194,7 +194,7 @@ impl Host1 {
             ledger::LedgerError::Overlaps { .. } => refused(e.to_string()),
             other => failed(other),
         })?;
-        let mut used = self.netlink.used_subnets_but(&network.bridge).await.map_err(failed)?;
+        let mut used = self.netlink.used_subnets_but(&network.bridge).map_err(failed)?;
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         used.extend(render::guest_files::resolvers(&text, None).into_iter().filter_map(|ip| match ip {
             std::net::IpAddr::V4(ip) => Some(Ipv4Network::from(ip)),
@@ -257,7 +257,8 @@ impl Host1 {
             return Err(refused(format!("{ipv4} is not a host's address on its network")));
         }
         self.check_subnet(&network).await?;
-        let index = self.netlink.ensure_bridge(&network).await.map_err(failed)?;
+        let alias = self.instance.nft_table();
+        let index = self.netlink.ensure_bridge(&network.now(), &alias).map_err(failed)?.index;
         sysctl::enable_ipv4_forwarding().map_err(failed)?;
         let nft_failed = |e: nft::NftError| match e {
             nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),
@@ -279,7 +280,7 @@ impl Host1 {
         self.check_bridge(bridge)?;
         let ipv4 = ipv4.parse().map_err(|_| refused(format!("'{ipv4}' is not an address with a prefix")))?;
         let network = Network { bridge: bridge.to_owned(), ipv4 };
-        self.netlink.delete_bridge(&network).await.map_err(failed)?;
+        self.netlink.delete_bridge(&network.now(), &self.instance.nft_table()).map_err(failed)?;
         nft::delete_table(NfFamily::INet, &self.instance.nft_table()).map_err(failed)?;
         if self.instance.person().is_some() {
             ledger::release(&self.instance, bridge).map_err(failed)?;

@@ -14,12 +14,13 @@ use crate::model::limits::Limits;
 use crate::model::mac::Mac;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
+use crate::model::nic::{MOST_NICS, Nic, NicKind, NicSettings};
 use crate::sys::cgroup_home::Home;
 use crate::sys::clone::{self, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::limits::{self, ApplyError};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
-use crate::sys::netlink::{Netlink, NetlinkError, Veth};
+use crate::sys::netlink::{Netlink, NetlinkError, Plug};
 use crate::sys::userns::{self, Creator};
 use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
 
@@ -138,15 +139,17 @@ impl Ground {
             sent.inspect_err(|_| child.kill())?;
         }
         if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
-            let veth = Veth {
+            let nic = nic_with(mac);
+            let plug = Plug {
+                nic: &nic,
                 host_name: &self.instance.host_link(&order.container, 0),
-                host_mac: mac.host_end(),
-                bridge,
-                guest_name: "eth0",
-                guest_mac: mac,
+                shaper_name: &self.instance.shaper_link(&order.container, 0),
+                bridge: Some(bridge),
+                network_mtu: None,
+                isolated: false,
                 netns: namespaces.network.as_fd(),
             };
-            netlink.create_veth(&veth).await.map_err(|source| {
+            netlink.plug(&plug).map_err(|source| {
                 child.kill();
                 SpawnError::Link { container: order.container.clone(), source }
             })?;
@@ -312,8 +315,27 @@ impl Ground {
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),
         }
-        note(netlink.delete_link(&self.instance.host_link(container, 0)).await.map_err(|e| error_text(&e)));
+        let links = (0..MOST_NICS).map(|slot| {
+            (self.instance.host_link(container, slot), self.instance.shaper_link(container, slot))
+        });
+        note(netlink.unplug_all(&links.collect::<Vec<_>>()).map_err(|e| error_text(&e)));
         failures
+    }
+}
+
+/// The one interface that a container has had so far. Which addresses it has, only its owner knows.
+fn nic_with(mac: Mac) -> Nic {
+    Nic {
+        device: "eth0".to_owned(),
+        name: "eth0".to_owned(),
+        slot: 0,
+        kind: NicKind::Bridged { network: String::new() },
+        mac,
+        ipv4: None,
+        gateway4: None,
+        ipv6: None,
+        gateway6: None,
+        settings: NicSettings { ipv4_filtering: false, ipv6_filtering: false, ..NicSettings::default() },
     }
 }
 

@@ -78,7 +78,7 @@ fn prepare(
         return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));
     }
     if let Some(lease) = config.lease.as_ref().filter(|_| linked) {
-        guest_net::configure("eth0", lease.ipv4, lease.gateway).map_err(|e| {
+        guest_net::configure(&[lease.nic()]).map_err(|e| {
             SysError::new("set up the guest's network", std::io::Error::other(error_text(&e)))
         })?;
     }
@@ -96,9 +96,9 @@ fn prepare(
 /// boots without, for which this returns false: only the host could make a new one.
 fn bring_interface(old: &OwnedFd, own: &OwnedFd) -> SysResult<bool> {
     userns::enter(old, LinkNameSpaceType::Network, "former network")?;
-    let moved = guest_net::move_link_to_netns("eth0", own.as_fd());
+    let moved = guest_net::move_links_to_netns(&["eth0"], own.as_fd());
     userns::enter(own, LinkNameSpaceType::Network, "network")?;
-    Ok(moved.is_ok())
+    Ok(moved.is_ok_and(|names| !names.is_empty()))
 }
 
 /// A session keyring of its own, lest the guest see the operator's keys.
