@@ -17,9 +17,7 @@ use super::{grants, hold, ledger, limits, lxcfs, machined, network, private, quo
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
-use crate::model::lan::Network;
 use crate::model::limits::Limits;
-use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::{NicKind, NicOrder};
@@ -213,7 +211,7 @@ impl Host1 {
         let alias = self.instance.bridge_alias(&network.name);
         let bridge = self.netlink.ensure_bridge(&network, &alias).map_err(failed)?;
         if !network.foreign {
-            sysctl::enable_forwarding(network.ipv6.is_some()).map_err(failed)?;
+            sysctl::enable_ipv4_forwarding().map_err(failed)?;
         }
         let nft_failed = |e: nft::NftError| match e {
             nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),
@@ -223,7 +221,10 @@ impl Host1 {
         if !nft::table_exists(NfFamily::INet, table).map_err(nft_failed)? {
             let others = format!("{}-*", self.instance.name());
             let others = [others, format!("{}0", self.instance.name())];
-            nft::apply(&render::nft::network_table(table, &network, &others)).map_err(nft_failed)?;
+            if let Some(ipv4) = network.ipv4 {
+                let lan = crate::model::lan::Network { bridge: network.bridge.clone(), ipv4 };
+                nft::apply(&render::nft::network_table(table, &lan, &others)).map_err(nft_failed)?;
+            }
         }
         let mut bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         bridges.insert(network.bridge.clone(), (bridge.index, network));

@@ -2,3 +2,4 @@
 
 pub mod guest_files;
 pub mod nft;
+pub mod spoof;

@@ -95,7 +95,9 @@ fn prepare(
 /// one boots without it: only the host could make a new one.
 fn bring_interfaces(old: &OwnedFd, own: &OwnedFd, nics: &mut Vec<Nic>) -> SysResult<()> {
     userns::enter(old, LinkNameSpaceType::Network, "former network")?;
-    nics.retain(|nic| guest_net::move_link_to_netns(&nic.name, own.as_fd()).is_ok());
+    let names: Vec<&str> = nics.iter().map(|nic| nic.name.as_str()).collect();
+    let moved = guest_net::move_links_to_netns(&names, own.as_fd()).unwrap_or_default();
+    nics.retain(|nic| moved.contains(&nic.name));
     userns::enter(own, LinkNameSpaceType::Network, "network")
 }
 

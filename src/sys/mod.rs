@@ -20,6 +20,8 @@ mod netns_fixture;
 pub mod nft;
 pub mod notify;
 pub mod outer_ns;
+#[cfg(test)]
+mod packet_fixture;
 pub mod passwd;
 pub mod pasta;
 pub mod probe;
@@ -30,6 +32,7 @@ pub mod seqpacket;
 pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;
+pub mod tc;
 pub mod usage;
 pub mod userns;
 

@@ -13,11 +13,22 @@ pub enum SysctlError {
     Write { path: String, value: &'static str, source: io::Error },
 }
 
+const IPV6: &str = "/proc/sys/net/ipv6";
+
 /// What a bridge of ours must not believe of its guests: router advertisements (they would move
 /// the host's IPv6 default route into a guest) and redirects. Duplicate address detection is off
 /// because a bridge without ports has no carrier, and the address would stay tentative.
 const BRIDGE_IPV6: [(&str, &str); 4] =
     [("accept_ra", "0"), ("autoconf", "0"), ("accept_redirects", "0"), ("accept_dad", "0")];
+
+/// What the host's end of a routed link must not believe of its guest, and that its packets go on.
+const ROUTED_IPV6: [(&str, &str); 4] =
+    [("accept_ra", "0"), ("autoconf", "0"), ("accept_redirects", "0"), ("forwarding", "1")];
+
+/// Whether the kernel has IPv6.
+pub fn has_ipv6() -> bool {
+    Path::new(IPV6).exists()
+}
 
 /// Lets the host forward IPv4. Tells whether it did not before.
 pub fn enable_ipv4_forwarding() -> Result<bool, SysctlError> {
@@ -25,13 +36,46 @@ pub fn enable_ipv4_forwarding() -> Result<bool, SysctlError> {
 }
 
 /// Sets what a bridge must have before it is brought up. A host without IPv6 has nothing to set
-/// for it. The caller has checked that `bridge` is an interface name.
-pub fn harden_bridge(bridge: &str) -> Result<(), SysctlError> {
+/// for it; one that has it switched off for new links gets it where the network needs it. The caller has
+/// checked that `bridge` is an interface name.
+pub fn harden_bridge(bridge: &str, ipv6: bool) -> Result<(), SysctlError> {
     set(&format!("/proc/sys/net/ipv4/conf/{bridge}/accept_redirects"), "0")?;
-    if Path::new("/proc/sys/net/ipv6").exists() {
-        for (key, value) in BRIDGE_IPV6 {
-            set(&format!("/proc/sys/net/ipv6/conf/{bridge}/{key}"), value)?;
+    if has_ipv6() {
+        set_all(bridge, &BRIDGE_IPV6)?;
+        if ipv6 {
+            set_all(bridge, &[("disable_ipv6", "0")])?;
         }
+    }
+    Ok(())
+}
+
+/// The same for the host's end of a routed link.
+pub fn harden_routed(link: &str) -> Result<(), SysctlError> {
+    set(&format!("/proc/sys/net/ipv4/conf/{link}/accept_redirects"), "0")?;
+    set(&format!("/proc/sys/net/ipv4/conf/{link}/forwarding"), "1")?;
+    match has_ipv6() {
+        true => set_all(link, &ROUTED_IPV6),
+        false => Ok(()),
+    }
+}
+
+/// Keeps a guest's interface, whose IPv6 address is given to it, from making itself another out of a
+/// router's advertisement.
+pub fn ignore_routers(link: &str) -> Result<(), SysctlError> {
+    match has_ipv6() {
+        true => set_all(link, &[("accept_ra", "0"), ("autoconf", "0")]),
+        false => Ok(()),
+    }
+}
+
+/// Lets the host answer neighbour solicitations for addresses of others on a link.
+pub fn enable_proxy_ndp(link: &str) -> Result<(), SysctlError> {
+    set_all(link, &[("proxy_ndp", "1")])
+}
+
+fn set_all(link: &str, values: &[(&str, &'static str)]) -> Result<(), SysctlError> {
+    for (key, value) in values {
+        set(&format!("{IPV6}/conf/{link}/{key}"), value)?;
     }
     Ok(())
 }
