@@ -268,7 +268,6 @@ fn properties<'a>(scope: &Scope<'a>, oom_policy: bool) -> Vec<(&'static str, Var
 fn service_properties<'a>(service: &'a Service<'_>) -> Vec<(&'static str, Variant<'a>)> {
     let mut argv = vec![service.program.to_owned()];
     argv.extend_from_slice(&service.arguments);
-    let yes = || Variant::from(true);
     vec![
         ("Description", Variant::from(service.description)),
         ("Type", Variant::from("forking")),
@@ -279,9 +278,8 @@ fn service_properties<'a>(service: &'a Service<'_>) -> Vec<(&'static str, Varian
         ("TimeoutStartUSec", Variant::from(JOB_PATIENCE.as_micros() as u64)),
         ("CollectMode", Variant::from("inactive-or-failed")),
         ("CapabilityBoundingSet", Variant::from(service.capabilities)),
-        ("NoNewPrivileges", yes()),
-        ("PrivateDevices", yes()),
-        ("PrivateTmp", yes()),
+        ("NoNewPrivileges", Variant::from(true)),
+        ("PrivateTmp", Variant::from(true)),
         ("ProtectHome", Variant::from("yes")),
         ("ProtectSystem", Variant::from("strict")),
         ("ReadWritePaths", Variant::from(vec![service.dir.to_owned()])),
