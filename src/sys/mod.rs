@@ -6,7 +6,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
 pub mod clone;
-
+pub mod dnsmasq;
 pub mod erase;
 pub mod forked;
 pub mod guest_net;
@@ -16,7 +16,7 @@ pub mod limits;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
-mod netns_fixture;
+pub(crate) mod netns_fixture;
 pub mod nft;
 pub mod notify;
 pub mod outer_ns;
@@ -29,6 +29,7 @@ pub mod process;
 pub mod rlimit;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod sockets;
 pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;
