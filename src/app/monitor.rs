@@ -172,6 +172,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         for network in &networks {
             app.broker.ensure_network(network).map_err(failed)?;
         }
+        network::answer_for(app, &networks);
     }
     let limits = match limits::of(app, &container.config, Some(&container.id)) {
         // Those that hold are kept.

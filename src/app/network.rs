@@ -9,6 +9,7 @@ use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::random;
 use super::state;
+use crate::host::dns::DnsLease;
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
 use crate::model::network::{KeyError, Network, pick_subnet, pick_ula};
@@ -121,9 +122,14 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
         network.ipv6.map_or(Ok(()), |net| used.check(net.into()))?;
     }
     app.store.add_network_anew(&network)?;
-    if let Err(e) = app.broker.ensure_network(&network) {
+    let made = app.broker.ensure_network(&network).map_err(AppError::from);
+    let made = made.and_then(|()| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
+    if let Err(e) = made {
+        if let Err(undo) = app.broker.remove_network(&network) {
+            tracing::warn!("something of network '{name}' is left: {undo}");
+        }
         app.store.delete_network(name)?;
-        return Err(e.into());
+        return Err(e);
     }
     Ok(network)
 }
@@ -184,8 +190,32 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<N
 fn apply(app: &mut App, network: &Network) -> AppResult<()> {
     if is_up(app, network)? {
         app.broker.ensure_network(network)?;
+        answer(app, network)?;
     }
     Ok(())
+}
+
+/// Tells whoever answers for the network who is on it; or has nobody answer, if it does not want that.
+fn answer(app: &mut App, network: &Network) -> AppResult<()> {
+    let mut leases = Vec::new();
+    for container in app.store.containers()? {
+        for nic in container.nics.iter().filter(|nic| nic.network() == Some(network.name.as_str())) {
+            let (ipv4, ipv6) = (nic.ipv4.map(|net| net.ip()), nic.ipv6.map(|net| net.ip()));
+            leases.push(DnsLease { name: container.name.clone(), mac: nic.mac, ipv4, ipv6 });
+        }
+    }
+    Ok(app.broker.ensure_names(network, &leases)?)
+}
+
+/// The same for those of `networks` that are answered for and whose bridges are there. Guests have
+/// their addresses without it, so a failure is no reason to fail.
+pub(super) fn answer_for(app: &mut App, networks: &[Network]) {
+    for network in networks.iter().filter(|network| network.wants_dnsmasq()) {
+        let answered = is_up(app, network).and_then(|up| if up { answer(app, network) } else { Ok(()) });
+        if let Err(e) = answered {
+            tracing::warn!("network '{}' is without answers: {e}", network.name);
+        }
+    }
 }
 
 /// Whether its bridge is there, in the namespace that it would be in.
@@ -283,6 +313,7 @@ pub fn repair(app: &mut App) -> AppResult<()> {
     for network in &networks {
         app.broker.ensure_network(network)?;
     }
+    answer_for(app, &networks);
     Ok(())
 }
 

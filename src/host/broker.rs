@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
 
+use super::dns::DnsLease;
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::setup::Owner;
 use super::{private, private_socket};
@@ -227,6 +228,12 @@ impl Broker {
     pub fn remove_network(&mut self, network: &Network) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.remove_network(&json(network)?))?)
+    }
+
+    /// See `Host1::ensure_names`.
+    pub fn ensure_names(&mut self, network: &Network, leases: &[DnsLease]) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.ensure_names(&json(network)?, &json(&leases)?))?)
     }
 
     /// See `Host1::adjust_link`.

@@ -257,6 +257,16 @@ impl Front {
         self.worker(&header, connection, Action::Network).await?.remove_network(network).await
     }
 
+    async fn ensure_names(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        network: &str,
+        leases: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.ensure_names(network, leases).await
+    }
+
     async fn adjust_link(
         &self,
         #[zbus(header)] header: Header<'_>,

@@ -13,7 +13,7 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger, limits, lxcfs, machined, network, private, quota};
+use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, private, quota};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
@@ -234,6 +234,7 @@ impl Host1 {
     /// Removes the caller's bridge, which has no port any more, and its rules. None is fine.
     async fn remove_network(&self, network: &str) -> Result<(), HostError> {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
+        dns::stop(&self.instance, &network).await.map_err(failed)?;
         let alias = self.instance.bridge_alias(&network.name);
         self.netlink.delete_bridge(&network, &alias).map_err(failed)?;
         nft::delete_table(NfFamily::INet, &self.instance.nft_table()).map_err(failed)?;
@@ -241,6 +242,22 @@ impl Host1 {
             ledger::release(&self.instance, &network.bridge).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array
+    /// of [`dns::DnsLease`], and no others; or that it is not, if it does not want that.
+    async fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError> {
+        let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
+        let leases = network::leases(leases)?;
+        let done = match network.wants_dnsmasq() {
+            true => dns::ensure(&self.instance, &network, &leases).await.map(drop),
+            false => dns::stop(&self.instance, &network).await,
+        };
+        done.map_err(|e| match e {
+            dns::DnsError::Key { .. } | dns::DnsError::Lease { .. } => refused(error_text(&e)),
+            dns::DnsError::Taken(_) | dns::DnsError::NoAccount => HostError::Lacking(error_text(&e)),
+            other => failed(other),
+        })
     }
 
     /// Gives the link of a running container other rates and another isolation: `nic` is JSON of
@@ -324,6 +341,7 @@ pub trait Host1Caller {
     fn storage_namespace(&self) -> Result<BusFd, HostError>;
     fn ensure_network(&self, network: &str) -> Result<(), HostError>;
     fn remove_network(&self, network: &str) -> Result<(), HostError>;
+    fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError>;
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;

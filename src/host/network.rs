@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use super::dns::DnsLease;
 use super::interface::HostError;
 use super::ledger::{self, LedgerError};
 use crate::model::grant::Grant;
@@ -17,6 +18,8 @@ use crate::sys::netlink::Netlink;
 
 /// Longest description of a network, and of a container's interfaces, in bytes.
 const MAX_JSON: usize = 64 * 1024;
+/// The same for the guests of a network.
+const MAX_LEASES: usize = 16 * 1024 * 1024;
 /// The widest subnet that an ordinary user may lay over the host's view of the world.
 const WIDEST_OF_USERS: u8 = 20;
 
@@ -92,9 +95,18 @@ pub fn fits(network: &Network, order: &NicOrder) -> Result<(), HostError> {
     }
 }
 
+/// What a network's guests are called and where they are.
+pub fn leases(text: &str) -> Result<Vec<DnsLease>, HostError> {
+    bounded(text, "guests", MAX_LEASES)
+}
+
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, HostError> {
-    if text.len() > MAX_JSON {
-        return Err(refused(format!("a description of {what} is no longer than {MAX_JSON} bytes")));
+    bounded(text, what, MAX_JSON)
+}
+
+fn bounded<T: serde::de::DeserializeOwned>(text: &str, what: &str, most: usize) -> Result<T, HostError> {
+    if text.len() > most {
+        return Err(refused(format!("a description of {what} is no longer than {most} bytes")));
     }
     serde_json::from_str(text).map_err(|e| refused(format!("that is not a description of {what}: {e}")))
 }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::guest_file::MARKER;
 use crate::model::mac::Mac;
 use crate::model::name::Name;
@@ -15,7 +17,8 @@ use crate::model::network::Network;
 const LEASE_TIME: &str = "1h";
 
 /// One interface of one guest, as its network answers for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DnsLease {
     /// The container's.
     pub name: Name,

@@ -112,7 +112,7 @@ fn a_container_has_several_interfaces_and_keeps_them_through_a_reboot() {
     };
     check();
     let before = host.init("web");
-    host.sh("web", "reboot");
+    host.nagaya(&["exec", "web", "--", "kill", "-39", "1"]);
     until(20, "it has rebooted", || host.list()[0]["pid"].as_i64().is_some_and(|pid| pid as i32 != before));
     until(10, "its interfaces are there", || host.net().pings("10.20.0.9"));
     check();
@@ -127,7 +127,7 @@ fn a_container_has_several_interfaces_and_keeps_them_through_a_reboot() {
 #[test]
 fn what_cannot_be_a_network_is_refused_by_its_field() {
     let host = Host::alone();
-    host.net().sh("ip link add up0 type dummy; ip address add 192.168.77.1/24 dev up0; ip link set up0 up; ip address add fd00:77::1/64 dev up0");
+    host.net().sh("ip link add up0 type bridge; ip address add 192.168.77.1/24 dev up0; ip link set up0 up; ip address add fd00:77::1/64 dev up0");
     host.net().sh("ip link add br9 type bridge; ip address add 172.29.0.1/24 dev br9");
     host.ok(&["network", "create", "dmz", "ipv4.address=10.20.0.1/24", "ipv6.address=fd00:20::1/64"]);
     let before = host.ok(&["network", "list", "--format", "json"]);
@@ -261,7 +261,7 @@ fn a_macvlan_shares_an_interface_of_the_host() {
     assert_eq!(default_gateway(&host, "web", "-4"), "192.0.2.1");
     until(5, "it is on the parent's network", || world.pings("192.0.2.7"));
     let before = host.init("web");
-    host.sh("web", "reboot");
+    host.nagaya(&["exec", "web", "--", "kill", "-39", "1"]);
     until(20, "it has rebooted", || host.list()[0]["pid"].as_i64().is_some_and(|pid| pid as i32 != before));
     until(10, "it is there again", || world.pings("192.0.2.7"));
 }
