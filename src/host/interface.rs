@@ -259,7 +259,7 @@ impl Host1 {
         self.check_subnet(&network).await?;
         let alias = self.instance.nft_table();
         let index = self.netlink.ensure_bridge(&network.now(), &alias).map_err(failed)?.index;
-        sysctl::enable_ipv4_forwarding().map_err(failed)?;
+        sysctl::enable_forwarding(false).map_err(failed)?;
         let nft_failed = |e: nft::NftError| match e {
             nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),
             other => failed(other),
