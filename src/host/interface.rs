@@ -211,7 +211,7 @@ impl Host1 {
         let alias = self.instance.bridge_alias(&network.name);
         let bridge = self.netlink.ensure_bridge(&network, &alias).map_err(failed)?;
         if !network.foreign {
-            sysctl::enable_ipv4_forwarding().map_err(failed)?;
+            sysctl::enable_forwarding(network.ipv6.is_some()).map_err(failed)?;
         }
         let nft_failed = |e: nft::NftError| match e {
             nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),

@@ -100,3 +100,8 @@ pub fn pings(address: &str) -> bool {
         .status
         .success()
 }
+
+/// The same for links that have just come up, whose carrier the kernel tells of a little later.
+pub fn comes_to_ping(address: &str) -> bool {
+    (0..5).any(|_| pings(address))
+}

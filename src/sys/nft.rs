@@ -244,7 +244,7 @@ mod tests {
     use crate::sys::guest_net;
     use crate::sys::netlink::Netlink;
     use crate::sys::netns_fixture::{Netns, in_new_netns, json, names, nic, pings, plug, run};
-    use crate::sys::sysctl::enable_ipv4_forwarding;
+    use crate::sys::sysctl::enable_forwarding;
 
     fn network() -> Network {
         Network { bridge: "test0".into(), ipv4: "10.77.16.1/20".parse().unwrap() }
@@ -331,7 +331,7 @@ mod tests {
                 run("ip", "addr add 192.0.2.2/24 dev eth0");
                 run("ip", "link set eth0 up");
             });
-            enable_ipv4_forwarding().unwrap();
+            enable_forwarding(false).unwrap();
             guest.run(|| {
                 guest_net::configure(&[own]).unwrap();
                 assert!(!pings("192.0.2.2"));

@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
+    BridgeStpState, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkMessage,
 };
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::channel::Request;
 use super::{Link, Netlink, NetlinkError, but, is_link_local, messages};
@@ -155,15 +156,11 @@ impl Netlink {
             InfoBridge::ForwardDelay(0),
             InfoBridge::MulticastSnooping(false),
         ];
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(name.to_owned()),
-            LinkAttribute::Address(Mac::guest(random).0.to_vec()),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Bridge),
-                LinkInfo::Data(InfoData::Bridge(settings)),
-            ]),
-        ];
+        let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Bridge)
+            .name(name)
+            .address(Mac::guest(random).0.to_vec())
+            .set_info_data(InfoData::Bridge(settings))
+            .build();
         // Where another command was quicker, what it made is looked at like any other.
         but(self.ask_one(Request::create(RouteNetlinkMessage::NewLink(message)))?, &[libc::EEXIST])
             .map_err(|source| NetlinkError::CreateBridge { bridge: name.to_owned(), source })?;

@@ -1,4 +1,4 @@
-//! A route netlink socket on which any number of requests go out in one system call. The kernel
+//! A route netlink socket on which several requests go out in one system call. The kernel
 //! works through them in order before that call returns, so nothing is ever waited for, and nothing
 //! is gained by another thread or an event loop.
 
@@ -15,6 +15,10 @@ use netlink_sys::{Socket, SocketAddr};
 
 /// More than the kernel puts into one datagram of a dump (32 KiB).
 const LARGEST_ANSWER: usize = 64 << 10;
+
+/// Requests to a system call: their answers wait in the socket's buffer (208 KiB unless the host was
+/// told otherwise), where the description of a link takes some 4 KiB.
+const MOST_AT_ONCE: usize = 16;
 
 /// Something to ask the kernel for.
 #[derive(Debug)]
@@ -70,26 +74,36 @@ impl Channel {
         Ok(Self(Mutex::new(Line { socket, next: 1 })))
     }
 
-    /// Sends all requests in one system call and returns what each brought. After a failed one the
-    /// later ones are tried all the same. Only the last is acknowledged where it succeeds, so two or
-    /// three system calls normally do for any number.
+    /// Sends all requests, 16 to a system call, and returns what each brought. After a failed one the
+    /// later ones are tried all the same. Only the last of a call is acknowledged where it succeeds, so
+    /// two or three system calls normally do for 16 requests.
     ///
     /// # Errors
     /// The socket failed, or the kernel's answer makes no sense.
     pub fn exchange(&self, requests: Vec<Request>) -> io::Result<Vec<Reply>> {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replies = Vec::with_capacity(requests.len());
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            replies.extend(line.exchange(requests.by_ref().take(MOST_AT_ONCE).collect())?);
+        }
+        Ok(replies)
+    }
+}
+
+impl Line {
+    /// The same with all in one call; there is at least one.
+    fn exchange(&mut self, requests: Vec<Request>) -> io::Result<Vec<Reply>> {
         let count = requests.len();
         let mut replies: Vec<Reply> = (0..count).map(|_| Ok(Vec::new())).collect();
-        if count == 0 {
-            return Ok(replies);
-        }
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = line.next;
-        line.next = first.wrapping_add(count as u32);
-        line.socket.send(&serialized(requests, first), 0)?;
+        let first = self.next;
+        self.next = first.wrapping_add(count as u32);
+        let bytes = serialized(requests, first);
+        uninterrupted(|| self.socket.send(&bytes, 0))?;
         let mut buffer = Vec::with_capacity(LARGEST_ANSWER);
         loop {
             buffer.clear();
-            line.socket.recv(&mut buffer, 0)?;
+            uninterrupted(|| self.socket.recv(&mut buffer, 0))?;
             let mut rest = buffer.as_slice();
             while !rest.is_empty() {
                 let (message, behind) = parse(rest)?;
@@ -101,6 +115,16 @@ impl Channel {
                     return Ok(replies);
                 }
             }
+        }
+    }
+}
+
+/// Again as long as signals get in the way, before anything was done.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
         }
     }
 }
@@ -193,6 +217,16 @@ mod tests {
                 assert!(replies[0].is_err());
             }
             assert!(channel.exchange(Vec::new()).unwrap().is_empty());
+            // More than the socket's buffer could hold the answers to.
+            let many = (0..1000).map(|n| {
+                let name = if n % 100 == 0 { "none" } else { "two" };
+                Request::on(RouteNetlinkMessage::GetLink(named(name)))
+            });
+            let replies = channel.exchange(many.collect()).unwrap();
+            assert_eq!(replies.len(), 1000);
+            for (n, reply) in replies.iter().enumerate() {
+                assert_eq!(reply.as_ref().is_ok_and(|found| found.len() == 1), n % 100 != 0, "{n}");
+            }
         });
     }
 

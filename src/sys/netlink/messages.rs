@@ -9,6 +9,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::LinkUnspec;
 
 pub fn link_named(name: &str) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
@@ -34,7 +35,7 @@ pub fn bring_up(mut message: LinkMessage) -> LinkMessage {
 }
 
 pub fn up(index: u32) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::SetLink(bring_up(link_of_index(index)))
+    RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).up().build())
 }
 
 pub fn family(ip: IpAddr) -> AddressFamily {

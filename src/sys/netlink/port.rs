@@ -8,6 +8,7 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
     InfoPortKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
 };
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::channel::Request;
 use super::rates::Rates;
@@ -341,41 +342,41 @@ pub(super) fn shaper_index(
 
 /// Both ends of a link, the host's not yet up.
 fn pair(plug: &Plug<'_>) -> LinkMessage {
-    let mut message = link_of(plug.host_name, plug.nic.mac.host_end());
-    message.attributes.extend(plug.mtu().map(LinkAttribute::Mtu));
-    message.attributes.extend(plug.bridge.map(LinkAttribute::Controller));
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Veth),
-        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(guest_end(plug)))),
-    ]));
-    message
+    let mut builder = link_of(InfoKind::Veth, plug.host_name, plug.nic.mac.host_end())
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(guest_end(plug))));
+    if let Some(mtu) = plug.mtu() {
+        builder = builder.mtu(mtu);
+    }
+    if let Some(bridge) = plug.bridge {
+        builder = builder.controller(bridge);
+    }
+    builder.build()
 }
 
 fn guest_end(plug: &Plug<'_>) -> LinkMessage {
-    let mut message = link_of(&plug.nic.name, plug.nic.mac);
-    message.attributes.extend(plug.mtu().map(LinkAttribute::Mtu));
-    message.attributes.push(LinkAttribute::NetNsFd(plug.netns.as_raw_fd()));
-    message
+    let mut builder = LinkMessageBuilder::<LinkUnspec>::default()
+        .name(plug.nic.name.as_str())
+        .address(plug.nic.mac.0.to_vec())
+        .append_extra_attribute(LinkAttribute::Group(LINK_GROUP))
+        .setns_by_fd(plug.netns.as_raw_fd());
+    if let Some(mtu) = plug.mtu() {
+        builder = builder.mtu(mtu);
+    }
+    builder.build()
 }
 
-fn link_of(name: &str, mac: Mac) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Address(mac.0.to_vec()),
-        LinkAttribute::Group(LINK_GROUP),
-    ];
-    message
+fn link_of(kind: InfoKind, name: &str, mac: Mac) -> LinkMessageBuilder<LinkUnspec> {
+    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(kind)
+        .name(name)
+        .address(mac.0.to_vec())
+        .append_extra_attribute(LinkAttribute::Group(LINK_GROUP))
 }
 
 pub(super) fn shaper(name: &str) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Group(LINK_GROUP),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
-    ];
-    message
+    LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Ifb)
+        .name(name)
+        .append_extra_attribute(LinkAttribute::Group(LINK_GROUP))
+        .build()
 }
 
 fn port_settings(index: u32, isolated: bool) -> LinkMessage {
@@ -408,7 +409,7 @@ mod tests {
     use crate::render::spoof::frames::{self, OWN4, OWN6};
     use crate::sys::guest_net;
     use crate::sys::netlink::Bridge;
-    use crate::sys::netns_fixture::{Netns, in_new_netns, json, names, nic, pings, plug, run};
+    use crate::sys::netns_fixture::{Netns, comes_to_ping, in_new_netns, json, names, nic, pings, plug, run};
     use crate::sys::packet_fixture::Packets;
 
     fn bridge(netlink: &Netlink) -> Bridge {
@@ -478,6 +479,11 @@ mod tests {
             let guard = Guard::of(&nic).unwrap();
             assert!(netlink.is_guarded("ng0123abcd", &guard).unwrap());
             assert!(!netlink.is_guarded("ng0123abcd", &Guard { ipv4: None, ..guard }).unwrap());
+            let laxer = Guard { ipv6: None, ..frames::guard() };
+            netlink.set_guard("ng0123abcd", Some(&laxer)).unwrap();
+            assert!(netlink.is_guarded("ng0123abcd", &laxer).unwrap());
+            let filters = run("tc", "filter show dev ng0123abcd ingress");
+            assert_eq!(filters.matches("direct-action").count(), 1, "{filters}");
             netlink.set_port_isolated("ng0123abcd", false).unwrap();
             assert_eq!(port("ng0123abcd")["isolated"], false);
         });
@@ -492,7 +498,7 @@ mod tests {
             netlink.plug(&plug(&nic, &names(1), bridge.index, &first)).unwrap();
             let reaches = || {
                 guest_net::configure(std::slice::from_ref(&nic)).unwrap();
-                assert!(pings("10.9.0.1") && pings("fd00:9::1"));
+                assert!(comes_to_ping("10.9.0.1") && comes_to_ping("fd00:9::1"));
             };
             first.run(reaches);
             assert!(pings("10.9.0.5") && pings("fd00:9::5"));
@@ -620,12 +626,14 @@ mod tests {
                 netlink.plug(&Plug { isolated: true, ..plug(&nic, &names, bridge.index, guest) }).unwrap();
                 guest.run(|| guest_net::configure(&[nic]).unwrap());
             }
-            guests[0].run(|| assert!(pings("10.9.0.1") && pings("fd00:9::1") && !pings("10.9.0.6")));
+            guests[0].run(|| {
+                assert!(comes_to_ping("10.9.0.1") && comes_to_ping("fd00:9::1") && !pings("10.9.0.6"));
+            });
             netlink.set_port_isolated("ng00000001", false).unwrap();
             guests[0].run(|| {
                 // Lest it wait for the answer to an earlier question.
                 run("ip", "neigh flush all");
-                assert!(pings("10.9.0.6") && pings("fd00:9::6"));
+                assert!(comes_to_ping("10.9.0.6") && comes_to_ping("fd00:9::6"));
             });
         });
     }
@@ -737,7 +745,7 @@ mod tests {
                 assert_eq!(link[0]["linkinfo"]["info_kind"], "macvlan");
                 assert_eq!(link[0]["linkinfo"]["info_data"]["mode"], "bridge");
                 guest_net::configure(std::slice::from_ref(&own)).unwrap();
-                assert!(pings("10.9.0.1"));
+                assert!(comes_to_ping("10.9.0.1"));
             });
             netlink.unplug(&names.0, &names.1).unwrap();
             own.kind = NicKind::Macvlan { parent: "none0".to_owned() };
@@ -749,6 +757,40 @@ mod tests {
             own.name = "eth1".to_owned();
             let refused = netlink.plug(&plug(&own, &names, bridge.index, &guest));
             assert!(matches!(refused, Err(NetlinkError::Macvlan { .. })), "{refused:?}");
+        });
+    }
+
+    /// Root of a user namespace may do as much in a network namespace of its own: that is how an ordinary
+    /// user's containers are plugged. This test runs again as a program of its own there.
+    #[test]
+    fn in_a_user_namespace_too() {
+        const INSIDE: &str = "NAGAYA_TEST_INSIDE";
+        if std::env::var_os(INSIDE).is_none() {
+            let output = std::process::Command::new("unshare")
+                .args(["--user", "--map-root-user", "--net", "--"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture", "sys::netlink::port::tests::in_a_user_namespace_too"])
+                .env(INSIDE, "1")
+                .output()
+                .expect("run unshare (package util-linux)");
+            let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && text.contains("plugged and reached"), "{text}");
+            return;
+        }
+        in_new_netns(|| {
+            let netlink = Netlink::open().unwrap();
+            let bridge = bridge(&netlink);
+            let (guest, mut own) = (Netns::new(), numbered(1));
+            (own.settings.ingress, own.settings.egress) = (Some(1_000_000_000), Some(1_000_000_000));
+            netlink.plug(&plug(&own, &names(1), bridge.index, &guest)).unwrap();
+            guest.run(|| {
+                guest_net::configure(std::slice::from_ref(&own)).unwrap();
+                assert!(comes_to_ping("10.9.0.1") && comes_to_ping("fd00:9::1"));
+            });
+            assert!(netlink.is_guarded("ng00000001", &Guard::of(&own).unwrap()).unwrap());
+            netlink.unplug("ng00000001", "ig00000001").unwrap();
+            assert!(!is_there("ng00000001") && !is_there("ig00000001"));
+            println!("plugged and reached");
         });
     }
 

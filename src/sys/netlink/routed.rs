@@ -186,3 +186,129 @@ pub(super) fn destination(route: &RouteMessage) -> Option<IpAddr> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::sys::guest_net;
+    use crate::sys::netns_fixture::{Netns, comes_to_ping, in_new_netns, json, names, nic, pings, plug, run};
+
+    /// The interface number `n`, with the addresses .`8 + n` and ::`8 + n` of the host's own network.
+    fn routed(n: u8) -> Nic {
+        let mut nic = nic("eth0", n);
+        nic.kind = crate::model::nic::NicKind::Routed;
+        nic.ipv4 = Some(format!("192.0.2.{}/32", 8 + n).parse().unwrap());
+        nic.ipv6 = Some(format!("2001:db8::{:x}/128", 8 + n).parse().unwrap());
+        nic
+    }
+
+    /// A host with a network on `up0`, and a machine of that network, which is also its way out.
+    fn host_in_a_network() -> Netns {
+        let far = Netns::new();
+        run("ip", "link set lo up");
+        run("ip", "link add up0 type veth peer name far0");
+        guest_net::move_links_to_netns(&["far0"], far.as_fd()).unwrap();
+        far.run(|| {
+            run("ip", "addr add 192.0.2.1/24 dev far0");
+            run("ip", "addr add 2001:db8::1/64 dev far0 nodad");
+            run("ip", "link set far0 up");
+        });
+        run("ip", "addr add 192.0.2.2/24 dev up0");
+        run("ip", "addr add 2001:db8::2/64 dev up0 nodad");
+        run("ip", "link set up0 up");
+        run("ip", "route add default via 192.0.2.1");
+        run("ip", "-6 route add default via 2001:db8::1");
+        sysctl::enable_forwarding(true).unwrap();
+        far
+    }
+
+    fn proxies() -> String {
+        run("ip", "neigh show proxy") + &run("ip", "-6 neigh show proxy")
+    }
+
+    #[test]
+    fn a_routed_guest_is_reached_from_the_hosts_own_network() {
+        in_new_netns(|| {
+            let far = host_in_a_network();
+            let netlink = Netlink::open().unwrap();
+            let guests = [Netns::new(), Netns::new()];
+            for (n, guest) in (1u8..).zip(&guests) {
+                let nic = routed(n);
+                netlink.plug(&plug(&nic, &names(n.into()), 0, guest)).unwrap();
+                guest.run(|| guest_net::configure(&[nic]).unwrap());
+            }
+            far.run(|| assert!(comes_to_ping("192.0.2.9") && comes_to_ping("2001:db8::9")));
+            guests[0].run(|| {
+                assert!(pings("192.0.2.1") && pings("2001:db8::1"));
+                // The host, as the gateway and by its own address; the other guest.
+                assert!(pings("169.254.0.1") && pings("fe80::1%eth0"));
+                assert!(pings("192.0.2.2") && comes_to_ping("192.0.2.10") && comes_to_ping("2001:db8::a"));
+            });
+            assert!(pings("192.0.2.9") && pings("2001:db8::9"));
+            let host_end = json("ip", "-j addr show ng00000001");
+            let own: Vec<_> =
+                host_end[0]["addr_info"].as_array().unwrap().iter().map(|a| a["local"].clone()).collect();
+            assert_eq!(own, ["169.254.0.1", "fe80::1"]);
+            let accepts = std::fs::read_to_string("/proc/sys/net/ipv6/conf/ng00000001/accept_ra").unwrap();
+            assert_eq!(accepts.trim(), "0");
+            netlink.unplug("ng00000001", "ig00000001").unwrap();
+            assert!(!proxies().contains("192.0.2.9") && !proxies().contains("2001:db8::9"), "{}", proxies());
+            assert!(proxies().contains("192.0.2.10") && proxies().contains("2001:db8::a"), "{}", proxies());
+            far.run(|| assert!(pings("192.0.2.10") && !pings("192.0.2.9")));
+        });
+    }
+
+    #[test]
+    fn nobody_answers_for_a_guest_that_has_gone_by_itself() {
+        in_new_netns(|| {
+            let _far = host_in_a_network();
+            let netlink = Netlink::open().unwrap();
+            let (guest, others) = (Netns::new(), "192.0.2.77");
+            run("ip", &format!("neigh add proxy {others} dev up0"));
+            netlink.plug(&plug(&routed(1), &names(1), 0, &guest)).unwrap();
+            assert!(proxies().contains("192.0.2.9") && proxies().contains("2001:db8::9"));
+            run("ip", "link del ng00000001");
+            netlink.unplug("ng00000001", "ig00000001").unwrap();
+            assert!(!proxies().contains("192.0.2.9") && !proxies().contains("2001:db8::9"), "{}", proxies());
+            // What the administrator has answered for stays.
+            assert!(proxies().contains(others));
+        });
+    }
+
+    #[test]
+    fn a_routed_guest_sends_from_its_own_addresses_only() {
+        in_new_netns(|| {
+            let far = host_in_a_network();
+            let netlink = Netlink::open().unwrap();
+            let (guest, nic) = (Netns::new(), routed(1));
+            netlink.plug(&plug(&nic, &names(1), 0, &guest)).unwrap();
+            guest.run(|| {
+                guest_net::configure(&[nic]).unwrap();
+                run("ip", "addr add 192.0.2.50/32 dev eth0");
+                run("ip", "addr add 2001:db8::50/128 dev eth0 nodad");
+            });
+            let pings_as = |source: &str, target: &str| {
+                guest.run(|| {
+                    let ping = std::process::Command::new("ping")
+                        .args(["-n", "-c1", "-W1", "-I", source, target])
+                        .output();
+                    ping.unwrap().status.success()
+                })
+            };
+            let comes_to = |source, target| (0..5).any(|_| pings_as(source, target));
+            assert!(comes_to("192.0.2.9", "192.0.2.1") && comes_to("2001:db8::9", "2001:db8::1"));
+            // Even where the far end and the host would answer.
+            run("ip", "route add 192.0.2.50 dev ng00000001");
+            run("ip", "-6 route add 2001:db8::50 dev ng00000001");
+            far.run(|| {
+                run("ip", "route add 192.0.2.50 via 192.0.2.2");
+                run("ip", "-6 route add 2001:db8::50 via 2001:db8::2");
+            });
+            assert!(!pings_as("192.0.2.50", "192.0.2.1") && !pings_as("2001:db8::50", "2001:db8::1"));
+            netlink.set_guard("ng00000001", None).unwrap();
+            assert!(comes_to("192.0.2.50", "192.0.2.1") && comes_to("2001:db8::50", "2001:db8::1"));
+        });
+    }
+}
