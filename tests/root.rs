@@ -33,6 +33,8 @@ mod hostile_trees;
 mod ids;
 #[path = "root/isolation.rs"]
 mod isolation;
+#[path = "root/lab.rs"]
+mod lab;
 #[path = "root/leftovers.rs"]
 mod leftovers;
 #[path = "root/lifecycle.rs"]
@@ -41,6 +43,8 @@ mod lifecycle;
 mod lxcfs;
 #[path = "root/network.rs"]
 mod network;
+#[path = "root/networks.rs"]
+mod networks;
 #[path = "root/parallel.rs"]
 mod parallel;
 #[path = "root/people.rs"]

@@ -74,7 +74,7 @@ mod tests {
             created_at: 0,
             phase: Phase::Settled,
             wanted_up,
-            lease: None,
+            nics: Vec::new(),
             config: crate::model::config::Config::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{layout, lifecycle, lock, monitor, pool, state, templates};
+use super::{layout, lifecycle, lock, monitor, network, pool, state, templates};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::sys::Context;
@@ -22,7 +22,7 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
 /// Removes everything of a container that is recorded as being made or deleted; the record last.
 /// Idempotent: what an interrupted run has removed already is fine.
 pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
-    if state::has_traces(app, &container.id) {
+    if state::has_traces(app, container) {
         lifecycle::clear(app, container)?;
     }
     pool::delete_container(app, &container.id)?;
@@ -34,7 +34,9 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
         _ => {}
     }
     monitor::forget(app, container);
+    let networks = network::of(app, container)?;
     let doomed = app.store.delete_container(&container.id)?;
+    network::answer_for(app, &networks);
     lock::forget_container(&app.instance, &container.id);
     if doomed.is_some() {
         templates::clean(app)?;

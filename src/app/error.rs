@@ -6,6 +6,7 @@ use crate::host::setup::SetupError;
 use crate::model::config::ConfigError;
 use crate::model::limits::LimitError;
 use crate::model::name::Name;
+use crate::model::network::KeyError;
 use crate::store::StoreError;
 use crate::sys::SysError;
 
@@ -46,6 +47,14 @@ pub enum AppError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Limit(#[from] LimitError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("there is no network '{name}'")]
+    NoNetwork { name: String, nearest: Option<String> },
+    #[error("container '{container}' has no device '{device}'")]
+    NoDevice { container: Name, device: String },
+    #[error("{wanted} overlaps {taken}, which the host uses")]
+    Overlaps { wanted: String, taken: String },
     #[error("there is no container '{name}'")]
     NoContainer { name: Name, nearest: Option<String> },
     #[error("there is no template '{name}'")]
@@ -130,6 +139,16 @@ impl AppError {
                 "see which limits this host can enforce: nagaya doctor".to_owned()
             }
             Self::Config(_) => "'nagaya config keys' lists all keys and what they take".to_owned(),
+            Self::Key(KeyError::Unknown { nearest: Some(nearest), .. }) => {
+                format!("did you mean '{nearest}'?")
+            }
+            Self::Key(_) => {
+                "'nagaya network keys' and 'nagaya device keys' list all keys and what they take".to_owned()
+            }
+            Self::NoNetwork { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
+            Self::NoNetwork { nearest: None, .. } => "'nagaya network list' shows the networks".to_owned(),
+            Self::NoDevice { container, .. } => format!("see what it has: nagaya device list {container}"),
+            Self::Overlaps { .. } => "see what the host uses: ip address; ip route show table all".to_owned(),
             Self::NoContainer { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
             Self::NoContainer { nearest: None, .. } => "'nagaya list' shows the containers".to_owned(),
             Self::NoTemplate { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
@@ -165,6 +184,16 @@ impl AppError {
                 "delete a container that is not needed, or give the service user a longer range of \
                  subordinate ids: see 'nagaya doctor'"
                     .to_owned()
+            }
+            Self::Store(StoreError::NetworkInUse { .. }) => {
+                "delete those containers first, or put their interfaces elsewhere: nagaya device set"
+                    .to_owned()
+            }
+            Self::Store(StoreError::AddressTaken { .. } | StoreError::MacTaken { .. }) => {
+                "leave it out to get one that is free; 'nagaya list' shows those that are taken".to_owned()
+            }
+            Self::Store(StoreError::OutsideNetwork { name, .. }) => {
+                format!("see which addresses it has: nagaya network show {name}")
             }
             Self::Store(StoreError::NoAddressLeft { .. }) => {
                 "delete a container that is not needed; its address becomes free".to_owned()

@@ -6,20 +6,23 @@ use super::error::AppResult;
 use crate::model::container::Container;
 use crate::model::guest_file::{GuestFile, When};
 use crate::model::limits::Rlimit;
+use crate::model::network::Network;
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::render::guest_files;
 use crate::runtime::config::MonitorConfig;
 use crate::sys::{pasta, seccomp};
 
-/// The monitor's configuration for a start, or for taking over init `adopt`. `private` says that
-/// what leaves the guest's network goes through pasta.
+/// The monitor's configuration for a start, or for taking over init `adopt`. `networks` are those that
+/// its interfaces are on, in their order; `private` says that what leaves them goes through pasta.
 pub fn build(
     container: &Container,
     facts: &TemplateFacts,
     rlimits: &[Rlimit],
     adopt: Option<i32>,
+    networks: &[Network],
     private: bool,
 ) -> AppResult<MonitorConfig> {
+    let domain = networks.iter().find_map(|network| network.domain.as_deref());
     Ok(MonitorConfig {
         name: container.name.clone(),
         uuid: container.uuid.clone(),
@@ -27,8 +30,8 @@ pub fn build(
         init_kind: facts.init,
         env: environment(container, facts),
         seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
-        files: files(container, facts, &resolvers(private)),
-        lease: container.lease.clone(),
+        files: files(container, facts, &resolvers(networks, private), domain),
+        nics: container.nics.clone(),
         rlimits: rlimits.to_vec(),
         adopt,
     })
@@ -53,11 +56,14 @@ fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, Str
     env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
-fn files(container: &Container, facts: &TemplateFacts, resolvers: &[IpAddr]) -> Vec<GuestFile> {
-    let mut files = match &container.lease {
-        Some(lease) => guest_files::guest_files(facts.network, &container.name, lease, resolvers),
-        None => Vec::new(),
-    };
+fn files(
+    container: &Container,
+    facts: &TemplateFacts,
+    resolvers: &[IpAddr],
+    domain: Option<&str>,
+) -> Vec<GuestFile> {
+    let mut files =
+        guest_files::guest_files(facts.network, &container.name, &container.nics, resolvers, domain);
     // The machine's identity is the container's, never that of the machine the template was.
     files.push(GuestFile {
         path: "/etc/machine-id".to_owned(),
@@ -68,7 +74,13 @@ fn files(container: &Container, facts: &TemplateFacts, resolvers: &[IpAddr]) -> 
     files
 }
 
-fn resolvers(private: bool) -> Vec<IpAddr> {
+/// The first network's own, where it answers for names; else the host's.
+fn resolvers(networks: &[Network], private: bool) -> Vec<IpAddr> {
+    let answering = networks.iter().find(|network| network.domain.is_some());
+    if let Some(network) = answering {
+        let gateways = [network.gateway4().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
+        return gateways.into_iter().flatten().collect();
+    }
     let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let resolved = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
     let found = guest_files::resolvers(&own, resolved.as_deref());

@@ -3,12 +3,14 @@
 use super::context::App;
 use super::delete;
 use super::error::{AppError, AppResult};
-use super::{Progress, layout, lifecycle, limits, lock, network, pool, private_way, templates};
+use super::network::{self, Connect};
+use super::{Progress, layout, lifecycle, limits, lock, pool, private_way, templates};
 use crate::model::config::Config;
-use crate::model::container::{Container, NewContainer, NicRequest, Phase};
+use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::mac::Mac;
 use crate::model::manifest;
 use crate::model::name::{ContainerId, Name};
+use crate::model::nic::NicRequest;
 use crate::model::template::Template;
 use crate::model::words;
 use crate::store::StoreError;
@@ -22,6 +24,7 @@ pub struct LaunchRequest {
     /// False for `create`.
     pub start: bool,
     pub config: Config,
+    pub connect: Connect,
 }
 
 /// Makes the container, and starts it if that is wanted; a missing template is built first. On
@@ -34,12 +37,12 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     // Before anything is made: what this host cannot enforce.
     limits::of(app, &request.config, None)?;
     let template = templates::ensure(app, &request.template, progress)?;
-    let bridge = network::ensure(app, None)?.bridge;
+    let nics = network::requests(app, &request.connect)?;
     let id = ContainerId::from_random(random()? as u32);
     // Held before the row is there, so that no other command takes the row for abandoned.
     let _lock = lock::try_container(&app.instance, &id)?
         .ok_or_else(|| AppError::Refused(format!("container id {id} is taken; try again")))?;
-    let container = insert(app, request, &template, &id, &bridge)?;
+    let container = insert(app, request, &template, &id, &nics)?;
     let made = fill(app, &container)
         .and_then(|()| if request.start { lifecycle::boot(app, &container) } else { Ok(()) });
     if let Err(e) = made {
@@ -58,7 +61,7 @@ fn insert(
     request: &LaunchRequest,
     template: &Template,
     id: &ContainerId,
-    bridge: &str,
+    nics: &[NicRequest],
 ) -> AppResult<Container> {
     const TRIES: u32 = 20;
     for attempt in 1.. {
@@ -66,7 +69,6 @@ fn insert(
             Some(name) => name.clone(),
             None => words::random_name(random()?),
         };
-        let mac = random()?.to_ne_bytes();
         let new = NewContainer {
             id: id.clone(),
             name,
@@ -76,21 +78,28 @@ fn insert(
             created_at: now(),
             phase: Phase::Creating,
             wanted_up: request.start,
-            nic: Some(NicRequest {
-                bridge: bridge.to_owned(),
-                mac: Mac::guest([mac[0], mac[1], mac[2], mac[3], mac[4]]),
-                ipv4: None,
-            }),
+            nics: nics.iter().map(with_mac).collect::<SysResult<_>>()?,
             config: request.config.clone(),
         };
         match app.store.create_container(&new) {
             // Only what we have drawn ourselves can be drawn again.
             Err(StoreError::NameTaken { .. }) if request.name.is_none() && attempt < TRIES => {}
-            Err(StoreError::MacTaken { .. }) if attempt < TRIES => {}
+            Err(StoreError::MacTaken { mac }) if drawn(nics, mac) && attempt < TRIES => {}
             other => return Ok(other?),
         }
     }
     unreachable!("the last try returns")
+}
+
+/// The request with an Ethernet address: its own, or one that is drawn.
+pub(super) fn with_mac(request: &NicRequest) -> SysResult<NicRequest> {
+    let [a, b, c, d, e, ..] = random()?.to_ne_bytes();
+    Ok(NicRequest { mac: Some(request.mac.unwrap_or(Mac::guest([a, b, c, d, e]))), ..request.clone() })
+}
+
+/// Whether `mac` was none of those that were asked for.
+pub(super) fn drawn(nics: &[NicRequest], mac: Mac) -> bool {
+    nics.iter().all(|nic| nic.mac != Some(mac))
 }
 
 /// The container's directories and its manifest.
@@ -105,8 +114,9 @@ fn fill(app: &mut App, container: &Container) -> AppResult<()> {
 /// that was written just before the power failed may be empty; and what is wanted may have changed.
 pub(super) fn renew_manifest(app: &App, container: &Container) -> AppResult<()> {
     let path = layout::manifest(&app.instance, &container.id);
+    let wanted = manifest::to_toml(container, &network::of(app, container)?);
     match std::fs::read_to_string(&path) {
-        Ok(text) if text == manifest::to_toml(container) => Ok(()),
+        Ok(text) if text == wanted => Ok(()),
         _ => write_manifest(app, container),
     }
 }
@@ -115,8 +125,9 @@ pub(super) fn renew_manifest(app: &App, container: &Container) -> AppResult<()> 
 pub(super) fn write_manifest(app: &App, container: &Container) -> AppResult<()> {
     let path = layout::manifest(&app.instance, &container.id);
     let temporary = path.with_extension("new");
+    let text = manifest::to_toml(container, &network::of(app, container)?);
     let write = || -> SysResult<()> {
-        std::fs::write(&temporary, manifest::to_toml(container))
+        std::fs::write(&temporary, text)
             .and_then(|()| std::fs::rename(&temporary, &path))
             .cannot(|| format!("write {}", path.display()))
     };

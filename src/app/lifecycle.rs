@@ -68,14 +68,14 @@ fn start_wanted(app: &mut App, name: &Name, wish: bool) -> AppResult<()> {
 
 /// Boots a container that is recorded as being started. On failure nothing of it runs.
 pub(super) fn boot(app: &mut App, container: &Container) -> AppResult<()> {
-    if state::has_traces(app, &container.id) {
+    if state::has_traces(app, container) {
         clear(app, container)?;
     }
     private_way::prepare_start(app)?;
     let booted = monitor::spawn(app, container, None).and_then(|init| first_light(app, container, init));
     match &booted {
         Ok(()) => machine::register(app, container),
-        Err(_) if state::has_traces(app, &container.id) => clear(app, container)?,
+        Err(_) if state::has_traces(app, container) => clear(app, container)?,
         Err(_) => {}
     }
     booted
@@ -243,10 +243,13 @@ fn ended(app: &App, container: &Container) -> AppError {
 fn wait_network(app: &App, container: &Container, timeout: Duration) -> AppResult<()> {
     const PORT: u16 = 9;
     const TRY: Duration = Duration::from_millis(250);
-    let Some(lease) = &container.lease else {
-        return Err(AppError::Refused(format!("container '{}' has no network", container.name)));
+    let Some(ip) = container.address() else {
+        return Err(AppError::Refused(format!(
+            "container '{}' has no address that is known here",
+            container.name
+        )));
     };
-    let address = SocketAddr::from((lease.ipv4.ip(), PORT));
+    let address = SocketAddr::from((ip, PORT));
     let end = Instant::now() + timeout;
     let probe = || loop {
         match TcpStream::connect_timeout(&address, TRY) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::App;
 use super::error::AppResult;
-use super::{lifecycle, lock, machine, state};
+use super::{lifecycle, lock, machine, network, state};
 use crate::host::private;
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
@@ -31,8 +31,10 @@ pub struct Info {
     pub ended: Option<Ended>,
     pub monitor_pid: Option<i32>,
     pub processes: usize,
-    /// Name of its link's end on the host.
-    pub host_link: Option<String>,
+    /// The bridges that its interfaces are on, in their order.
+    pub bridges: Vec<String>,
+    /// Names of its links' ends on the host, by slot.
+    pub host_links: Vec<String>,
     pub cgroup: String,
     /// What the kernel holds it to, by the files of its cgroup; empty where it does not run.
     pub limits: BTreeMap<&'static str, String>,
@@ -74,7 +76,7 @@ fn row(app: &mut App, container: Container) -> Row {
 
 /// A guest that has powered itself off leaves an empty cgroup, for nobody was there to remove it.
 fn sweep(app: &mut App, container: &Container) {
-    if state::has_traces(app, &container.id)
+    if state::has_traces(app, container)
         && let Ok(Some(_lock)) = lock::try_container(&app.instance, &container.id)
         && state::of(app, container) == State::Stopped
         && let Err(e) = lifecycle::clear(app, container)
@@ -104,9 +106,10 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         ended: record.and_then(|r| r.ended),
         monitor_pid,
         processes: cgroup::all_processes(&dir.join("payload")).len(),
-        host_link: up.then(|| app.instance.host_link(&id)),
+        bridges: network::of(app, &row.container)?.into_iter().map(|network| network.bridge).collect(),
+        host_links: if up { state::host_links(app, &row.container) } else { Vec::new() },
         limits: if up { usage::limits(&dir.join("payload")) } else { BTreeMap::new() },
-        usage: up.then(|| usage::read(&dir.join("payload"), &app.instance.host_link(&id))),
+        usage: up.then(|| usage::read(&dir.join("payload"), &state::host_links(app, &row.container))),
         cgroup: dir.to_string_lossy().into_owned(),
         notes,
         row,

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{guest_config, layout, limits, lock, pool, state};
+use super::{guest_config, layout, limits, lock, network, pool, state};
 use crate::host::interface::SpawnOrder;
 use crate::model::container::Container;
 use crate::model::limits::Limits;
@@ -119,7 +119,9 @@ fn open_files(app: &mut App, container: &Container, limits: &Limits, init: Optio
         .template(&container.template)?
         .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
     let private = app.instance.is_private();
-    let config = guest_config::build(container, &template.facts, &limits.rlimits, init, private)?.seal()?;
+    let networks = network::of(app, container)?;
+    let config =
+        guest_config::build(container, &template.facts, &limits.rlimits, init, &networks, private)?.seal()?;
     let dir = layout::monitor_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     let control = listen(&layout::control_socket(&app.instance, &container.id))?;
@@ -165,10 +167,12 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         crate::host::broker::BrokerError::Failed(reason) => AppError::Start { name: name.clone(), reason },
         other => other.into(),
     };
-    if let (Some(lease), None) = (&container.lease, adopt) {
-        let gateway = ipnetwork::Ipv4Network::new(lease.gateway, lease.ipv4.prefix())
-            .map_err(|e| AppError::Refused(e.to_string()))?;
-        app.broker.ensure_network(&lease.bridge, &gateway.to_string()).map_err(failed)?;
+    let networks = network::of(app, container)?;
+    if adopt.is_none() {
+        for network in &networks {
+            app.broker.ensure_network(network).map_err(failed)?;
+        }
+        network::answer_for(app, &networks);
     }
     let limits = match limits::of(app, &container.config, Some(&container.id)) {
         // Those that hold are kept.
@@ -180,8 +184,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         container: container.id.to_string(),
         name: name.to_string(),
         slice: container.slice.base(),
-        bridge: container.lease.as_ref().map(|l| l.bridge.clone()).unwrap_or_default(),
-        mac: container.lease.as_ref().map(|l| l.mac.0.to_vec()).unwrap_or_default(),
+        nics: String::new(),
         adopt: adopt.unwrap_or(0),
         limits,
     };
@@ -194,7 +197,8 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         files.logs[0].as_fd(),
         files.logs[1].as_fd(),
     ];
-    let (_monitor, init) = app.broker.spawn(order, &fds).map_err(failed)?;
+    let (_monitor, init) =
+        app.broker.spawn(order, &network::orders(container, &networks), &fds).map_err(failed)?;
     Ok(init)
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{launch, lock, state};
+use super::{launch, lock, network, state};
 use crate::model::container::State;
 use crate::model::name::Name;
 
@@ -16,5 +16,8 @@ pub fn rename(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
     }
     app.store.rename(&container.id, to)?;
     container.name = to.clone();
-    launch::write_manifest(app, &container)
+    launch::write_manifest(app, &container)?;
+    let networks = network::of(app, &container)?;
+    network::answer_for(app, &networks);
+    Ok(())
 }

@@ -40,9 +40,11 @@ pub fn setup(instance: &Instance, request: &SetupRequest) -> AppResult<Vec<Strin
     let mut app = App::open(instance.clone())?;
     let bridge = app.instance.bridge();
     let was_there = app.store.network(&bridge)?.is_some();
-    let network = network::ensure(&mut app, request.ipv4)?;
+    let network = network::ensure_default(&mut app, request.ipv4)?;
     if !was_there {
-        created.push(format!("network {bridge} with {}", network.ipv4));
+        let subnets = [network.ipv4.map(|net| net.to_string()), network.ipv6.map(|net| net.to_string())];
+        let subnets: Vec<String> = subnets.into_iter().flatten().collect();
+        created.push(format!("network {bridge} with {}", subnets.join(" and ")));
     }
     Ok(created)
 }
@@ -149,7 +151,7 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     }
     let found = if lost { network::found(&app)? } else { None };
     for network in app.store.networks()?.into_iter().chain(found) {
-        app.broker.remove_network(&network.bridge, &network.ipv4.to_string())?;
+        app.broker.remove_network(&network)?;
     }
     if instance.is_private() {
         // Files of the subordinate ids, which their owner could not delete as an ordinary user.
@@ -186,18 +188,18 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
             lines.push(format!("template {name}"));
         }
     }
-    let mut containers = Vec::new();
+    let mut manifests = Vec::new();
     let dir = instance.state_dir().join("containers");
     for entry in std::fs::read_dir(&dir).cannot(|| format!("list {}", dir.display()))?.flatten() {
         let path = entry.path().join("manifest.toml");
         match std::fs::read_to_string(&path).map(|text| manifest::from_toml(&text)) {
-            Ok(Ok(container)) => containers.push(container),
+            Ok(Ok(manifest)) => manifests.push(manifest),
             Ok(Err(e)) => lines.push(format!("left out {}: {}", path.display(), error_text(&e))),
             Err(e) => lines.push(format!("left out {}: {e}", path.display())),
         }
     }
-    let rejected = app.store.rebuild(&containers)?;
-    for container in &containers {
+    let rejected = app.store.rebuild(&manifests)?;
+    for container in manifests.iter().map(|manifest| &manifest.container) {
         let line = match rejected.iter().find(|r| r.name == container.name) {
             Some(r) => format!("left out container {}: {}", container.name, error_text(&r.reason)),
             None => format!("container {}", container.name),

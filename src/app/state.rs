@@ -1,7 +1,7 @@
 //! What the kernel and the monitor's record say of a container, as opposed to the database.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::context::App;
 use super::layout;
@@ -26,9 +26,15 @@ pub fn monitor_pid(app: &App, id: &ContainerId) -> Option<i32> {
 }
 
 /// Whether anything of the container is left in the kernel.
-pub fn has_traces(app: &App, id: &ContainerId) -> bool {
-    cgroup_dir(app, id).is_some_and(|dir| dir.exists())
-        || std::path::Path::new("/sys/class/net").join(app.instance.host_link(id)).exists()
+pub fn has_traces(app: &App, container: &Container) -> bool {
+    cgroup_dir(app, &container.id).is_some_and(|dir| dir.exists())
+        || host_links(app, container).iter().any(|link| Path::new("/sys/class/net").join(link).exists())
+}
+
+/// The host's ends of its links, by slot.
+pub fn host_links(app: &App, container: &Container) -> Vec<String> {
+    let linked = container.nics.iter().filter(|nic| nic.has_host_end());
+    linked.map(|nic| app.instance.host_link(&container.id, nic.slot)).collect()
 }
 
 /// The state that users see.

@@ -38,7 +38,7 @@ pub fn sample(app: &App) -> AppResult<Sample> {
         let state = state::of(app, &container);
         let Some(dir) = state::cgroup_dir(app, &container.id) else { continue };
         if matches!(state, State::Running | State::Frozen) {
-            let usage = usage::read(&dir.join("payload"), &app.instance.host_link(&container.id));
+            let usage = usage::read(&dir.join("payload"), &state::host_links(app, &container));
             containers.push((container.id, container.name.to_string(), state, usage));
         }
     }

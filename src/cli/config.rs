@@ -199,7 +199,7 @@ fn keys(format: RowsFormat) -> CliResult<()> {
     print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must have the form KEY=VALUE".to_owned()),

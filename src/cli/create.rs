@@ -1,4 +1,5 @@
 use super::config::NewConfigArgs;
+use super::connect::ConnectArgs;
 use super::output::print;
 use super::progress::Shown;
 use super::report::{CliResult, DONE};
@@ -20,12 +21,19 @@ pub struct CreateArgs {
     name: Option<String>,
     #[command(flatten)]
     config: NewConfigArgs,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 pub fn run(args: CreateArgs) -> CliResult<i32> {
     let name = args.name.as_deref().map(super::name).transpose()?;
-    let request =
-        LaunchRequest { template: args.template, name, start: false, config: args.config.config()? };
+    let request = LaunchRequest {
+        template: args.template,
+        name,
+        start: false,
+        config: args.config.config()?,
+        connect: args.connect.into(),
+    };
     let name = launch::launch(&mut super::open()?, &request, &Shown::default())?;
     print(&format!("{name}\n"))?;
     Ok(DONE)

@@ -13,13 +13,17 @@ use crate::host::grants::Grantee;
 ///   memory       of all containers together, such as 4GiB
 ///   cpu          of all together, in percent of one CPU: 200 is two CPUs
 ///   processes    of all together
-///   networks     0 or 1: a network of the user's own on the host [1]
+///   networks     networks of the user's own on the host [1]
+///   addresses    addresses and subnets, besides private ones, that containers may have
+///   ports        ports of the host that may be forwarded to containers, such as 8000-8999
+///   parents      interfaces of the host that containers may be on
 ///
 /// KEY= takes a setting back. What a user's own grant does not say, that for everybody does.
 /// Bounds of memory, CPU and processes hold from the user's next start of a container on.
 ///
 /// Examples:
 ///   nagaya grant ann allow=true containers=5 memory=8GiB
+///   nagaya grant ann networks=3 addresses=203.0.113.8/29 ports=8000-8999
 ///   nagaya grant --everybody cpu=200
 ///   nagaya grant ann --remove
 #[derive(clap::Args)]
@@ -67,7 +71,18 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
         print_json(&rows)?;
         return Ok(DONE);
     }
-    let mut table = Table::new(&["user", "allow", "containers", "memory", "cpu", "processes", "networks"]);
+    let mut table = Table::new(&[
+        "user",
+        "allow",
+        "containers",
+        "memory",
+        "cpu",
+        "processes",
+        "networks",
+        "addresses",
+        "ports",
+        "parents",
+    ]);
     for Row { user, grant } in rows {
         let number = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
         table.row(vec![
@@ -78,6 +93,9 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
             grant.cpu.map(|percent| format!("{percent}%")).unwrap_or_default(),
             number(grant.processes),
             number(grant.networks.map(u64::from)),
+            grant.addresses().map(|net| net.to_string()).collect::<Vec<_>>().join(" "),
+            grant.ports().map(String::from).collect::<Vec<_>>().join(" "),
+            grant.parents().cloned().collect::<Vec<_>>().join(" "),
         ]);
     }
     print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })?;

@@ -9,6 +9,7 @@ use super::table::pairs;
 use super::{text, time};
 use crate::app::list::{self, Info};
 use crate::model::ids::SLICE;
+use crate::model::nic::Nic;
 use crate::sys::usage::Usage;
 
 /// Show all about a container
@@ -41,15 +42,43 @@ struct InfoJson {
     ended: Option<EndedJson>,
     /// Its first id on the host; it has 65,536.
     first_id: u32,
+    /// Of its first interface.
     mac: Option<String>,
     gateway: Option<String>,
     bridge: Option<String>,
     host_link: Option<String>,
+    nics: Vec<NicJson>,
     cgroup: String,
     /// What the kernel holds it to.
     limits: BTreeMap<&'static str, String>,
     usage: Option<Usage>,
     notes: Vec<String>,
+}
+
+/// One interface.
+#[derive(Serialize)]
+struct NicJson {
+    device: String,
+    interface: String,
+    nictype: &'static str,
+    network: Option<String>,
+    mac: String,
+    ipv4: Option<String>,
+    ipv6: Option<String>,
+}
+
+impl From<&Nic> for NicJson {
+    fn from(nic: &Nic) -> Self {
+        Self {
+            device: nic.device.clone(),
+            interface: nic.name.clone(),
+            nictype: nic.kind.as_str(),
+            network: nic.network().map(str::to_owned),
+            mac: nic.mac.to_string(),
+            ipv4: nic.ipv4.map(|net| net.to_string()),
+            ipv6: nic.ipv6.map(|net| net.to_string()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -61,7 +90,7 @@ struct EndedJson {
 impl From<&Info> for InfoJson {
     fn from(info: &Info) -> Self {
         let container = &info.row.container;
-        let lease = container.lease.as_ref();
+        let first = container.nics.first();
         Self {
             container: ContainerJson::from(&info.row),
             uuid: container.uuid.clone(),
@@ -72,10 +101,11 @@ impl From<&Info> for InfoJson {
             monitor_pid: info.monitor_pid,
             ended: info.ended.as_ref().map(|e| EndedJson { reason: text::line(&e.reason), clean: e.clean }),
             first_id: container.slice.base(),
-            mac: lease.map(|l| l.mac.to_string()),
-            gateway: lease.map(|l| l.gateway.to_string()),
-            bridge: lease.map(|l| l.bridge.clone()),
-            host_link: info.host_link.clone(),
+            mac: first.map(|nic| nic.mac.to_string()),
+            gateway: first.and_then(|nic| nic.gateway4).map(|ip| ip.to_string()),
+            bridge: info.bridges.first().cloned(),
+            host_link: info.host_links.first().cloned(),
+            nics: container.nics.iter().map(NicJson::from).collect(),
             cgroup: info.cgroup.clone(),
             limits: info.limits.clone(),
             usage: info.usage.clone(),
@@ -117,6 +147,10 @@ fn sheet(info: &InfoJson, age: &str) -> String {
     add("MAC", info.mac.clone());
     add("Bridge", info.bridge.clone());
     add("Host link", info.host_link.clone());
+    for nic in info.nics.iter().skip(1) {
+        let place = nic.network.as_deref().unwrap_or(nic.nictype);
+        add("Interface", Some(format!("{} on {place}, {}", nic.interface, nic.mac)));
+    }
     add("Init", c.pid.map(|pid| format!("process {pid}")));
     add("Monitor", info.monitor_pid.map(|pid| format!("process {pid}")));
     if c.pid.is_some() {
@@ -195,7 +229,8 @@ mod tests {
             ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false, asked: false }),
             monitor_pid: Some(4710),
             processes: 9,
-            host_link: Some("ng000000ab".to_owned()),
+            host_links: vec!["ng000000ab".to_owned()],
+            bridges: vec!["nagaya0".to_owned()],
             cgroup: "/nagaya/000000ab".to_owned(),
             limits: [
                 ("cpu.max", "max 100000".to_owned()),

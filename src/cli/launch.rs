@@ -1,4 +1,5 @@
 use super::config::NewConfigArgs;
+use super::connect::ConnectArgs;
 use super::output::print;
 use super::progress::Shown;
 use super::report::{CliResult, DONE};
@@ -14,6 +15,7 @@ use crate::app::launch::{self, LaunchRequest};
 ///   nagaya launch debian12 web01
 ///   nagaya launch debian12 web01 --wait=network --timeout 30
 ///   nagaya launch debian12 web02 -c limits.memory=512MiB -c limits.cpu=1
+///   nagaya launch debian12 web03 --network dmz --ip 10.20.0.10 --ip fd00:20::10
 ///   name=$(nagaya launch debian12)
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -25,12 +27,20 @@ pub struct LaunchArgs {
     #[command(flatten)]
     config: NewConfigArgs,
     #[command(flatten)]
+    connect: ConnectArgs,
+    #[command(flatten)]
     wait: WaitArgs,
 }
 
 pub fn run(args: LaunchArgs) -> CliResult<i32> {
     let name = args.name.as_deref().map(super::name).transpose()?;
-    let request = LaunchRequest { template: args.template, name, start: true, config: args.config.config()? };
+    let request = LaunchRequest {
+        template: args.template,
+        name,
+        start: true,
+        config: args.config.config()?,
+        connect: args.connect.into(),
+    };
     let mut app = super::open()?;
     let name = launch::launch(&mut app, &request, &Shown::default())?;
     // Before the wait: the container is there, however that goes.

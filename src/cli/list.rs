@@ -5,6 +5,7 @@ use super::report::{CliResult, DONE};
 use super::table::Table;
 use super::{text, time};
 use crate::app::list::{self, Row};
+use crate::model::nic::Nic;
 
 /// List containers
 ///
@@ -51,11 +52,17 @@ impl From<&Row> for ContainerJson {
             state: row.state.as_str(),
             template: text::line(&container.template_name),
             template_id: container.template.to_string(),
-            addresses: container.lease.iter().map(|lease| lease.ipv4.to_string()).collect(),
+            addresses: container.nics.iter().flat_map(with_prefix).collect(),
             pid: row.pid,
             created_at: time::rfc3339(container.created_at),
         }
     }
+}
+
+/// Its addresses with their prefix lengths.
+fn with_prefix(nic: &Nic) -> impl Iterator<Item = String> {
+    let (ipv4, ipv6) = (nic.ipv4.map(|net| net.to_string()), nic.ipv6.map(|net| net.to_string()));
+    ipv4.into_iter().chain(ipv6)
 }
 
 pub fn run(args: ListArgs) -> CliResult<i32> {
@@ -119,9 +126,9 @@ pub mod tests {
     use crate::model::config::Config;
     use crate::model::container::{Container, Phase, State};
     use crate::model::ids::Slice;
-    use crate::model::lan::Lease;
     use crate::model::mac::Mac;
     use crate::model::name::{ContainerId, Name};
+    use crate::model::nic::{NicKind, NicSettings};
     use crate::model::template::TemplateId;
 
     pub fn row() -> Row {
@@ -136,12 +143,18 @@ pub mod tests {
                 created_at: 1_763_719_390,
                 phase: Phase::Settled,
                 wanted_up: true,
-                lease: Some(Lease {
-                    bridge: "nagaya0".to_owned(),
+                nics: vec![Nic {
+                    device: "eth0".to_owned(),
+                    name: "eth0".to_owned(),
+                    slot: 0,
+                    kind: NicKind::Bridged { network: "nagaya0".to_owned() },
                     mac: Mac([2, 0, 0, 0, 0, 1]),
-                    ipv4: "10.9.0.7/20".parse().unwrap(),
-                    gateway: "10.9.0.1".parse().unwrap(),
-                }),
+                    ipv4: Some("10.9.0.7/20".parse().unwrap()),
+                    gateway4: Some("10.9.0.1".parse().unwrap()),
+                    ipv6: None,
+                    gateway6: None,
+                    settings: NicSettings::default(),
+                }],
                 config: Config::default(),
             },
             state: State::Running,

@@ -3,9 +3,11 @@
 mod autostart;
 mod autostop;
 mod config;
+mod connect;
 mod console;
 mod create;
 mod delete;
+mod device;
 mod doctor;
 mod exec;
 mod generate;
@@ -17,6 +19,7 @@ mod list;
 mod logs;
 mod lxcfs_attach;
 mod many;
+mod network;
 mod output;
 mod owners;
 mod pause;
@@ -106,6 +109,8 @@ enum Verb {
     #[command(visible_alias = "move")]
     Rename(rename::RenameArgs),
     Config(config::ConfigArgs),
+    Network(network::NetworkArgs),
+    Device(device::DeviceArgs),
     Top(top::TopArgs),
     Template(template::TemplateArgs),
     Setup(setup::SetupArgs),
@@ -152,6 +157,8 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Logs(args) => logs::run(args),
         Verb::Rename(args) => rename::run(args),
         Verb::Config(args) => config::run(args),
+        Verb::Network(args) => network::run(args),
+        Verb::Device(args) => device::run(args),
         Verb::Top(args) => top::run(args),
         Verb::Template(args) => template::run(args),
         Verb::Setup(args) => setup::run(args),

@@ -7,12 +7,15 @@ use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
 
+use super::dns::DnsLease;
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::setup::Owner;
 use super::{private, private_socket};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
+use crate::model::network::Network;
+use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::outer_ns::{INSIDE, Outer};
@@ -216,26 +219,40 @@ impl Broker {
     }
 
     /// See `Host1::ensure_network`.
-    pub fn ensure_network(&mut self, bridge: &str, ipv4: &str) -> Result<(), BrokerError> {
+    pub fn ensure_network(&mut self, network: &Network) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.ensure_network(bridge, ipv4))?)
+        Ok(runtime.block_on(proxy.ensure_network(&json(network)?))?)
     }
 
     /// See `Host1::remove_network`.
-    pub fn remove_network(&mut self, bridge: &str, ipv4: &str) -> Result<(), BrokerError> {
+    pub fn remove_network(&mut self, network: &Network) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.remove_network(bridge, ipv4))?)
+        Ok(runtime.block_on(proxy.remove_network(&json(network)?))?)
+    }
+
+    /// See `Host1::ensure_names`.
+    pub fn ensure_names(&mut self, network: &Network, leases: &[DnsLease]) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.ensure_names(&json(network)?, &json(&leases)?))?)
+    }
+
+    /// See `Host1::adjust_link`.
+    pub fn adjust_link(&mut self, container: &str, order: &NicOrder) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.adjust_link(container, &json(order)?))?)
     }
 
     /// See `Host1::spawn`.
     pub fn spawn(
         &mut self,
         mut order: SpawnOrder,
+        nics: &[NicOrder],
         fds: &[std::os::fd::BorrowedFd<'_>],
     ) -> Result<(i32, i32), BrokerError> {
         if self.outside.is_some_and(|slice| slice.base() == order.slice) {
             order.slice = INSIDE;
         }
+        order.nics = json(&nics)?;
         let (runtime, proxy) = self.connect()?;
         let fds = fds.iter().map(|fd| Fd::from(fd.as_fd())).collect();
         Ok(runtime.block_on(proxy.spawn(order, fds))?)
@@ -264,6 +281,11 @@ impl Broker {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.register_machine(container, name, uuid))?)
     }
+}
+
+/// Data of the model as the interface takes it.
+fn json(value: &impl serde::Serialize) -> Result<String, BrokerError> {
+    serde_json::to_string(value).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
 impl Drop for Broker {

@@ -243,20 +243,38 @@ impl Front {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-        bridge: &str,
-        ipv4: &str,
+        network: &str,
     ) -> Result<(), HostError> {
-        self.worker(&header, connection, Action::Network).await?.ensure_network(bridge, ipv4).await
+        self.worker(&header, connection, Action::Network).await?.ensure_network(network).await
     }
 
     async fn remove_network(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-        bridge: &str,
-        ipv4: &str,
+        network: &str,
     ) -> Result<(), HostError> {
-        self.worker(&header, connection, Action::Network).await?.remove_network(bridge, ipv4).await
+        self.worker(&header, connection, Action::Network).await?.remove_network(network).await
+    }
+
+    async fn ensure_names(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        network: &str,
+        leases: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.ensure_names(network, leases).await
+    }
+
+    async fn adjust_link(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        nic: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Containers).await?.adjust_link(container, nic).await
     }
 
     async fn spawn(

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use ipnetwork::Ipv4Network;
 use nftables::types::NfFamily;
 use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
@@ -14,14 +13,14 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{grants, hold, ledger, limits, lxcfs, machined, private, quota};
+use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, private, quota};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
-use crate::model::lan::Network;
 use crate::model::limits::Limits;
-use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
+use crate::model::network::Network;
+use crate::model::nic::{NicKind, NicOrder};
 use crate::render;
 use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
@@ -31,11 +30,6 @@ use crate::sys::{nft, sysctl};
 
 /// Object path of the interface.
 pub const PATH: &str = "/org/nagaya/Host1";
-
-/// Smallest and largest prefix of a managed network.
-const PREFIXES: std::ops::RangeInclusive<u8> = 8..=29;
-/// The widest that an ordinary user may lay over the host's view of the world.
-const WIDEST_OF_USERS: u8 = 20;
 
 /// What a caller hears.
 #[derive(Debug, zbus::DBusError)]
@@ -57,9 +51,8 @@ pub struct SpawnOrder {
     pub name: String,
     /// First id of its runtime slice.
     pub slice: u32,
-    /// Empty for a container without a link.
-    pub bridge: String,
-    pub mac: Vec<u8>,
+    /// Its interfaces: a JSON array of [`NicOrder`].
+    pub nics: String,
     /// Init to take over; 0 to boot one.
     pub adopt: i32,
     pub limits: Limits,
@@ -71,8 +64,8 @@ pub struct Host1 {
     netlink: Netlink,
     /// None before the caller has been given ids.
     standing: Option<Standing>,
-    /// Bridges that this caller has made sure of, with their indices.
-    bridges: Mutex<HashMap<String, u32>>,
+    /// Networks that this caller has made sure of, by their bridges, with those's indices.
+    bridges: Mutex<HashMap<String, (u32, Network)>>,
 }
 
 /// Whoever has been set up.
@@ -121,40 +114,35 @@ impl Host1 {
             .ok_or_else(|| refused(format!("{base} does not begin a runtime slice of yours")))
     }
 
-    fn check_bridge(&self, bridge: &str) -> Result<(), HostError> {
-        if bridge == self.instance.bridge() {
-            Ok(())
-        } else {
-            Err(refused(format!("'{bridge}' is not a network of yours")))
-        }
-    }
-
     fn check_order(&self, owner: &Owner, order: SpawnOrder) -> Result<Order, HostError> {
         limits::check(&order.limits)?;
         limits::check_grant(&order.limits, self.grant()?.as_ref())?;
-        let link = if order.bridge.is_empty() {
-            None
-        } else {
-            self.check_bridge(&order.bridge)?;
-            let mac = <[u8; 6]>::try_from(order.mac.as_slice()).ok().filter(|mac| mac[0] & 3 == 2);
-            let mac = mac.ok_or_else(|| refused("the MAC address is not a local unicast one"))?;
-            let bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let index = bridges.get(&order.bridge).copied();
-            match (index, order.adopt) {
-                (Some(index), _) => Some((index, Mac(mac))),
-                // Who takes over a guest finds its link in place.
-                (None, 1..) => None,
-                (None, _) => return Err(refused("EnsureNetwork has to come first")),
-            }
+        let nics = network::nics(&self.instance, self.grant()?.as_ref(), &order.nics)?;
+        let links = match order.adopt {
+            // Who takes over a guest finds its links in place.
+            1.. => Vec::new(),
+            _ => nics.into_iter().map(|nic| self.check_link(nic)).collect::<Result<_, _>>()?,
         };
         Ok(Order {
             container: Self::check_container(&order.container)?,
             name: Name::new(&order.name).map_err(|e| refused(e.to_string()))?.to_string(),
             slice: self.check_slice(owner, order.slice)?,
-            link,
+            links,
             adopt: (order.adopt > 0).then_some(order.adopt),
             limits: order.limits,
         })
+    }
+
+    /// An interface with the bridge that it will be a port of.
+    fn check_link(&self, nic: NicOrder) -> Result<(Option<u32>, NicOrder), HostError> {
+        if !matches!(nic.nic.kind, NicKind::Bridged { .. }) {
+            return Ok((None, nic));
+        }
+        let bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (index, network) =
+            bridges.get(&nic.bridge).ok_or_else(|| refused("EnsureNetwork has to come first"))?;
+        network::fits(network, &nic)?;
+        Ok((Some(*index), nic))
     }
 
     /// What the administrator lets this caller have; the service user and a private owner may have
@@ -179,35 +167,6 @@ impl Host1 {
             quota::QuotaError::Lacking { .. } => HostError::Lacking(error_text(&e)),
             other => failed(other),
         })
-    }
-
-    /// A subnet that an ordinary user may have: nobody else's on this host, now or by the record.
-    async fn check_subnet(&self, network: &Network) -> Result<(), HostError> {
-        let Some(grant) = self.grant()? else { return Ok(()) };
-        if grant.networks() == 0 {
-            return Err(refused("your grant holds no network of your own on this host"));
-        }
-        if network.ipv4.prefix() < WIDEST_OF_USERS {
-            return Err(refused(format!("{} is wider than /{WIDEST_OF_USERS}", network.ipv4)));
-        }
-        ledger::claim(&self.instance, network).map_err(|e| match e {
-            ledger::LedgerError::Overlaps { .. } => refused(e.to_string()),
-            other => failed(other),
-        })?;
-        let mut used = self.netlink.used_subnets_but(&network.bridge).await.map_err(failed)?;
-        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        used.extend(render::guest_files::resolvers(&text, None).into_iter().filter_map(|ip| match ip {
-            std::net::IpAddr::V4(ip) => Some(Ipv4Network::from(ip)),
-            std::net::IpAddr::V6(_) => None,
-        }));
-        match used.iter().find(|used| used.overlaps(network.ipv4)) {
-            Some(used) => {
-                // What cannot be had is nobody's.
-                ledger::release(&self.instance, &network.bridge).map_err(failed)?;
-                Err(refused(format!("{} overlaps {used}, which the host uses", network.ipv4)))
-            }
-            None => Ok(()),
-        }
     }
 }
 
@@ -243,22 +202,17 @@ impl Host1 {
         made().map(Into::into).map_err(|e: crate::sys::SysError| failed(e))
     }
 
-    /// Makes sure that the caller's bridge is there with this address (`10.1.0.1/20`), that the
-    /// host forwards, and that what leaves the subnet is translated.
-    async fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError> {
-        self.check_bridge(bridge)?;
-        let ipv4: Ipv4Network =
-            ipv4.parse().map_err(|_| refused(format!("'{ipv4}' is not an address with a prefix")))?;
-        if !ipv4.ip().is_private() || !PREFIXES.contains(&ipv4.prefix()) {
-            return Err(refused(format!("{ipv4} is not a private network of /8 to /29")));
+    /// Makes sure that a network of the caller's is there as `network`, JSON of [`Network`], says: its
+    /// bridge with its addresses, that the host forwards, and that what leaves it is translated.
+    async fn ensure_network(&self, network: &str) -> Result<(), HostError> {
+        let grant = self.grant()?;
+        let network = network::parsed(&self.instance, grant.as_ref(), network)?;
+        network::check_subnets(&self.instance, grant.as_ref(), &self.netlink, &network)?;
+        let alias = self.instance.bridge_alias(&network.name);
+        let bridge = self.netlink.ensure_bridge(&network, &alias).map_err(failed)?;
+        if !network.foreign {
+            sysctl::enable_forwarding(network.ipv6.is_some()).map_err(failed)?;
         }
-        let network = Network { bridge: bridge.to_owned(), ipv4 };
-        if !network.has_guest_addresses() {
-            return Err(refused(format!("{ipv4} is not a host's address on its network")));
-        }
-        self.check_subnet(&network).await?;
-        let index = self.netlink.ensure_bridge(&network).await.map_err(failed)?;
-        sysctl::enable_ipv4_forwarding().map_err(failed)?;
         let nft_failed = |e: nft::NftError| match e {
             nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),
             other => failed(other),
@@ -267,22 +221,58 @@ impl Host1 {
         if !nft::table_exists(NfFamily::INet, table).map_err(nft_failed)? {
             let others = format!("{}-*", self.instance.name());
             let others = [others, format!("{}0", self.instance.name())];
-            nft::apply(&render::nft::network_table(table, &network, &others)).map_err(nft_failed)?;
+            if let Some(ipv4) = network.ipv4 {
+                let lan = crate::model::lan::Network { bridge: network.bridge.clone(), ipv4 };
+                nft::apply(&render::nft::network_table(table, &lan, &others)).map_err(nft_failed)?;
+            }
         }
         let mut bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        bridges.insert(bridge.to_owned(), index);
+        bridges.insert(network.bridge.clone(), (bridge.index, network));
         Ok(())
     }
 
     /// Removes the caller's bridge, which has no port any more, and its rules. None is fine.
-    async fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError> {
-        self.check_bridge(bridge)?;
-        let ipv4 = ipv4.parse().map_err(|_| refused(format!("'{ipv4}' is not an address with a prefix")))?;
-        let network = Network { bridge: bridge.to_owned(), ipv4 };
-        self.netlink.delete_bridge(&network).await.map_err(failed)?;
+    async fn remove_network(&self, network: &str) -> Result<(), HostError> {
+        let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
+        dns::stop(&self.instance, &network).await.map_err(failed)?;
+        let alias = self.instance.bridge_alias(&network.name);
+        self.netlink.delete_bridge(&network, &alias).map_err(failed)?;
         nft::delete_table(NfFamily::INet, &self.instance.nft_table()).map_err(failed)?;
         if self.instance.person().is_some() {
-            ledger::release(&self.instance, bridge).map_err(failed)?;
+            ledger::release(&self.instance, &network.bridge).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array
+    /// of [`dns::DnsLease`], and no others; or that it is not, if it does not want that.
+    async fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError> {
+        let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
+        let leases = network::leases(leases)?;
+        let done = match network.wants_dnsmasq() {
+            true => dns::ensure(&self.instance, &network, &leases).await.map(drop),
+            false => dns::stop(&self.instance, &network).await,
+        };
+        done.map_err(|e| match e {
+            dns::DnsError::Key { .. } | dns::DnsError::Lease { .. } => refused(error_text(&e)),
+            dns::DnsError::Taken(_) | dns::DnsError::NoAccount => HostError::Lacking(error_text(&e)),
+            other => failed(other),
+        })
+    }
+
+    /// Gives the link of a running container other rates and another isolation: `nic` is JSON of
+    /// [`NicOrder`].
+    async fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        let nics = network::nics(&self.instance, self.grant()?.as_ref(), &format!("[{nic}]"))?;
+        let [order] = nics.as_slice() else { return Err(refused("that is not one interface")) };
+        let _hold = hold::take(&self.instance, &container).map_err(failed)?;
+        let link = self.instance.host_link(&container, order.nic.slot);
+        let shaper = self.instance.shaper_link(&container, order.nic.slot);
+        let settings = &order.nic.settings;
+        self.netlink.set_rates(&link, &shaper, settings.ingress, settings.egress).map_err(failed)?;
+        if matches!(order.nic.kind, NicKind::Bridged { .. }) {
+            self.netlink.set_port_isolated(&link, order.isolated).map_err(failed)?;
         }
         Ok(())
     }
@@ -349,8 +339,10 @@ impl Host1 {
 pub trait Host1Caller {
     fn setup(&self) -> Result<(u32, u32, u32, u32), HostError>;
     fn storage_namespace(&self) -> Result<BusFd, HostError>;
-    fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
-    fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), HostError>;
+    fn ensure_network(&self, network: &str) -> Result<(), HostError>;
+    fn remove_network(&self, network: &str) -> Result<(), HostError>;
+    fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError>;
+    fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;

@@ -1,4 +1,4 @@
-//! Which bridge was given which subnet: root's record of what ordinary users have been granted, so
+//! Which bridge was given which subnets: root's record of what ordinary users have been granted, so
 //! that nobody takes a subnet whose owner's containers are not running.
 
 use std::collections::BTreeMap;
@@ -6,11 +6,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::IpNetwork;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
 
 use crate::model::instance::Instance;
-use crate::model::lan::Network;
+use crate::model::network::Network;
 
 const FILE: &str = "networks.toml";
 
@@ -18,7 +19,9 @@ const FILE: &str = "networks.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("{wanted} overlaps {taken}, which another network of this host has")]
-    Overlaps { wanted: Ipv4Network, taken: Ipv4Network },
+    Overlaps { wanted: IpNetwork, taken: IpNetwork },
+    #[error("your grant is {most} networks of your own on this host, and you have them")]
+    TooMany { most: u32 },
     #[error("cannot {operation} {}", path.display())]
     Io {
         operation: &'static str,
@@ -34,7 +37,37 @@ pub enum LedgerError {
     },
 }
 
-type Networks = BTreeMap<String, Ipv4Network>;
+type Networks = BTreeMap<String, Subnets>;
+
+/// A bridge's; older records have one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Subnets {
+    Many(Vec<IpNetwork>),
+    One(IpNetwork),
+}
+
+impl Subnets {
+    fn of(network: &Network) -> Self {
+        let ipv4 = network.ipv4.map(IpNetwork::V4);
+        Self::Many(ipv4.into_iter().chain(network.ipv6.map(IpNetwork::V6)).collect())
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, IpNetwork> {
+        match self {
+            Self::Many(subnets) => subnets.iter(),
+            Self::One(subnet) => std::slice::from_ref(subnet).iter(),
+        }
+    }
+}
+
+fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    match (a, b) {
+        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(b),
+        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(b),
+        _ => false,
+    }
+}
 
 /// The record, locked while it is in hand.
 struct Ledger {
@@ -43,20 +76,29 @@ struct Ledger {
     _lock: OwnedFd,
 }
 
-/// Records that the bridge has this subnet.
+/// Records that the bridge has these subnets; its owner may have `most` bridges.
 ///
 /// # Errors
-/// When another bridge has been given a part of it.
-pub fn claim(instance: &Instance, network: &Network) -> Result<(), LedgerError> {
+/// When another bridge has been given a part of them.
+pub fn claim(instance: &Instance, network: &Network, most: u32) -> Result<(), LedgerError> {
     let mut ledger = open(instance)?;
-    if ledger.networks.get(&network.bridge) == Some(&network.ipv4) {
+    let wanted = Subnets::of(network);
+    if ledger.networks.get(&network.bridge) == Some(&wanted) {
         return Ok(());
     }
-    let others = ledger.networks.iter().filter(|(bridge, _)| **bridge != network.bridge);
-    if let Some((_, taken)) = others.into_iter().find(|(_, taken)| taken.overlaps(network.ipv4)) {
-        return Err(LedgerError::Overlaps { wanted: network.ipv4, taken: *taken });
+    let others = || ledger.networks.iter().filter(|(bridge, _)| **bridge != network.bridge);
+    for (wanted, taken) in
+        others().flat_map(|(_, taken)| wanted.iter().flat_map(|w| taken.iter().map(move |t| (*w, *t))))
+    {
+        if overlap(wanted, taken) {
+            return Err(LedgerError::Overlaps { wanted, taken });
+        }
     }
-    ledger.networks.insert(network.bridge.clone(), network.ipv4);
+    let own = others().filter(|(bridge, _)| instance.may_be_bridge(bridge)).count();
+    if own >= most as usize {
+        return Err(LedgerError::TooMany { most });
+    }
+    ledger.networks.insert(network.bridge.clone(), wanted);
     ledger.write()
 }
 

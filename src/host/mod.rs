@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod bus;
+pub mod dns;
 pub mod firewall;
 pub mod grants;
 mod guest_processes;
@@ -15,6 +16,7 @@ mod limits;
 pub mod listener;
 pub mod lxcfs;
 pub mod machined;
+mod network;
 mod polkit;
 pub mod private;
 pub mod private_cgroup;

@@ -11,15 +11,15 @@ use super::stage::{Stage, Trees};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
-use crate::model::mac::Mac;
 use crate::model::monitor::StartReport;
 use crate::model::name::ContainerId;
+use crate::model::nic::{MOST_NICS, NicOrder};
 use crate::sys::cgroup_home::Home;
 use crate::sys::clone::{self, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::limits::{self, ApplyError};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
-use crate::sys::netlink::{Netlink, NetlinkError, Veth};
+use crate::sys::netlink::{Netlink, NetlinkError, Plug};
 use crate::sys::userns::{self, Creator};
 use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
 
@@ -33,9 +33,10 @@ pub const KILL_PATIENCE: Duration = Duration::from_secs(20);
 pub enum SpawnError {
     #[error(transparent)]
     Sys(#[from] SysError),
-    #[error("cannot give container {container} its network link")]
+    #[error("cannot give container {container} its interface {device}")]
     Link {
         container: ContainerId,
+        device: String,
         #[source]
         source: NetlinkError,
     },
@@ -56,8 +57,8 @@ pub struct Order {
     /// Shown in the list of processes.
     pub name: String,
     pub slice: Slice,
-    /// Index of the bridge and the guest's address on it.
-    pub link: Option<(u32, Mac)>,
+    /// Its interfaces, each with the index of the bridge that it will be a port of.
+    pub links: Vec<(Option<u32>, NicOrder)>,
     /// An init to take over instead of booting one.
     pub adopt: Option<i32>,
     pub limits: Limits,
@@ -137,18 +138,20 @@ impl Ground {
             let sent = enclosed.and_then(|c| Ok(seqpacket::send(&ours, &(), &[c.payload.as_fd()])?));
             sent.inspect_err(|_| child.kill())?;
         }
-        if let (Some((bridge, mac)), None) = (order.link, order.adopt) {
-            let veth = Veth {
-                host_name: &self.instance.host_link(&order.container),
-                host_mac: mac.host_end(),
-                bridge,
-                guest_name: "eth0",
-                guest_mac: mac,
+        for (bridge, link) in &order.links {
+            let plug = Plug {
+                nic: &link.nic,
+                host_name: &self.instance.host_link(&order.container, link.nic.slot),
+                shaper_name: &self.instance.shaper_link(&order.container, link.nic.slot),
+                bridge: *bridge,
+                network_mtu: link.mtu,
+                isolated: link.isolated,
                 netns: namespaces.network.as_fd(),
             };
-            netlink.create_veth(&veth).await.map_err(|source| {
+            netlink.plug(&plug).map_err(|source| {
                 child.kill();
-                SpawnError::Link { container: order.container.clone(), source }
+                let (container, device) = (order.container.clone(), link.nic.device.clone());
+                SpawnError::Link { container, device, source }
             })?;
         }
         match lead(&ours) {
@@ -293,7 +296,7 @@ impl Ground {
         Ok(Namespaces { user, network, init: Some(init) })
     }
 
-    /// Ends every process of the container and removes its cgroup and link. Idempotent; what
+    /// Ends every process of the container and removes its cgroup and links. Idempotent; what
     /// cannot be removed now is found again by the next call.
     pub async fn clear(&self, container: &ContainerId, netlink: &Netlink) -> Vec<String> {
         let mut failures = Vec::new();
@@ -312,7 +315,12 @@ impl Ground {
             // Its processes may live all the same, where this command cannot see them.
             Err(e) => note(Err(error_text(&e))),
         }
-        note(netlink.delete_link(&self.instance.host_link(container)).await.map_err(|e| error_text(&e)));
+        let pairs: Vec<(String, String)> = (0..MOST_NICS)
+            .map(|slot| {
+                (self.instance.host_link(container, slot), self.instance.shaper_link(container, slot))
+            })
+            .collect();
+        note(netlink.unplug_all(&pairs).map_err(|e| error_text(&e)));
         failures
     }
 }

@@ -16,6 +16,9 @@ const FORGET_PAUSE: Duration = Duration::from_millis(20);
 /// From SIGTERM to SIGKILL, should systemd end a container: in order, that is nagaya.service's work
 /// and over by then.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long systemd waits before it starts a service again that has crashed.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -38,6 +41,7 @@ trait Manager {
         properties: &[(&str, Variant<'_>)],
     ) -> zbus::Result<()>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     #[zbus(property)]
     fn control_group(&self) -> zbus::Result<String>;
@@ -55,6 +59,23 @@ pub struct Scope<'a> {
     pub pid: i32,
     /// Units that stop before it does.
     pub before: Vec<String>,
+}
+
+/// A program that systemd is to keep running, until it is told to stop it or the host goes down.
+pub struct Service<'a> {
+    /// `nagaya-dns-nagaya0.service`
+    pub unit: &'a str,
+    pub description: &'a str,
+    /// Absolute path.
+    pub program: &'a str,
+    /// Without the program's name.
+    pub arguments: Vec<String>,
+    /// Where it notes its number once it serves and has gone to the background.
+    pub pid_file: &'a str,
+    /// The one directory that it may write.
+    pub dir: &'a str,
+    /// Rights that it may keep, as bits of capabilities(7).
+    pub capabilities: u64,
 }
 
 /// A connection to a systemd, the host's or a user's.
@@ -77,10 +98,57 @@ impl Systemd {
 
     /// Makes the scope with its process in it.
     pub async fn start_scope(&self, scope: &Scope<'_>) -> Result<(), BusError> {
-        let what = || format!("have systemd make {}", scope.unit);
+        self.await_job(scope.unit, self.queue(scope)).await
+    }
+
+    /// Starts the service anew, and waits until it serves.
+    pub async fn start_service(&self, service: &Service<'_>) -> Result<(), BusError> {
+        self.stop_service(service.unit).await?;
+        let properties = service_properties(service);
+        let queue = async {
+            let queued = self.manager.start_transient_unit(service.unit, "replace", &properties, &[]).await;
+            queued.map_err(BusError::call(format!("have systemd make {}", service.unit)))
+        };
+        self.await_job(service.unit, queue).await
+    }
+
+    /// Stops a service, if it is there, and waits until systemd has forgotten it.
+    pub async fn stop_service(&self, unit: &str) -> Result<(), BusError> {
+        match self.stop(unit).await {
+            Err(e) if e.name() == Some(NO_SUCH_UNIT) => return Ok(()),
+            other => other?,
+        }
+        let end = tokio::time::Instant::now() + JOB_PATIENCE;
+        while self.is_loaded(unit).await? {
+            if tokio::time::Instant::now() >= end {
+                let reason = format!("it is still there after {} s", JOB_PATIENCE.as_secs());
+                return Err(BusError::Failed { what: format!("have systemd stop {unit}"), reason });
+            }
+            // One that has failed is kept for whoever wants to look.
+            let _ = self.manager.reset_failed_unit(unit).await;
+            tokio::time::sleep(FORGET_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn is_loaded(&self, unit: &str) -> Result<bool, BusError> {
+        match self.manager.get_unit(unit).await.map_err(BusError::call(format!("ask systemd about {unit}"))) {
+            Ok(_) => Ok(true),
+            Err(e) if e.name() == Some(NO_SUCH_UNIT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Waits for the end of the job on `unit` that `queue` makes.
+    async fn await_job(
+        &self,
+        unit: &str,
+        queue: impl Future<Output = Result<OwnedObjectPath, BusError>>,
+    ) -> Result<(), BusError> {
+        let what = || format!("have systemd make {unit}");
         self.manager.subscribe().await.map_err(BusError::call(what()))?;
         let mut jobs = self.manager.receive_job_removed().await.map_err(BusError::call(what()))?;
-        let job = self.queue(scope).await?;
+        let job = queue.await?;
         let over = async {
             while let Some(signal) = jobs.next().await {
                 let Ok(args) = signal.args() else { continue };
@@ -193,6 +261,29 @@ fn properties<'a>(scope: &Scope<'a>, oom_policy: bool) -> Vec<(&'static str, Var
         properties.push(("OOMPolicy", Variant::from("continue")));
     }
     properties
+}
+
+/// The service begins with what it needs and keeps no more. It is in no slice of the instance's: that
+/// is for containers.
+fn service_properties<'a>(service: &'a Service<'_>) -> Vec<(&'static str, Variant<'a>)> {
+    let mut argv = vec![service.program.to_owned()];
+    argv.extend_from_slice(&service.arguments);
+    vec![
+        ("Description", Variant::from(service.description)),
+        ("Type", Variant::from("forking")),
+        ("PIDFile", Variant::from(service.pid_file)),
+        ("ExecStart", Variant::from(vec![(service.program.to_owned(), argv, false)])),
+        ("Restart", Variant::from("on-failure")),
+        ("RestartUSec", Variant::from(RESTART_PAUSE.as_micros() as u64)),
+        ("TimeoutStartUSec", Variant::from(JOB_PATIENCE.as_micros() as u64)),
+        ("CollectMode", Variant::from("inactive-or-failed")),
+        ("CapabilityBoundingSet", Variant::from(service.capabilities)),
+        ("NoNewPrivileges", Variant::from(true)),
+        ("PrivateTmp", Variant::from(true)),
+        ("ProtectHome", Variant::from("yes")),
+        ("ProtectSystem", Variant::from("strict")),
+        ("ReadWritePaths", Variant::from(vec![service.dir.to_owned()])),
+    ]
 }
 
 /// Whether the host's systemd stops `unit` only to start it again. Where it cannot be asked, not.

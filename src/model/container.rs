@@ -1,14 +1,11 @@
 //! A container as the database and its manifest describe it.
 
-use std::net::Ipv4Addr;
-
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::ids::Slice;
-use super::lan::{Lease, is_bridge_name};
-use super::mac::Mac;
 use super::name::{ContainerId, Name};
+use super::nic::{MOST_NICS, Nic, NicRequest};
 use super::template::{TemplateId, is_template_name};
 
 /// What is being done to a container, recorded before it is done. A phase other than `Settled`
@@ -43,7 +40,8 @@ pub struct Container {
     pub phase: Phase,
     /// Whether the operator wants it running.
     pub wanted_up: bool,
-    pub lease: Option<Lease>,
+    /// By slot.
+    pub nics: Vec<Nic>,
     pub config: Config,
 }
 
@@ -88,21 +86,25 @@ impl Container {
         // A slice read by serde has not been through its constructor.
         let base = self.slice.base();
         rule(Slice::at(base).is_some(), "slice", &base, "the first id of a slice")?;
-        let Some(lease) = &self.lease else { return Ok(()) };
-        let network = lease.network();
-        rule(is_bridge_name(&lease.bridge), "bridge", &lease.bridge, "1 to 15 of a-z, 0-9 and '-'")?;
-        rule(lease.mac.0[0] & 1 == 0 && lease.mac.0 != [0; 6], "mac", &lease.mac, "a unicast address")?;
-        rule(network.has_guest_addresses(), "gateway", &network.ipv4, "a host's address on a network")?;
-        rule(
-            network.is_guest_address(lease.ipv4.ip()),
-            "ipv4",
-            &lease.ipv4,
-            "a guest's address on its gateway's network",
-        )
+        let most = usize::from(MOST_NICS);
+        rule(self.nics.len() <= most, "nics", &self.nics.len(), "a number of interfaces up to 6")?;
+        self.nics.iter().try_for_each(Nic::check)?;
+        for (n, nic) in self.nics.iter().enumerate() {
+            let before = &self.nics[..n];
+            rule(before.iter().all(|b| b.slot < nic.slot), "slot", &nic.slot, "above the one before")?;
+            rule(before.iter().all(|b| b.device != nic.device), "device", &nic.device, "another name")?;
+            rule(before.iter().all(|b| b.name != nic.name), "name", &nic.name, "another interface's name")?;
+        }
+        Ok(())
+    }
+
+    /// The address by which the host knows it: the first of its first interface that has one.
+    pub fn address(&self) -> Option<std::net::IpAddr> {
+        self.nics.iter().find_map(|nic| nic.addresses().next())
     }
 }
 
-/// What a container is to be made of; its slice and, unless one is asked for, its address are
+/// What a container is to be made of; its slice and, unless they are asked for, its addresses are
 /// picked when it is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewContainer {
@@ -115,17 +117,8 @@ pub struct NewContainer {
     /// `Creating`, or a later phase to save the commit that would set it.
     pub phase: Phase,
     pub wanted_up: bool,
-    pub nic: Option<NicRequest>,
+    pub nics: Vec<NicRequest>,
     pub config: Config,
-}
-
-/// The interface a container is to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NicRequest {
-    pub bridge: String,
-    pub mac: Mac,
-    /// None: the lowest free address of the network.
-    pub ipv4: Option<Ipv4Addr>,
 }
 
 /// What the kernel says of a container.

@@ -1,9 +1,11 @@
 //! What the administrator lets an ordinary user have on the host.
 
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::config::value::size;
 use super::ids::SLICE;
+use super::network::is_interface_name;
 
 /// One user's grant. What is not said has a default, or no bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,15 +26,71 @@ pub struct Grant {
     /// Processes and threads of all of them together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
-    /// Networks of the user's own on the host: none, or the one there can be in this version.
+    /// Networks of the user's own on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<u32>,
+    /// Addresses of the host's world that the user's containers may have, besides private ones of the
+    /// user's own networks; and that port forwards may listen on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<IpNetwork>>,
+    /// Ports of the host that the user may forward to containers, `8000-8999` or single ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<PortRange>>,
+    /// Interfaces of the host that containers may be on: bridges to join, others to share by macvlan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parents: Option<Vec<String>>,
+}
+
+/// Ports from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl PortRange {
+    pub fn holds(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(format!("'{text}' is not a port or a range of them")),
+        }
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<PortRange> for String {
+    fn from(range: PortRange) -> Self {
+        match range.first == range.last {
+            true => range.first.to_string(),
+            false => format!("{}-{}", range.first, range.last),
+        }
+    }
 }
 
 /// A setting that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    #[error("'{0}' is no setting of a grant: allow, containers, memory, cpu, processes, networks")]
+    #[error(
+        "'{0}' is no setting of a grant: allow, containers, memory, cpu, processes, networks, addresses, ports, parents"
+    )]
     UnknownKey(String),
     #[error("'{0}' is not KEY=VALUE")]
     NotASetting(String),
@@ -56,6 +114,18 @@ impl Grant {
         self.networks.unwrap_or(NETWORKS)
     }
 
+    pub fn addresses(&self) -> impl Iterator<Item = IpNetwork> {
+        self.addresses.iter().flatten().copied()
+    }
+
+    pub fn ports(&self) -> impl Iterator<Item = PortRange> {
+        self.ports.iter().flatten().copied()
+    }
+
+    pub fn parents(&self) -> impl Iterator<Item = &String> {
+        self.parents.iter().flatten()
+    }
+
     /// What `self`, a user's own grant, leaves open is taken from `default`, everybody's.
     pub fn or(self, default: Grant) -> Grant {
         Grant {
@@ -65,6 +135,9 @@ impl Grant {
             cpu: self.cpu.or(default.cpu),
             processes: self.processes.or(default.processes),
             networks: self.networks.or(default.networks),
+            addresses: self.addresses.or(default.addresses),
+            ports: self.ports.or(default.ports),
+            parents: self.parents.or(default.parents),
         }
     }
 
@@ -85,7 +158,17 @@ impl Grant {
                 self.cpu = parsed("cpu", value, rule, |n| (1..=1_000_000).contains(n))?;
             }
             "processes" => self.processes = parsed("processes", value, "8 or more", |n| *n >= 8)?,
-            "networks" => self.networks = parsed("networks", value, "0 or 1", |n| *n <= 1)?,
+            "networks" => self.networks = parsed("networks", value, "0 to 35", |n| *n <= 35)?,
+            "addresses" => self.addresses = listed("addresses", value, "addresses or subnets, by commas")?,
+            "ports" => self.ports = listed("ports", value, "ports or ranges of them, by commas")?,
+            "parents" => {
+                let rule = "names of interfaces, by commas";
+                let parents: Option<Vec<String>> = listed("parents", value, rule)?;
+                if parents.iter().flatten().any(|name| !is_interface_name(name)) {
+                    return Err(GrantError::BadValue { key: "parents", value: value.to_owned(), rule });
+                }
+                self.parents = parents;
+            }
             other => return Err(GrantError::UnknownKey(other.to_owned())),
         }
         Ok(())
@@ -103,6 +186,23 @@ fn parsed<T: std::str::FromStr>(
     }
     match value.parse::<T>() {
         Ok(parsed) if good(&parsed) => Ok(Some(parsed)),
+        _ => Err(GrantError::BadValue { key, value: value.to_owned(), rule }),
+    }
+}
+
+/// Values between commas.
+fn listed<T: std::str::FromStr>(
+    key: &'static str,
+    value: &str,
+    rule: &'static str,
+) -> Result<Option<Vec<T>>, GrantError> {
+    const MOST: usize = 256;
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let parsed: Result<Vec<T>, _> = value.split(',').map(str::parse).collect();
+    match parsed {
+        Ok(list) if list.len() <= MOST => Ok(Some(list)),
         _ => Err(GrantError::BadValue { key, value: value.to_owned(), rule }),
     }
 }
@@ -131,6 +231,12 @@ mod tests {
         let mut got = grant(&["memory=4GiB", "cpu=150%", "containers=3", "allow=true"]).unwrap();
         assert_eq!((got.memory, got.cpu, got.containers()), (Some(4 << 30), Some(150), 3));
         assert_eq!((got.networks(), got.processes), (1, None));
+        let more =
+            grant(&["addresses=203.0.113.8/29,2001:db8::/64", "ports=80,8000-8999", "parents=br0"]).unwrap();
+        assert!(more.ports().any(|range| range.holds(8080)) && !more.ports().any(|range| range.holds(443)));
+        assert_eq!((more.addresses().count(), more.parents().count()), (2, 1));
+        let text = toml::to_string(&more).unwrap();
+        assert_eq!(toml::from_str::<Grant>(&text).unwrap(), more);
         got.set("cpu=").unwrap();
         assert_eq!(got.cpu, None);
         let everybody = grant(&["cpu=50", "containers=9"]).unwrap();
@@ -143,7 +249,16 @@ mod tests {
         for bad in ["memory=1", "memory=1.5GiB", "memory=99999999TiB", "memory=-1", "cpu=0", "cpu=x"] {
             assert!(matches!(grant(&[bad]), Err(GrantError::BadValue { .. })), "{bad}");
         }
-        for bad in ["allow=yes", "containers=65535", "networks=2", "processes=7"] {
+        for bad in [
+            "allow=yes",
+            "containers=65535",
+            "networks=36",
+            "processes=7",
+            "addresses=x",
+            "ports=0",
+            "ports=9-8",
+            "parents=a/b",
+        ] {
             assert!(matches!(grant(&[bad]), Err(GrantError::BadValue { .. })), "{bad}");
         }
         assert!(matches!(grant(&["disk=1"]), Err(GrantError::UnknownKey(_))));

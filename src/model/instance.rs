@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 
 use super::name::{ContainerId, Name};
+use super::network::is_network_name;
+use super::nic::MOST_NICS;
 
 /// Where an instance keeps things and what its objects on the host are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +104,38 @@ impl Instance {
         format!("{}{tail}", &self.name[..self.name.len().min(room)])
     }
 
+    /// What the bridge of a further network called `network` may be, the first that is free: the
+    /// network's name, or for an ordinary user `b`, uid, `n` and a number, in base 36.
+    pub fn bridges(&self, network: &str) -> Box<dyn Iterator<Item = String>> {
+        match self.holder {
+            Holder::User { uid, .. } => Box::new((1..36).map(move |n| users_bridge(uid, n))),
+            _ => Box::new(std::iter::once(network.to_owned())),
+        }
+    }
+
+    /// Whether a bridge of that name may be this owner's.
+    pub fn may_be_bridge(&self, bridge: &str) -> bool {
+        if bridge == self.bridge() {
+            return true;
+        }
+        match self.holder {
+            Holder::User { uid, .. } => (1..36).any(|n| bridge == users_bridge(uid, n)),
+            Holder::Private { .. } => is_network_name(bridge),
+            Holder::Service => {
+                let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+                let tail = bridge.strip_prefix(&format!("{}-", self.name));
+                let of_user = tail.is_some_and(|tail| number(tail) || tail.ends_with('z'));
+                is_network_name(bridge) && !is_host_link(bridge) && !is_users_bridge(bridge) && !of_user
+            }
+        }
+    }
+
+    /// What an interface of this owner's says of itself on the host (its alias).
+    pub fn bridge_alias(&self, network: &str) -> String {
+        let way = if self.is_private() { "private " } else { "" };
+        format!("nagaya: network {network} of {way}{}", self.nft_table())
+    }
+
     pub fn nft_table(&self) -> String {
         match self.holder {
             Holder::User { uid, .. } => format!("{}-{uid}", self.name),
@@ -142,12 +176,26 @@ impl Instance {
         }
     }
 
-    /// The host's end of a container's link. An ordinary user chooses ids freely, so the name says
-    /// whose it is: `u`, uid and id in base 36, the id always of 7 digits.
-    pub fn host_link(&self, id: &ContainerId) -> String {
+    /// The host's end of a container's link number `slot`, of which there are `MOST_NICS`. An ordinary
+    /// user chooses ids freely, so the name says whose it is: a letter for the slot, uid and id in base
+    /// 36, the id always of 7 digits.
+    pub fn host_link(&self, id: &ContainerId, slot: u8) -> String {
+        self.link_name(id, slot, "n", b'u')
+    }
+
+    /// The device that the traffic from a guest waits in where its rate is limited, beside
+    /// [`Instance::host_link`].
+    pub fn shaper_link(&self, id: &ContainerId, slot: u8) -> String {
+        self.link_name(id, slot, "i", b'a')
+    }
+
+    fn link_name(&self, id: &ContainerId, slot: u8, of_service: &str, of_users: u8) -> String {
+        let letter = |first: u8| char::from(first + slot.min(MOST_NICS - 1));
         match self.holder {
-            Holder::User { uid, .. } => format!("u{}{:0>7}", base36(uid), base36(id.number())),
-            _ => format!("ng{id}"),
+            Holder::User { uid, .. } => {
+                format!("{}{}{:0>7}", letter(of_users), base36(uid), base36(id.number()))
+            }
+            _ => format!("{of_service}{}{id}", letter(b'g')),
         }
     }
 
@@ -195,11 +243,49 @@ impl Instance {
 /// Whether `name` is what [`Instance::host_link`] makes of some container: only such links are made
 /// and deleted.
 pub fn is_host_link(name: &str) -> bool {
-    let of_service = name.strip_prefix("ng").is_some_and(|id| ContainerId::new(id).is_ok());
+    is_link_name(name, b'n', b'u')
+}
+
+/// Whether `name` is what [`Instance::shaper_link`] makes of some container.
+pub fn is_shaper_link(name: &str) -> bool {
+    is_link_name(name, b'i', b'a')
+}
+
+fn is_link_name(name: &str, of_service: u8, of_users: u8) -> bool {
+    let slots = |first: u8, letter: u8| (first..first + MOST_NICS).contains(&letter);
+    match name.as_bytes() {
+        [first, second, ..] if *first == of_service && slots(b'g', *second) => {
+            name.get(2..).is_some_and(|id| ContainerId::new(id).is_ok())
+        }
+        [first, ..] if slots(of_users, *first) => name.get(1..).is_some_and(is_uid_and_id),
+        _ => false,
+    }
+}
+
+/// A number of 32 bits in base 36 as [`base36`] writes it, and one of exactly 7 digits behind it.
+fn is_uid_and_id(text: &str) -> bool {
+    let number = |text: &str| {
+        let digits = text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+        u32::from_str_radix(text, 36).ok().filter(|_| digits)
+    };
+    let (uid, id) = match text.len().checked_sub(7).and_then(|at| text.split_at_checked(at)) {
+        Some(parts) => parts,
+        None => return false,
+    };
+    number(uid).is_some_and(|n| base36(n) == uid) && number(id).is_some()
+}
+
+fn users_bridge(uid: u32, number: u32) -> String {
+    format!("b{}n{}", base36(uid), base36(number))
+}
+
+/// Whether `name` is what [`users_bridge`] makes of some uid and number. `n` is a digit of base 36 too.
+fn is_users_bridge(name: &str) -> bool {
     let base36 = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
-    let of_user =
-        name.strip_prefix('u').is_some_and(|tail| (8..=14).contains(&tail.len()) && tail.bytes().all(base36));
-    of_service || of_user
+    let Some((uid, number)) = name.strip_prefix('b').and_then(|tail| tail.rsplit_once('n')) else {
+        return false;
+    };
+    (1..=7).contains(&uid.len()) && uid.bytes().all(base36) && number.len() == 1 && number.bytes().all(base36)
 }
 
 fn base36(mut number: u32) -> String {
@@ -224,11 +310,11 @@ mod tests {
         let id = ContainerId::from_random(u32::MAX);
         for name in ["nagaya", "n", "twelve-long0"] {
             let service = Instance::new(name).unwrap();
-            let mut seen = HashSet::from([service.bridge(), service.host_link(&id)]);
+            let mut seen = HashSet::from([service.bridge(), service.host_link(&id, 0)]);
             for uid in [1, 1000, 46_656, 99_999_999, 100_000_000, 1_000_000_000, u32::MAX - 1] {
                 let own = service.of_user(uid, "ann");
-                assert!(is_host_link(&own.host_link(&id)) && !is_host_link(&own.bridge()));
-                for link in [own.bridge(), own.host_link(&id)] {
+                assert!(is_host_link(&own.host_link(&id, 0)) && !is_host_link(&own.bridge()));
+                for link in [own.bridge(), own.host_link(&id, 0)] {
                     assert!(link.len() <= LINK_NAME, "{link}");
                     assert!(seen.insert(link.clone()), "{link}");
                 }
@@ -237,16 +323,94 @@ mod tests {
     }
 
     #[test]
+    fn bridges_say_whose_they_are() {
+        let service = Instance::default();
+        let (ann, bob) = (service.of_user(1000, "ann"), service.of_user(1001, "bob"));
+        assert_eq!(service.bridges("dmz").collect::<Vec<_>>(), ["dmz"]);
+        assert_eq!(ann.bridges("dmz").next().unwrap(), "brsn1");
+        for bridge in ann.bridges("dmz").chain([ann.bridge()]) {
+            assert!(bridge.len() <= LINK_NAME && ann.may_be_bridge(&bridge), "{bridge}");
+            assert!(!bob.may_be_bridge(&bridge) && !service.may_be_bridge(&bridge), "{bridge}");
+        }
+        assert!(service.may_be_bridge("dmz") && !ann.may_be_bridge("dmz"));
+        let id = ContainerId::from_random(7);
+        assert!(!service.may_be_bridge(&service.host_link(&id, 0)) && !service.may_be_bridge("a/b"));
+    }
+
+    #[test]
     fn the_usual_names_are_readable() {
         let id = ContainerId::from_random(0xab);
         let service = Instance::default();
         let own = service.of_user(1000, "ann");
         assert_eq!((service.bridge(), own.bridge()), ("nagaya0".into(), "nagaya-1000".into()));
-        assert_eq!(service.host_link(&id), "ng000000ab");
-        assert_eq!(own.host_link(&id), "urs000004r");
+        assert_eq!(service.host_link(&id, 0), "ng000000ab");
+        assert_eq!(own.host_link(&id, 0), "urs000004r");
         assert_eq!(own.scope_unit(&id), "nagaya-u1000-000000ab.scope");
         assert_eq!(own.slice_unit(), "nagaya-u1000.slice");
         assert_eq!(own.state_dir(), PathBuf::from("/var/lib/nagaya-users/1000"));
         assert_eq!(own.machine_name(&Name::new("web01").unwrap()), "web01.u1000");
+    }
+
+    #[test]
+    fn links_and_shapers_of_all_slots_differ_and_are_known_again() {
+        let service = Instance::default();
+        let mut seen = HashSet::new();
+        for id in [0, 1, 0x0123_abcd, u32::MAX].map(ContainerId::from_random) {
+            for own in [0, 1000, 65_534, u32::MAX].map(|uid| service.of_user(uid, "ann")) {
+                for slot in 0..MOST_NICS {
+                    for owner in [&service, &own] {
+                        let (link, shaper) = (owner.host_link(&id, slot), owner.shaper_link(&id, slot));
+                        assert!(link.len() <= LINK_NAME && shaper.len() <= LINK_NAME, "{link} {shaper}");
+                        assert!(is_host_link(&link) && !is_shaper_link(&link), "{link}");
+                        assert!(is_shaper_link(&shaper) && !is_host_link(&shaper), "{shaper}");
+                        seen.extend([link, shaper]);
+                    }
+                }
+            }
+        }
+        // Four ids, the service and four users, six slots, two names each.
+        assert_eq!(seen.len(), 4 * 5 * 6 * 2);
+        let id = ContainerId::from_random(0xab);
+        assert_eq!(
+            (service.host_link(&id, 1), service.shaper_link(&id, 5)),
+            ("nh000000ab".into(), "il000000ab".into())
+        );
+        let own = service.of_user(1000, "ann");
+        assert_eq!(
+            (own.host_link(&id, 5), own.shaper_link(&id, 0)),
+            ("zrs000004r".into(), "ars000004r".into())
+        );
+    }
+
+    #[test]
+    fn other_links_are_nobodys() {
+        for name in [
+            "",
+            "n",
+            "ng",
+            "nm000000ab",
+            "ng000000AB",
+            "ng000000abc",
+            "ng0123abc",
+            "eth0",
+            "lo",
+            "nagaya0",
+            "enp0s31f6",
+            "enx001122334455",
+            "wlp0s20f3",
+            "virbr0",
+            "docker0",
+            "br-0123456789ab",
+            "tun0",
+            // An id of more than 32 bits, none, a uid with a zero in front, of more than 32 bits.
+            "u11z141z4",
+            "u1z141z3",
+            "u0rs000004r",
+            "u1z141z40000001",
+            "urs+00004r",
+            "urs00000é",
+        ] {
+            assert!(!is_host_link(name) && !is_shaper_link(name), "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
 use super::mac::Mac;
+use super::nic::{Nic, NicKind, NicSettings};
 
 /// A managed bridge with a private subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,31 @@ impl Lease {
         // A prefix length out of an Ipv4Network is at most 32, which is all that new() checks.
         let ipv4 = Ipv4Network::new(self.gateway, self.ipv4.prefix()).unwrap_or(self.ipv4);
         Network { bridge: self.bridge.clone(), ipv4 }
+    }
+}
+
+impl Network {
+    /// The same as networks are described now.
+    pub fn now(&self) -> super::network::Network {
+        super::network::Network::new(&self.bridge, &self.bridge, Some(self.ipv4), None)
+    }
+}
+
+impl Lease {
+    /// The same as interfaces are described now.
+    pub fn nic(&self) -> Nic {
+        Nic {
+            device: "eth0".to_owned(),
+            name: "eth0".to_owned(),
+            slot: 0,
+            kind: NicKind::Bridged { network: self.bridge.clone() },
+            mac: self.mac,
+            ipv4: Some(self.ipv4),
+            gateway4: Some(self.gateway),
+            ipv6: None,
+            gateway6: None,
+            settings: NicSettings::default(),
+        }
     }
 }
 

@@ -13,33 +13,44 @@ use serde::{Deserialize, Serialize};
 use super::config::{self, Config};
 use super::container::{Container, FieldError, Phase};
 use super::ids::Slice;
-use super::lan::Lease;
-use super::mac::{Mac, MacError};
+use super::mac::Mac;
 use super::name::{ContainerId, Name};
+use super::network::{KeyError, Network};
+use super::nic::{Nic, NicKind, NicSettings};
 use super::template::TemplateId;
 
-/// The version written. Version 1, which is read too, has no configuration.
-const VERSION: u32 = 2;
+/// The version written. Of those that are read too, version 1 has no configuration and version 2 one
+/// interface at most, with the one network that there was.
+const VERSION: u32 = 3;
 
 /// Longer than any manifest, in which every character of the configuration may take two; longer
 /// input is not looked at.
-const MAX_BYTES: usize = 16 * 1024 + 4 * config::MAX_BYTES;
+const MAX_BYTES: usize = 64 * 1024 + 4 * config::MAX_BYTES;
+
+/// What a manifest describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// In phase `Settled`.
+    pub container: Container,
+    /// Those that its interfaces are on.
+    pub networks: Vec<Network>,
+}
 
 /// Why a text is not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     #[error("a manifest of {0} bytes is longer than any that nagaya writes")]
     TooLong(usize),
-    #[error("cannot read the manifest as TOML of version 1 or 2")]
+    #[error("cannot read the manifest as TOML of version 1, 2 or 3")]
     Syntax(#[source] Box<toml::de::Error>),
-    #[error("the manifest has version {0}, and only versions 1 and 2 are known")]
+    #[error("the manifest has version {0}, and only versions 1 to 3 are known")]
     Version(i64),
-    #[error("the manifest has a configuration, which version 1 does not know")]
+    #[error("the manifest has parts that its version does not know")]
     TooNew,
     #[error("the manifest's slice cannot begin at id {0}")]
     Slice(u32),
-    #[error("cannot read the manifest's lease")]
-    Mac(#[source] MacError),
+    #[error("the manifest's network breaks a rule")]
+    Network(#[source] KeyError),
     #[error("the manifest breaks a rule")]
     Field(#[source] FieldError),
 }
@@ -65,25 +76,24 @@ struct Document {
     lease: Option<LeaseTable>,
     #[serde(default, skip_serializing_if = "Config::is_empty")]
     config: Config,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<Network>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    nics: Vec<Nic>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LeaseTable {
     bridge: String,
-    mac: String,
+    mac: Mac,
     ipv4: Ipv4Network,
     gateway: Ipv4Addr,
 }
 
-/// The manifest of `container`; the phase is left out.
-pub fn to_toml(container: &Container) -> String {
-    let lease = container.lease.as_ref().map(|lease| LeaseTable {
-        bridge: lease.bridge.clone(),
-        mac: lease.mac.to_string(),
-        ipv4: lease.ipv4,
-        gateway: lease.gateway,
-    });
+/// The manifest of `container`, of whose networks `networks` are; the phase is left out.
+pub fn to_toml(container: &Container, networks: &[Network]) -> String {
+    let used = |network: &&Network| container.nics.iter().any(|nic| nic.network() == Some(&network.name));
     let document = Document {
         version: VERSION,
         id: container.id.clone(),
@@ -94,15 +104,17 @@ pub fn to_toml(container: &Container) -> String {
         uuid: container.uuid.clone(),
         created_at: container.created_at,
         wanted_up: container.wanted_up,
-        lease,
+        lease: None,
         config: container.config.clone(),
+        networks: networks.iter().filter(used).cloned().collect(),
+        nics: container.nics.clone(),
     };
     toml::to_string(&document).expect("strings, integers and tables, which come last, are TOML")
 }
 
-/// The container that `text` describes, in phase `Settled`. Unknown and missing fields are errors,
-/// and so is every value that could not have been stored.
-pub fn from_toml(text: &str) -> Result<Container, ManifestError> {
+/// What `text` describes. Unknown and missing fields are errors, and so is every value that could not
+/// have been stored.
+pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
     if text.len() > MAX_BYTES {
         return Err(ManifestError::TooLong(text.len()));
     }
@@ -113,17 +125,14 @@ pub fn from_toml(text: &str) -> Result<Container, ManifestError> {
         return Err(ManifestError::Version(version));
     }
     let document: Document = toml::from_str(text).map_err(syntax)?;
-    if version == 1 && !document.config.is_empty() {
+    let later = !document.nics.is_empty() || !document.networks.is_empty();
+    let too_new = (version < 2 && !document.config.is_empty()) || (version < 3 && later);
+    if too_new || (version == 3 && document.lease.is_some()) {
         return Err(ManifestError::TooNew);
     }
-    let lease = match document.lease {
-        Some(table) => Some(Lease {
-            bridge: table.bridge,
-            mac: table.mac.parse::<Mac>().map_err(ManifestError::Mac)?,
-            ipv4: table.ipv4,
-            gateway: table.gateway,
-        }),
-        None => None,
+    let (nics, networks) = match document.lease {
+        Some(lease) => (vec![of_lease(&lease)], vec![network_of(&lease)?]),
+        None => (document.nics, document.networks),
     };
     let container = Container {
         id: document.id,
@@ -135,11 +144,47 @@ pub fn from_toml(text: &str) -> Result<Container, ManifestError> {
         created_at: document.created_at,
         phase: Phase::Settled,
         wanted_up: document.wanted_up,
-        lease,
+        nics,
         config: document.config,
     };
     container.check().map_err(ManifestError::Field)?;
-    Ok(container)
+    networks.iter().try_for_each(Network::check).map_err(ManifestError::Network)?;
+    for nic in &container.nics {
+        let on = networks.iter().find(|network| Some(network.name.as_str()) == nic.network());
+        let fits = on.is_none_or(|network| {
+            nic.ipv4.is_none_or(|net| network.is_guest_address4(net.ip()))
+                && nic.ipv6.is_none_or(|net| network.is_guest_address6(net.ip()))
+        });
+        if !fits || (nic.network().is_some() && on.is_none()) {
+            let value = nic.addresses().map(|ip| ip.to_string()).collect::<Vec<_>>().join(" ");
+            let rule = "a guest's address on its network";
+            return Err(ManifestError::Field(FieldError { field: "nics", value, rule }));
+        }
+    }
+    Ok(Manifest { container, networks })
+}
+
+/// The one interface that a container of the older versions had.
+fn of_lease(lease: &LeaseTable) -> Nic {
+    Nic {
+        device: "eth0".to_owned(),
+        name: "eth0".to_owned(),
+        slot: 0,
+        kind: NicKind::Bridged { network: lease.bridge.clone() },
+        mac: lease.mac,
+        ipv4: Some(lease.ipv4),
+        gateway4: Some(lease.gateway),
+        ipv6: None,
+        gateway6: None,
+        settings: NicSettings::default(),
+    }
+}
+
+fn network_of(lease: &LeaseTable) -> Result<Network, ManifestError> {
+    let wrong =
+        |_| ManifestError::Network(KeyError::wrong("gateway", &lease.gateway.to_string(), "an address"));
+    let gateway = Ipv4Network::new(lease.gateway, lease.ipv4.prefix()).map_err(wrong)?;
+    Ok(Network::new(&lease.bridge, &lease.bridge, Some(gateway), None))
 }
 
 #[cfg(test)]
@@ -147,7 +192,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WEB01: &str = r#"version = 2
+    /// The same as versions before 0.2 wrote it.
+    const WEB01_OF_VERSION_2: &str = r#"version = 2
 id = "0a1b2c3d"
 name = "web01"
 template = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -168,55 +214,107 @@ gateway = "10.9.0.1"
 "user.note" = "it's here"
 "#;
 
-    /// The same as versions before 0.2 wrote it.
-    fn web01_of_version_1() -> String {
-        let (text, _) = WEB01.split_once("\n[config]").unwrap();
-        text.replace("version = 2", "version = 1")
+    const WEB01: &str = r#"version = 3
+id = "0a1b2c3d"
+name = "web01"
+template = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+template_name = "centos7"
+slice = 1065536
+uuid = "00112233445566778899aabbccddeeff"
+created_at = 1700000000
+wanted_up = true
+
+[config]
+"limits.memory" = "512MiB"
+"user.note" = "it's here"
+
+[[networks]]
+name = "nagaya0"
+bridge = "nagaya0"
+foreign = false
+ipv4 = "10.9.0.1/24"
+nat4 = "masquerade"
+dhcp4 = false
+nat6 = "off"
+dhcp6 = false
+isolated = false
+
+[networks.notes]
+
+[[nics]]
+device = "eth0"
+name = "eth0"
+slot = 0
+mac = "02:01:02:03:04:05"
+ipv4 = "10.9.0.2/24"
+gateway4 = "10.9.0.1"
+
+[nics.kind]
+type = "bridged"
+network = "nagaya0"
+
+[nics.settings]
+mac_filtering = true
+ipv4_filtering = true
+ipv6_filtering = true
+port_isolation = false
+dhcp = false
+"#;
+
+    fn rendered(manifest: &Manifest) -> String {
+        to_toml(&manifest.container, &manifest.networks)
     }
 
     #[test]
-    fn the_format_of_version_2_stays() {
-        let container = from_toml(WEB01).unwrap();
+    fn the_format_of_version_3_stays() {
+        let manifest = from_toml(WEB01).unwrap();
+        let container = &manifest.container;
         assert_eq!(container.config.get("limits.memory"), Some("512MiB"));
         assert_eq!(container.name.as_str(), "web01");
-        assert_eq!(container.lease.as_ref().unwrap().gateway, Ipv4Addr::new(10, 9, 0, 1));
-        assert_eq!(to_toml(&container), WEB01);
+        assert_eq!(container.nics[0].gateway4, Some(Ipv4Addr::new(10, 9, 0, 1)));
+        assert_eq!(rendered(&manifest), WEB01);
     }
 
     #[test]
-    fn version_1_is_read_and_has_no_configuration() {
-        let old = from_toml(&web01_of_version_1()).unwrap();
-        assert_eq!(old, Container { config: Config::default(), ..from_toml(WEB01).unwrap() });
-        let mixed = WEB01.replace("version = 2", "version = 1");
-        assert!(matches!(from_toml(&mixed), Err(ManifestError::TooNew)));
+    fn older_versions_are_read() {
+        assert_eq!(from_toml(WEB01_OF_VERSION_2).unwrap(), from_toml(WEB01).unwrap());
+        let (first, _) = WEB01_OF_VERSION_2.split_once("\n[config]").unwrap();
+        let first = first.replace("version = 2", "version = 1");
+        let old = from_toml(&first).unwrap().container;
+        assert_eq!(old, Container { config: Config::default(), ..from_toml(WEB01).unwrap().container });
+        for (text, version) in [(WEB01_OF_VERSION_2, "1"), (WEB01_OF_VERSION_2, "3"), (WEB01, "2")] {
+            let mixed = format!("version = {version}{}", &text["version = 2".len()..]);
+            assert!(matches!(from_toml(&mixed), Err(ManifestError::TooNew)), "{mixed}");
+        }
     }
 
     #[test]
     fn an_unsettled_container_is_read_back_settled() {
-        let mut container = from_toml(WEB01).unwrap();
+        let mut manifest = from_toml(WEB01).unwrap();
         for phase in [Phase::Creating, Phase::Starting, Phase::Deleting] {
-            container.phase = phase;
-            assert_eq!(from_toml(&to_toml(&container)).unwrap().phase, Phase::Settled);
+            manifest.container.phase = phase;
+            assert_eq!(from_toml(&rendered(&manifest)).unwrap().container.phase, Phase::Settled);
         }
     }
 
     #[test]
     fn every_field_is_needed_and_none_is_added() {
-        let text = web01_of_version_1();
-        for line in text.lines().filter(|line| line.contains('=')) {
-            let without = text.replace(&format!("{line}\n"), "");
-            assert!(from_toml(&without).is_err(), "without {line}");
+        let optional = ["limits.memory", "user.note", "ipv4 =", "gateway4 ="];
+        for line in WEB01.lines().filter(|line| line.contains('=')) {
+            let without = WEB01.replacen(&format!("{line}\n"), "", 1);
+            let needed = !optional.iter().any(|key| line.contains(key));
+            assert_eq!(from_toml(&without).is_err(), needed || line.contains(".1/24"), "without {line}");
         }
         assert!(from_toml(&format!("extra = 1\n{WEB01}")).is_err());
-        assert!(from_toml(&format!("{text}extra = 1\n")).is_err());
-        assert!(from_toml(&format!("{text}bridge = \"twice\"\n")).is_err());
+        assert!(from_toml(&format!("{WEB01}extra = 1\n")).is_err());
+        assert!(from_toml(&format!("{WEB01}dhcp = true\n")).is_err());
     }
 
     #[test]
     fn other_versions_are_named() {
-        let later = WEB01.replace("version = 2", "version = 3\nnews = true");
-        assert!(matches!(from_toml(&later), Err(ManifestError::Version(3))));
-        let odd = WEB01.replace("version = 2", "version = -1");
+        let later = WEB01.replace("version = 3", "version = 4\nnews = true");
+        assert!(matches!(from_toml(&later), Err(ManifestError::Version(4))));
+        let odd = WEB01.replace("version = 3", "version = -1");
         assert!(matches!(from_toml(&odd), Err(ManifestError::Version(-1))));
     }
 
@@ -249,8 +347,10 @@ gateway = "10.9.0.1"
             ("10.9.0.2/24", "10.9.0.1/24"),
             ("10.9.0.2/24", "10.9.0.2/33"),
             ("10.9.0.2/24", "10.9.0.2"),
-            ("gateway = \"10.9.0.1\"", "gateway = \"10.9.0.0\""),
-            ("gateway = \"10.9.0.1\"", "gateway = \"::1\""),
+            ("ipv4 = \"10.9.0.1/24\"", "ipv4 = \"10.9.0.0/24\""),
+            ("gateway4 = \"10.9.0.1\"", "gateway4 = \"::1\""),
+            ("network = \"nagaya0\"", "network = \"other\""),
+            ("slot = 0", "slot = 6"),
             ("512MiB", "512M"),
             ("limits.memory", "raw.lxc"),
             ("limits.memory", "limits.memroy"),
@@ -269,22 +369,36 @@ gateway = "10.9.0.1"
     }
 
     prop_compose! {
-        fn lease()(
-            prefix in 8u8..=29, network in any::<u32>(), gateway in any::<u32>(), guest in any::<u32>(),
-            mac in any::<[u8; 5]>(), bridge in "[a-z0-9-]{1,15}",
-        ) -> Lease {
+        /// An interface on a network of its own, whose number is its slot.
+        fn connected(slot: u8)(
+            prefix in 8u8..=29, subnet in any::<u32>(), gateway in any::<u32>(), guest in any::<u32>(),
+            mac in any::<[u8; 5]>(), bits in any::<[bool; 5]>(), mtu in proptest::option::of(1280u32..9000),
+        ) -> (Nic, Network) {
             let size = 1u32 << (32 - prefix);
-            let start = network & !(size - 1);
+            // Class A, so that no subnet is a loopback's, a group's or a link's.
+            let start = (0x0a00_0000 | (subnet & 0x00ff_ffff)) & !(size - 1);
             let gateway = 1 + gateway % (size - 2);
             // Of the size - 3 addresses left, one that is not the gateway's.
             let guest = 1 + guest % (size - 3);
             let guest = guest + u32::from(guest >= gateway);
-            Lease {
-                bridge,
+            let net = |n| Ipv4Network::new(Ipv4Addr::from(start + n), prefix).unwrap();
+            let net6 = |n: u8| format!("fd00:{slot}::{n}/64").parse().unwrap();
+            let name = format!("net{slot}");
+            let network = Network::new(&name, &name, Some(net(gateway)), bits[0].then(|| net6(1)));
+            let [_, mac_filtering, ipv4_filtering, port_isolation, dhcp] = bits;
+            let nic = Nic {
+                device: format!("dev{slot}"),
+                name: format!("eth{slot}"),
+                slot,
+                kind: NicKind::Bridged { network: name },
                 mac: Mac::guest(mac),
-                ipv4: Ipv4Network::new(Ipv4Addr::from(start + guest), prefix).unwrap(),
-                gateway: Ipv4Addr::from(start + gateway),
-            }
+                ipv4: Some(net(guest)),
+                gateway4: Some(net(gateway).ip()),
+                ipv6: bits[0].then(|| net6(2)),
+                gateway6: bits[0].then(|| net6(1).ip()),
+                settings: NicSettings { mtu, mac_filtering, ipv4_filtering, port_isolation, dhcp, ..Default::default() },
+            };
+            (nic, network)
         }
     }
 
@@ -297,13 +411,15 @@ gateway = "10.9.0.1"
     }
 
     prop_compose! {
-        fn container()(
+        fn manifest()(
             id in any::<u32>(), name in "[a-z]([a-z0-9-]{0,61}[a-z0-9])?", template in "[0-9a-f]{64}",
             template_name in "[A-Za-z0-9][A-Za-z0-9._:/+@-]{0,127}", base in 1..=u32::MAX - 65_536,
             uuid in "[0-9a-f]{32}", created_at in 0i64..=253_402_300_799, wanted_up in any::<bool>(),
-            lease in proptest::option::of(lease()), config in config(),
-        ) -> Container {
-            Container {
+            connected in (connected(0), connected(3)), nics in 0..3usize, config in config(),
+        ) -> Manifest {
+            let (nics, networks): (Vec<Nic>, Vec<Network>) =
+                [connected.0, connected.1].into_iter().take(nics).unzip();
+            let container = Container {
                 id: ContainerId::from_random(id),
                 name: Name::new(&name).unwrap(),
                 template: TemplateId::new(&template).unwrap(),
@@ -313,26 +429,27 @@ gateway = "10.9.0.1"
                 created_at,
                 phase: Phase::Settled,
                 wanted_up,
-                lease,
+                nics,
                 config,
-            }
+            };
+            Manifest { container, networks }
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(container in container()) {
-            let text = to_toml(&container);
+        fn what_is_written_is_read_back(manifest in manifest()) {
+            let text = rendered(&manifest);
             prop_assert!(text.len() < MAX_BYTES);
-            prop_assert_eq!(from_toml(&text).unwrap(), container);
+            prop_assert_eq!(from_toml(&text).unwrap(), manifest);
         }
 
         #[test]
         fn damaged_text_never_panics(at in 0..WEB01.len(), byte in 0u8..128) {
             let mut bytes = WEB01.as_bytes().to_vec();
             bytes[at] = byte;
-            if let Ok(container) = from_toml(&String::from_utf8(bytes).unwrap()) {
-                prop_assert_eq!(container.check(), Ok(()));
+            if let Ok(manifest) = from_toml(&String::from_utf8(bytes).unwrap()) {
+                prop_assert_eq!(manifest.container.check(), Ok(()));
             }
         }
     }

@@ -7,6 +7,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::config::value::{boolean, integer};
+use super::container::FieldError;
 use super::mac::Mac;
 use super::network::{KeyError, is_interface_name};
 
@@ -89,6 +90,19 @@ pub struct Nic {
     pub settings: NicSettings,
 }
 
+/// An interface as the broker is told to make it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicOrder {
+    pub nic: Nic,
+    /// The bridge that it is a port of; empty for the other kinds.
+    pub bridge: String,
+    /// Its guest is kept from the other guests of its network.
+    pub isolated: bool,
+    /// Bytes of a packet; None: the kernel's default.
+    pub mtu: Option<u32>,
+}
+
 /// Interfaces that a container may have at most.
 pub const MOST_NICS: u8 = 6;
 
@@ -110,6 +124,78 @@ impl Nic {
             NicKind::Bridged { network } => Some(network),
             _ => None,
         }
+    }
+
+    /// The rules that the fields' types do not enforce.
+    pub fn check(&self) -> Result<(), FieldError> {
+        let nic = self;
+        let rule = |good: bool, field, value: &dyn ToString, rule| {
+            if good { Ok(()) } else { Err(FieldError { field, value: value.to_string(), rule }) }
+        };
+        rule(is_device_name(&nic.device), "device", &nic.device, "a device's name")?;
+        rule(is_interface_name(&nic.name), "name", &nic.name, "an interface's name")?;
+        rule(nic.slot < MOST_NICS, "slot", &nic.slot, "a number below 6")?;
+        rule(nic.mac.is_unicast(), "mac", &nic.mac, "a unicast address")?;
+        let place = match &nic.kind {
+            NicKind::Bridged { network: place } | NicKind::Macvlan { parent: place } => place.as_str(),
+            NicKind::Routed => "routed",
+        };
+        rule(is_interface_name(place), "place", &place, "a network's or an interface's name")?;
+        if let Some(net) = nic.ipv4 {
+            let ip = net.ip();
+            let good = !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_broadcast());
+            rule(good && nic.gateway4 != Some(ip), "ipv4", &net, "a guest's address")?;
+        }
+        if let Some(net) = nic.ipv6 {
+            let ip = net.ip();
+            let good =
+                !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_unicast_link_local());
+            rule(good && nic.gateway6 != Some(ip), "ipv6", &net, "a guest's address")?;
+        }
+        Ok(())
+    }
+
+    /// The keys that describe it, as they can be set.
+    pub fn config(&self) -> BTreeMap<String, String> {
+        let mut pairs = BTreeMap::new();
+        let mut put = |key: &str, value: Option<String>| {
+            pairs.extend(value.map(|value| (key.to_owned(), value)));
+        };
+        let settings = &self.settings;
+        put("name", Some(self.name.clone()));
+        put("hwaddr", Some(self.mac.to_string()));
+        let macvlan = match &self.kind {
+            NicKind::Bridged { network } => {
+                put("network", Some(network.clone()));
+                put("security.port_isolation", settings.port_isolation.then(|| "true".to_owned()));
+                false
+            }
+            NicKind::Macvlan { parent } => {
+                put("nictype", Some("macvlan".to_owned()));
+                put("parent", Some(parent.clone()));
+                put("ipv4.gateway", self.gateway4.map(|ip| ip.to_string()));
+                put("ipv6.gateway", self.gateway6.map(|ip| ip.to_string()));
+                true
+            }
+            NicKind::Routed => {
+                put("nictype", Some("routed".to_owned()));
+                false
+            }
+        };
+        let none = || (!macvlan && !settings.dhcp).then(|| "none".to_owned());
+        let ipv4 = self.ipv4.map(|net| if macvlan { net.to_string() } else { net.ip().to_string() });
+        let ipv6 = self.ipv6.map(|net| if macvlan { net.to_string() } else { net.ip().to_string() });
+        put("ipv4.address", ipv4.or_else(none));
+        put("ipv6.address", ipv6.or_else(none));
+        put("mtu", settings.mtu.map(|n| n.to_string()));
+        put("limits.ingress", settings.ingress.map(bit_rate_text));
+        put("limits.egress", settings.egress.map(bit_rate_text));
+        let off = |on: bool| (!on && !macvlan).then(|| "false".to_owned());
+        put("security.mac_filtering", off(settings.mac_filtering));
+        put("security.ipv4_filtering", off(settings.ipv4_filtering));
+        put("security.ipv6_filtering", off(settings.ipv6_filtering));
+        put("dhcp", (settings.dhcp && !macvlan).then(|| "true".to_owned()));
+        pairs
     }
 
     /// Whether its guest's traffic passes a link that the host can filter.
@@ -471,6 +557,51 @@ mod tests {
             assert!(error.contains(key), "{error}");
         }
         assert!(NicRequest::of("Eth 0", &BTreeMap::new(), "n").is_err());
+    }
+
+    #[test]
+    fn what_an_interface_says_of_itself_makes_it_again() {
+        for pairs in [
+            vec![("security.port_isolation", "true"), ("limits.ingress", "5Mbit"), ("mtu", "1400")],
+            vec![("security.mac_filtering", "false"), ("ipv6.address", "none")],
+            vec![("nictype", "routed"), ("ipv6.address", "2001:db8::7")],
+            vec![("nictype", "macvlan"), ("parent", "eth0")],
+            vec![
+                ("nictype", "macvlan"),
+                ("parent", "eth0"),
+                ("ipv4.address", "192.0.2.7/24"),
+                ("ipv4.gateway", "192.0.2.1"),
+            ],
+        ] {
+            let mut request = of(&pairs).unwrap();
+            request.mac = Some(Mac::guest([1, 2, 3, 4, 5]));
+            request.name = Some("eth1".into());
+            let address4 = match (request.ipv4, request.outside4) {
+                (Wanted::At(ip), outside) => {
+                    Ipv4Network::new(ip, outside.map_or(32, |(prefix, _)| prefix)).ok()
+                }
+                _ => None,
+            };
+            let address6 = match request.ipv6 {
+                Wanted::At(ip) => Some(Ipv6Network::from(ip)),
+                _ => None,
+            };
+            let nic = Nic {
+                device: request.device.clone(),
+                name: "eth1".into(),
+                slot: 1,
+                kind: request.kind.clone(),
+                mac: request.mac.unwrap(),
+                ipv4: address4,
+                gateway4: request.outside4.and_then(|(_, gateway)| gateway),
+                ipv6: address6,
+                gateway6: None,
+                settings: request.settings.clone(),
+            };
+            let again = NicRequest::of("eth1", &nic.config(), "nagaya0").unwrap();
+            assert_eq!((again.kind, again.settings), (request.kind, request.settings), "{pairs:?}");
+            assert_eq!(again.outside4, request.outside4);
+        }
     }
 
     #[test]

@@ -53,7 +53,14 @@ impl InitKind {
 #[serde(rename_all = "lowercase")]
 pub enum NetworkStyle {
     Networkd,
+    /// Debian's, in C.
     Ifupdown,
+    /// The scripts of CentOS 7 and its like.
+    Ifcfg,
+    Netplan,
+    NetworkManager,
+    /// busybox's ifupdown, or ifupdown-ng.
+    Alpine,
     /// Nothing that we know: the kernel's configuration stands alone.
     None,
 }

@@ -7,9 +7,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::model::guest_file::GuestFile;
-use crate::model::lan::Lease;
 use crate::model::limits::Rlimit;
 use crate::model::name::Name;
+use crate::model::nic::Nic;
 use crate::model::template::InitKind;
 use crate::sys::{Context, SysError, SysResult};
 
@@ -26,7 +26,9 @@ pub struct MonitorConfig {
     /// Classic BPF as `sys::seccomp::default_filter` made it, in hexadecimal.
     pub seccomp: String,
     pub files: Vec<GuestFile>,
-    pub lease: Option<Lease>,
+    /// By slot.
+    #[serde(default)]
+    pub nics: Vec<Nic>,
     /// Limits of the guest's processes.
     #[serde(default)]
     pub rlimits: Vec<Rlimit>,

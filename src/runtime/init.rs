@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::MonitorConfig;
 use super::{guest_files, rootfs};
+use crate::model::nic::Nic;
 use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, caps, guest_net, mount, rlimit, seccomp, seqpacket, userns};
 
@@ -57,10 +58,10 @@ fn prepare(
     }
     let terminals = rootfs::build(boot_id, &config.uuid)?;
     let own_network = userns::open_ns(1, "net")?;
-    let linked = match boot {
-        Boot::First => true,
-        Boot::Again => bring_interface(network, &own_network)?,
-    };
+    let mut nics = config.nics.clone();
+    if boot == Boot::Again {
+        bring_interfaces(network, &own_network, &mut nics)?;
+    }
     let fds = [
         terminals.console_master.as_fd(),
         terminals.devpts.as_fd(),
@@ -72,16 +73,14 @@ fn prepare(
     for file in &config.files {
         guest_files::write(&root, file)?;
     }
+    guest_files::remove_stale(&root, &config.files);
     rustix::system::sethostname(config.name.as_str().as_bytes()).cannot(|| "set the host name")?;
     // Everything that can fail by the guest's doing has been done; now the network must be there.
     if seqpacket::recv::<()>(report)?.is_none() {
         return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));
     }
-    if let Some(lease) = config.lease.as_ref().filter(|_| linked) {
-        guest_net::configure("eth0", lease.ipv4, lease.gateway).map_err(|e| {
-            SysError::new("set up the guest's network", std::io::Error::other(error_text(&e)))
-        })?;
-    }
+    guest_net::configure(&nics)
+        .map_err(|e| SysError::new("set up the guest's network", std::io::Error::other(error_text(&e))))?;
     new_session_keyring();
     take_terminal(&terminals.console_slave)?;
     let (argv, env) = (strings(&config.init)?, environment(&config.env)?);
@@ -92,13 +91,14 @@ fn prepare(
     Err(exec(&argv, &env))
 }
 
-/// Moves eth0 out of the namespace of the boot before. A guest that has renamed or deleted it
-/// boots without, for which this returns false: only the host could make a new one.
-fn bring_interface(old: &OwnedFd, own: &OwnedFd) -> SysResult<bool> {
+/// Moves the interfaces out of the namespace of the boot before. A guest that has renamed or deleted
+/// one boots without it: only the host could make a new one.
+fn bring_interfaces(old: &OwnedFd, own: &OwnedFd, nics: &mut Vec<Nic>) -> SysResult<()> {
     userns::enter(old, LinkNameSpaceType::Network, "former network")?;
-    let moved = guest_net::move_link_to_netns("eth0", own.as_fd());
-    userns::enter(own, LinkNameSpaceType::Network, "network")?;
-    Ok(moved.is_ok())
+    let names: Vec<&str> = nics.iter().map(|nic| nic.name.as_str()).collect();
+    let moved = guest_net::move_links_to_netns(&names, own.as_fd()).unwrap_or_default();
+    nics.retain(|nic| moved.contains(&nic.name));
+    userns::enter(own, LinkNameSpaceType::Network, "network")
 }
 
 /// A session keyring of its own, lest the guest see the operator's keys.

@@ -10,7 +10,14 @@ use crate::model::container::Phase;
 use crate::model::ids::Slice;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
+use crate::model::network::Network;
+use crate::model::nic::Nic;
 use crate::model::template::TemplateId;
+
+/// As it stands in a column of its own.
+pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|err| rusqlite::Error::ToSqlConversionFailure(Box::new(err)))
+}
 
 /// `text` read by `parse`, whose error says what it should have been.
 fn parsed<T, E>(value: ValueRef<'_>, parse: impl FnOnce(&str) -> Result<T, E>) -> FromSqlResult<T>
@@ -93,5 +100,27 @@ impl FromSql for Config {
     /// A JSON object of keys and values.
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         parsed(value, |text| serde_json::from_str(text))
+    }
+}
+
+impl FromSql for Network {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text))
+    }
+}
+
+impl FromSql for Nic {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text))
+    }
+}
+
+/// A container's interfaces, each with the network that it is on: a JSON array of `[nic, network or
+/// null]`.
+pub(super) struct Connected(pub Vec<(Nic, Option<Network>)>);
+
+impl FromSql for Connected {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text).map(Self))
     }
 }

@@ -1,27 +1,24 @@
-//! Containers, and the slices and addresses that are theirs.
+//! Containers, and the slices that are theirs.
 
-use std::net::Ipv4Addr;
-
-use ipnetwork::Ipv4Network;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::allot::{lowest_free, runtime_bases};
+use super::columns::Connected;
 use super::error::Attempt;
-use super::setup::{ipv4_with_prefix, is_shared, network, range};
+use super::setup::{is_shared, range};
 use super::templates::{doom_if_unused, is_doomed};
-use super::{Store, StoreError};
+use super::{Store, StoreError, nics};
 use crate::model::config::Config;
-use crate::model::container::{Container, NewContainer, NicRequest, Phase};
+use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::ids::{Range, Slice};
-use crate::model::lan::{Lease, Network};
-use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
 use crate::model::template::TemplateId;
 
 const SELECT: &str = "SELECT c.id, c.name, c.template, c.template_name, c.slice, c.uuid, c.created_at, \
-     c.phase, c.wanted_up, l.bridge, l.mac, l.address, n.ipv4, \
-     (SELECT json_group_object(key, value) FROM config WHERE container = c.id) FROM container c \
-     LEFT JOIN lease l ON l.container = c.id LEFT JOIN network n ON n.bridge = l.bridge";
+     c.phase, c.wanted_up, \
+     (SELECT json_group_array(json_array(json(n.spec), json(w.spec))) FROM nic n \
+      LEFT JOIN network w ON w.name = n.network WHERE n.container = c.id), \
+     (SELECT json_group_object(key, value) FROM config WHERE container = c.id) FROM container c";
 
 impl Store {
     /// Stores a container with the lowest free runtime slice and the address asked for, or the
@@ -31,11 +28,7 @@ impl Store {
             check_free(tx, &new.name, &new.id, &new.uuid)?;
             check_template(tx, &new.template)?;
             let range = range(tx)?.ok_or(StoreError::NoRange)?;
-            let lease = match &new.nic {
-                Some(request) => Some(pick_lease(tx, request)?),
-                None => None,
-            };
-            let container = Container {
+            let mut container = Container {
                 id: new.id.clone(),
                 name: new.name.clone(),
                 template: new.template.clone(),
@@ -45,10 +38,16 @@ impl Store {
                 created_at: new.created_at,
                 phase: new.phase,
                 wanted_up: new.wanted_up,
-                lease,
+                nics: Vec::new(),
                 config: new.config.clone(),
             };
             insert(tx, &container)?;
+            for request in &new.nics {
+                let nic = nics::allot(tx, &new.id, request)?;
+                nics::insert(tx, &new.id, &nic)?;
+                container.nics.push(nic);
+            }
+            check(&container)?;
             Ok(container)
         })
     }
@@ -147,22 +146,6 @@ pub(super) fn check_template(conn: &Connection, id: &TemplateId) -> Attempt<()> 
     }
 }
 
-/// Refuses what a guest on `network` may not have or another guest has.
-pub(super) fn check_lease(conn: &Connection, network: &Network, ip: Ipv4Addr, mac: Mac) -> Attempt<()> {
-    let bridge = || network.bridge.clone();
-    if !network.is_guest_address(ip) {
-        return Err(StoreError::OutsideNetwork { bridge: bridge(), ip }.into());
-    }
-    let mut taken = conn.prepare_cached("SELECT 1 FROM lease WHERE bridge = ?1 AND address = ?2")?;
-    if taken.exists((&network.bridge, ip.to_bits()))? {
-        return Err(StoreError::AddressTaken { bridge: bridge(), ip }.into());
-    }
-    if conn.prepare_cached("SELECT 1 FROM lease WHERE mac = ?1")?.exists([mac])? {
-        return Err(StoreError::MacTaken { mac }.into());
-    }
-    Ok(())
-}
-
 fn pick_slice(conn: &Connection, range: Range, shared: bool) -> Attempt<Slice> {
     if shared {
         return range.storage().ok_or_else(|| StoreError::NoSliceLeft { total: 0 }.into());
@@ -173,67 +156,26 @@ fn pick_slice(conn: &Connection, range: Range, shared: bool) -> Attempt<Slice> {
         .ok_or_else(|| StoreError::NoSliceLeft { total: range.slices().saturating_sub(1) }.into())
 }
 
-fn pick_lease(conn: &Connection, request: &NicRequest) -> Attempt<Lease> {
-    let bridge = || request.bridge.clone();
-    let network =
-        network(conn, &request.bridge)?.ok_or_else(|| StoreError::NoSuchNetwork { bridge: bridge() })?;
-    let ip = match request.ipv4 {
-        Some(ip) => ip,
-        None => {
-            let mut taken =
-                conn.prepare_cached("SELECT address FROM lease WHERE bridge = ?1 ORDER BY address")?;
-            let addresses = network.guest_addresses().map(Ipv4Addr::to_bits);
-            lowest_free(addresses, taken.query_map([&request.bridge], |row| row.get(0))?)?
-                .map(Ipv4Addr::from)
-                .ok_or_else(|| StoreError::NoAddressLeft { bridge: bridge() })?
-        }
-    };
-    check_lease(conn, &network, ip, request.mac)?;
-    Ok(lease(&network, request.mac, ip))
+fn check(container: &Container) -> Attempt<()> {
+    let wrong = |source| StoreError::BadField { name: container.name.clone(), source };
+    Ok(container.check().map_err(wrong)?)
 }
 
-fn lease(network: &Network, mac: Mac, ip: Ipv4Addr) -> Lease {
-    // A host's address with its network's prefix length, which is at most 32.
-    let ipv4 = Ipv4Network::new(ip, network.ipv4.prefix()).unwrap_or(Ipv4Network::from(ip));
-    Lease { bridge: network.bridge.clone(), mac, ipv4, gateway: network.gateway() }
-}
-
-/// Stores a container all of whose parts were found free.
+/// Stores a container all of whose parts were found free, but for its interfaces.
 pub(super) fn insert(conn: &Connection, container: &Container) -> Attempt<()> {
-    let Container {
-        id,
-        name,
-        template,
-        template_name,
-        slice,
-        uuid,
-        created_at,
-        phase,
-        wanted_up,
-        lease,
-        config,
-    } = container;
-    container.check().map_err(|source| StoreError::BadField { name: name.clone(), source })?;
+    check(container)?;
     conn.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
-        id,
-        name,
-        template,
-        template_name,
-        slice,
-        uuid,
-        created_at,
-        phase,
-        wanted_up,
+        &container.id,
+        &container.name,
+        &container.template,
+        &container.template_name,
+        container.slice,
+        &container.uuid,
+        container.created_at,
+        container.phase,
+        container.wanted_up,
     ))?;
-    if let Some(lease) = lease {
-        conn.prepare_cached("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)")?.execute((
-            id,
-            &lease.bridge,
-            lease.mac,
-            lease.ipv4.ip().to_bits(),
-        ))?;
-    }
-    insert_config(conn, id, config)
+    insert_config(conn, &container.id, &container.config)
 }
 
 fn insert_config(conn: &Connection, id: &ContainerId, config: &Config) -> Attempt<()> {
@@ -249,15 +191,19 @@ fn select(conn: &Connection, rest: &str, params: impl Params) -> rusqlite::Resul
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
-    let bridge: Option<String> = row.get(9)?;
-    let lease = match bridge {
-        Some(bridge) => {
-            let network = Network { bridge, ipv4: ipv4_with_prefix(row, 12)? };
-            let address: u32 = row.get(11)?;
-            Some(lease(&network, row.get(10)?, Ipv4Addr::from(address)))
-        }
-        None => None,
-    };
+    let Connected(connected) = row.get(9)?;
+    let mut nics: Vec<_> = connected
+        .into_iter()
+        .map(|(mut nic, network)| {
+            if let Some(network) = network {
+                // What the network says counts: it may have changed since.
+                let (ipv4, ipv6) = (nic.ipv4.map(|net| net.ip()), nic.ipv6.map(|net| net.ip()));
+                nics::place(&mut nic, &network, ipv4, ipv6);
+            }
+            nic
+        })
+        .collect();
+    nics.sort_by_key(|nic| nic.slot);
     Ok(Container {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -268,8 +214,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
         created_at: row.get(6)?,
         phase: row.get(7)?,
         wanted_up: row.get(8)?,
-        lease,
-        config: row.get(13)?,
+        nics,
+        config: row.get(10)?,
     })
 }
 
@@ -277,9 +223,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
 mod tests {
     use super::*;
     use crate::model::ids::SLICE;
+    use crate::model::network::Network;
+    use crate::model::nic::{NicKind, Wanted};
     use crate::store::fixture::{RANGE, store, template, web};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+    use std::net::{IpAddr, Ipv4Addr};
 
     fn ip(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 9, 0, last)
@@ -287,12 +236,18 @@ mod tests {
 
     fn asking_for(n: u32, wanted: Ipv4Addr) -> NewContainer {
         let mut new = web(n);
-        new.nic.as_mut().unwrap().ipv4 = Some(wanted);
+        new.nics[0].ipv4 = Wanted::At(wanted);
+        new
+    }
+
+    fn on(n: u32, network: &str) -> NewContainer {
+        let mut new = web(n);
+        new.nics[0].kind = NicKind::Bridged { network: network.to_owned() };
         new
     }
 
     fn address(container: &Container) -> Ipv4Addr {
-        container.lease.as_ref().unwrap().ipv4.ip()
+        container.nics[0].ipv4.unwrap().ip()
     }
 
     #[test]
@@ -300,14 +255,21 @@ mod tests {
         let (_dir, mut store) = store();
         let with = store.create_container(&web(1)).unwrap();
         let without = store
-            .create_container(&NewContainer { nic: None, phase: Phase::Starting, wanted_up: true, ..web(2) })
+            .create_container(&NewContainer {
+                nics: vec![],
+                phase: Phase::Starting,
+                wanted_up: true,
+                ..web(2)
+            })
             .unwrap();
         assert_eq!(with.slice, RANGE.runtime(0).unwrap());
-        assert_eq!(with.lease.as_ref().unwrap().ipv4.to_string(), "10.9.0.2/24");
-        assert_eq!(with.lease.as_ref().unwrap().gateway, ip(1));
+        let nic = &with.nics[0];
+        assert_eq!(nic.ipv4.unwrap().to_string(), "10.9.0.2/24");
+        assert_eq!(nic.ipv6.unwrap().to_string(), "fd00:9::2/64");
+        assert_eq!((nic.gateway4, nic.gateway6), (Some(ip(1)), Some("fd00:9::1".parse().unwrap())));
         assert_eq!((with.phase, with.wanted_up), (Phase::Creating, false));
         assert_eq!((without.phase, without.wanted_up), (Phase::Starting, true));
-        assert_eq!(without.lease, None);
+        assert_eq!(without.nics, []);
         assert_eq!(store.container(&with.name).unwrap(), Some(with.clone()));
         assert_eq!(store.container_by_id(&without.id).unwrap(), Some(without.clone()));
         assert_eq!(store.container(&web(3).name).unwrap(), None);
@@ -354,7 +316,9 @@ mod tests {
         assert_eq!(address(&store.create_container(&asking_for(1, ip(2))).unwrap()), ip(2));
         assert_eq!(address(&store.create_container(&web(2)).unwrap()), ip(3), "past the one asked for");
         let taken = store.create_container(&asking_for(3, ip(2)));
-        assert!(matches!(taken, Err(StoreError::AddressTaken { ip: which, .. }) if which == ip(2)));
+        assert!(
+            matches!(taken, Err(StoreError::AddressTaken { ip: which, .. }) if which == IpAddr::V4(ip(2)))
+        );
         for bad in [ip(0), ip(1), ip(255), Ipv4Addr::new(10, 9, 1, 2)] {
             let outside = store.create_container(&asking_for(3, bad));
             assert!(matches!(outside, Err(StoreError::OutsideNetwork { .. })), "{bad}");
@@ -372,30 +336,24 @@ mod tests {
         assert!(matches!(same_name_and_id, StoreError::NameTaken { .. }));
         assert!(matches!(refused(NewContainer { id: web(1).id, ..web(2) }), StoreError::IdTaken { .. }));
         assert!(matches!(refused(NewContainer { uuid: web(1).uuid, ..web(2) }), StoreError::IdTaken { .. }));
-        assert!(matches!(refused(NewContainer { nic: web(1).nic, ..web(2) }), StoreError::MacTaken { .. }));
+        assert!(matches!(refused(NewContainer { nics: web(1).nics, ..web(2) }), StoreError::MacTaken { .. }));
         let gone = refused(NewContainer { template: template('e').id, ..web(2) });
         assert!(matches!(gone, StoreError::TemplateGone { .. }));
         let bad_uuid = refused(NewContainer { uuid: "U".repeat(32), ..web(2) });
         assert!(matches!(bad_uuid, StoreError::BadField { .. }));
-        let mut elsewhere = web(2);
-        elsewhere.nic.as_mut().unwrap().bridge = "b9".into();
-        assert!(matches!(refused(elsewhere), StoreError::NoSuchNetwork { bridge } if bridge == "b9"));
+        assert!(matches!(refused(on(2, "b9")), StoreError::NoSuchNetwork { name } if name == "b9"));
         assert_eq!(store.containers().unwrap(), [first]);
     }
 
     #[test]
     fn slices_and_addresses_run_out() {
         let (_dir, mut store) = store();
-        let small = Network { bridge: "b1".into(), ipv4: "10.8.0.1/30".parse().unwrap() };
+        let small = Network::new("b1", "b1", Some("10.8.0.1/30".parse().unwrap()), None);
         store.add_network(&small).unwrap();
-        let on_small = |n| {
-            let mut new = web(n);
-            new.nic.as_mut().unwrap().bridge = "b1".into();
-            new
-        };
+        let on_small = |n| on(n, "b1");
         store.create_container(&on_small(1)).unwrap();
         let full = store.create_container(&on_small(2));
-        assert!(matches!(full, Err(StoreError::NoAddressLeft { bridge }) if bridge == "b1"));
+        assert!(matches!(full, Err(StoreError::NoAddressLeft { name }) if name == "b1"));
         store.set_range(Range { start: RANGE.start, count: 3 * SLICE }).unwrap();
         store.create_container(&web(2)).unwrap();
         assert!(matches!(store.create_container(&web(3)), Err(StoreError::NoSliceLeft { total: 2 })));
@@ -446,8 +404,8 @@ mod tests {
         let (_dir, mut store) = store();
         store.create_container(&web(1)).unwrap();
         assert_eq!(store.delete_container(&web(1).id).unwrap(), None, "its template has a name");
-        let leases: i64 = store.conn.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).unwrap();
-        assert_eq!(leases, 0);
+        let nics: i64 = store.conn.query_row("SELECT count(*) FROM nic", [], |row| row.get(0)).unwrap();
+        assert_eq!(nics, 0);
         assert!(matches!(store.delete_container(&web(1).id), Err(StoreError::NoSuchContainer { .. })));
         store.create_container(&web(1)).unwrap();
     }
@@ -471,7 +429,7 @@ mod tests {
             steps in proptest::collection::vec((0u32..10, proptest::option::of(0u8..9)), 1..40),
         ) {
             let (_dir, mut store) = store();
-            let tiny = Network { bridge: "tiny".into(), ipv4: "10.7.0.1/29".parse().unwrap() };
+            let tiny = Network::new("tiny", "tiny", Some("10.7.0.1/29".parse().unwrap()), None);
             store.add_network(&tiny).unwrap();
             store.set_range(Range { start: RANGE.start, count: 5 * SLICE }).unwrap();
             let mut model: Vec<(u32, u32, Ipv4Addr)> = Vec::new();
@@ -482,14 +440,13 @@ mod tests {
                     continue;
                 }
                 let wanted = wanted.map(|last| Ipv4Addr::new(10, 7, 0, last));
-                let mut new = web(n);
-                let nic = new.nic.as_mut().unwrap();
-                (nic.bridge, nic.ipv4) = (tiny.bridge.clone(), wanted);
+                let mut new = on(n, "tiny");
+                new.nics[0].ipv4 = wanted.map_or(Wanted::Auto, Wanted::At);
                 let slice = (0..4).find(|k| model.iter().all(|(_, slice, _)| slice != k));
                 let free = |ip: &Ipv4Addr| model.iter().all(|(.., taken)| taken != ip);
                 let ip = match wanted {
-                    Some(ip) => Some(ip).filter(|ip| tiny.is_guest_address(*ip) && free(ip)),
-                    None => tiny.guest_addresses().find(free),
+                    Some(ip) => Some(ip).filter(|ip| tiny.is_guest_address4(*ip) && free(ip)),
+                    None => tiny.guest_addresses4().find(free),
                 };
                 match (store.create_container(&new), slice, ip) {
                     (Ok(made), Some(slice), Some(ip)) => {

@@ -20,7 +20,7 @@ fn assert_nothing_is_shared(path: &Path, expected: u32) {
     // Nothing was freed in between, so the slices and addresses given are the lowest ones.
     let lowest: BTreeSet<u32> = (0..expected).map(|n| RANGE.runtime(n).unwrap().base()).collect();
     assert_eq!(bases, lowest);
-    let addresses: BTreeSet<_> = containers.iter().map(|c| c.lease.as_ref().unwrap().ipv4.ip()).collect();
+    let addresses: BTreeSet<_> = containers.iter().map(|c| c.nics[0].ipv4.unwrap().ip()).collect();
     assert_eq!(addresses.len(), containers.len());
     assert_eq!(containers.len(), expected as usize);
 }

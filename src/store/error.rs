@@ -1,7 +1,7 @@
 //! What can go wrong with the database, and what it refuses.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
@@ -10,6 +10,7 @@ use crate::model::container::FieldError;
 use crate::model::ids::Slice;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
+use crate::model::network::KeyError;
 use crate::model::template::TemplateId;
 
 /// Why the database did not do what was asked. Nothing was changed. A `cause` has nothing to add to
@@ -41,16 +42,18 @@ pub enum StoreError {
     NoRange,
     #[error("templates or containers stand on the ids of the present range, from {start}, and need them")]
     RangeInUse { start: u32 },
-    #[error("network '{bridge}' exists already with another subnet")]
-    NetworkTaken { bridge: String },
-    #[error("the subnet of network '{bridge}' overlaps that of network '{other}'")]
-    NetworkOverlaps { bridge: String, other: String },
-    #[error(
-        "network '{bridge}' needs a name of 1 to 15 of a-z, 0-9 and '-', and room for a gateway and a guest"
-    )]
-    BadNetwork { bridge: String },
-    #[error("there is no network '{bridge}'")]
-    NoSuchNetwork { bridge: String },
+    #[error("there is a network '{name}' already")]
+    NetworkTaken { name: String },
+    #[error("network '{name}' would have {what}, which network '{other}' has")]
+    NetworksClash { name: String, other: String, what: String },
+    #[error("network '{name}' cannot be so")]
+    BadNetwork { name: String, source: KeyError },
+    #[error("there is no network '{name}'")]
+    NoSuchNetwork { name: String },
+    #[error("network '{name}' is used by {}", listed(users))]
+    NetworkInUse { name: String, users: Vec<Name> },
+    #[error("network '{name}' would leave container '{container}' without its address")]
+    AddressLost { name: String, container: Name },
 
     #[error("'{name}' cannot name a template")]
     BadTemplateName { name: String },
@@ -77,13 +80,23 @@ pub enum StoreError {
     SliceTaken { slice: Slice },
     #[error("the slice from id {} is not a runtime slice of the id range", .slice.base())]
     SliceOutsideRange { slice: Slice },
-    #[error("network '{bridge}' has no address left")]
-    NoAddressLeft { bridge: String },
-    #[error("address {ip} on network '{bridge}' belongs to another container")]
-    AddressTaken { bridge: String, ip: Ipv4Addr },
-    #[error("{ip} is not an address that a guest may have on network '{bridge}'")]
-    OutsideNetwork { bridge: String, ip: Ipv4Addr },
-    #[error("the Ethernet address {mac} belongs to another container")]
+    #[error("network '{name}' has no address left")]
+    NoAddressLeft { name: String },
+    #[error("address {ip} belongs to another interface ({place})")]
+    AddressTaken { place: String, ip: IpAddr },
+    #[error("{ip} is not an address that a guest may have on network '{name}'")]
+    OutsideNetwork { name: String, ip: IpAddr },
+    #[error("a routed address may not be inside network '{name}', whose bridge has the route")]
+    RoutedInside { name: String },
+    #[error("there is no device '{device}'")]
+    NoSuchDevice { device: String },
+    #[error("the container has a device '{device}' or an interface '{name}' already")]
+    DeviceTaken { device: String, name: String },
+    #[error("a container has 6 interfaces at most")]
+    NoSlotLeft,
+    #[error("an interface was to be stored without an Ethernet address")]
+    NoMac,
+    #[error("the Ethernet address {mac} belongs to another interface")]
     MacTaken { mac: Mac },
     #[error("cannot store container '{name}'")]
     BadField { name: Name, source: FieldError },

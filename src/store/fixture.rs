@@ -6,11 +6,12 @@ use tempfile::TempDir;
 
 use super::Store;
 use crate::model::config::Config;
-use crate::model::container::{NewContainer, NicRequest, Phase};
+use crate::model::container::{NewContainer, Phase};
 use crate::model::ids::{Range, SLICE};
-use crate::model::lan::Network;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
+use crate::model::network::Network;
+use crate::model::nic::NicRequest;
 use crate::model::template::{InitKind, NetworkStyle, Template, TemplateFacts, TemplateId};
 
 pub const RANGE: Range = Range { start: 1_000_000, count: 201 * SLICE };
@@ -30,7 +31,8 @@ pub fn stocked(path: &Path) -> Store {
 }
 
 pub fn network() -> Network {
-    Network { bridge: "nagaya0".into(), ipv4: "10.9.0.1/24".parse().unwrap() }
+    let (ipv4, ipv6) = ("10.9.0.1/24".parse().unwrap(), "fd00:9::1/64".parse().unwrap());
+    Network::new("nagaya0", "nagaya0", Some(ipv4), Some(ipv6))
 }
 
 /// The template whose id is 64 times `digit`.
@@ -54,7 +56,10 @@ pub fn web(n: u32) -> NewContainer {
         created_at: 1_700_000_000,
         phase: Phase::Creating,
         wanted_up: false,
-        nic: Some(NicRequest { bridge: "nagaya0".into(), mac: Mac::guest([0, 0, b, c, d]), ipv4: None }),
+        nics: vec![NicRequest {
+            mac: Some(Mac::guest([0, 0, b, c, d])),
+            ..NicRequest::on("eth0", "nagaya0")
+        }],
         config: Config::default(),
     }
 }

@@ -15,6 +15,8 @@ mod disk;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod networks;
+mod nics;
 mod open;
 mod rebuild;
 mod reserve;

@@ -1,14 +1,17 @@
 //! Putting containers back into a new database from what their manifests say.
 
+use std::net::IpAddr;
+
 use rusqlite::Connection;
 
 use super::allot::may_run_on;
-use super::containers::{check_free, check_lease, check_template, insert};
+use super::containers::{check_free, check_template, insert};
 use super::error::{Attempt, Failure};
-use super::{Store, StoreError, setup};
-use crate::model::container::Container;
+use super::{Store, StoreError, networks, nics, setup};
 use crate::model::ids::Range;
+use crate::model::manifest::Manifest;
 use crate::model::name::Name;
+use crate::model::nic::Nic;
 
 /// A container that could not be put back.
 #[derive(Debug)]
@@ -18,18 +21,18 @@ pub struct Rejected {
 }
 
 impl Store {
-    /// Inserts `containers` as they are, in one transaction, and returns those that do not fit:
+    /// Inserts what `manifests` describe, in one transaction, and returns those that do not fit:
     /// manifests are files, which may be old, copied or changed. The range and the templates'
-    /// content have to be there; a network that is not is made from the first lease on it.
-    pub fn rebuild(&mut self, containers: &[Container]) -> Result<Vec<Rejected>, StoreError> {
+    /// content have to be there; a network is as the first manifest on it says.
+    pub fn rebuild(&mut self, manifests: &[Manifest]) -> Result<Vec<Rejected>, StoreError> {
         self.write("put containers back", |tx| {
             let range = setup::range(tx)?.ok_or(StoreError::NoRange)?;
             let mut rejected = Vec::new();
-            for container in containers {
-                match put_back(tx, range, container) {
+            for manifest in manifests {
+                match put_back(tx, range, manifest) {
                     Ok(()) => {}
                     Err(Failure::Refused(reason)) => {
-                        rejected.push(Rejected { name: container.name.clone(), reason: *reason });
+                        rejected.push(Rejected { name: manifest.container.name.clone(), reason: *reason });
                     }
                     Err(failure) => return Err(failure),
                 }
@@ -40,7 +43,8 @@ impl Store {
 }
 
 /// Checks everything before it changes anything, so that a refusal leaves no trace.
-fn put_back(conn: &Connection, range: Range, container: &Container) -> Attempt<()> {
+fn put_back(conn: &Connection, range: Range, manifest: &Manifest) -> Attempt<()> {
+    let container = &manifest.container;
     let name = || container.name.clone();
     container.check().map_err(|source| StoreError::BadField { name: name(), source })?;
     check_free(conn, &container.name, &container.id, &container.uuid)?;
@@ -53,24 +57,47 @@ fn put_back(conn: &Connection, range: Range, container: &Container) -> Attempt<(
     if !shared && conn.prepare_cached("SELECT 1 FROM container WHERE slice = ?1")?.exists([slice])? {
         return Err(StoreError::SliceTaken { slice }.into());
     }
-    if let Some(lease) = &container.lease {
-        let network = lease.network();
-        let is_new = setup::may_add(conn, &network)?;
-        check_lease(conn, &network, lease.ipv4.ip(), lease.mac)?;
-        if is_new {
-            setup::insert(conn, &network)?;
+    let mut new = Vec::new();
+    for network in &manifest.networks {
+        if networks::network(conn, &network.name)?.is_none() && networks::may_add(conn, network)? {
+            new.push(network);
         }
     }
-    insert(conn, container)
+    for nic in &container.nics {
+        fits(conn, manifest, nic)?;
+        nics::check_free(conn, &container.id, nic)?;
+    }
+    new.into_iter().try_for_each(|network| networks::insert(conn, network))?;
+    insert(conn, container)?;
+    container.nics.iter().try_for_each(|nic| nics::insert(conn, &container.id, nic))
+}
+
+/// Whether the network that there is, or will be, has room for the addresses.
+fn fits(conn: &Connection, manifest: &Manifest, nic: &Nic) -> Attempt<()> {
+    let Some(name) = nic.network() else { return Ok(()) };
+    let network = match networks::network(conn, name)? {
+        Some(network) => Some(network),
+        None => manifest.networks.iter().find(|network| network.name == name).cloned(),
+    };
+    let network = network.ok_or_else(|| StoreError::NoSuchNetwork { name: name.to_owned() })?;
+    let outside = |ip| match ip {
+        IpAddr::V4(ip) => !network.is_guest_address4(ip),
+        IpAddr::V6(ip) => !network.is_guest_address6(ip),
+    };
+    match nic.addresses().find(|ip| outside(*ip)) {
+        Some(ip) => Err(StoreError::OutsideNetwork { name: network.name, ip }.into()),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::container::Phase;
+    use crate::model::container::{Container, Phase};
     use crate::model::ids::Slice;
-    use crate::model::lan::Lease;
     use crate::model::manifest::{from_toml, to_toml};
+    use crate::model::network::Network;
+    use crate::model::nic::NicKind;
     use crate::store::fixture::{RANGE, network, store, template, web};
     use tempfile::TempDir;
 
@@ -88,11 +115,15 @@ mod tests {
         (old.containers().unwrap(), dir, new)
     }
 
+    fn manifest(container: &Container) -> Manifest {
+        Manifest { container: container.clone(), networks: vec![network()] }
+    }
+
     #[test]
     fn manifests_bring_a_lost_database_back() {
         let (lost, _dir, mut new) = lost_and_new();
-        let manifests: Vec<String> = lost.iter().map(to_toml).collect();
-        let read: Vec<Container> = manifests.iter().map(|text| from_toml(text).unwrap()).collect();
+        let manifests: Vec<String> = lost.iter().map(|c| to_toml(c, &[network()])).collect();
+        let read: Vec<Manifest> = manifests.iter().map(|text| from_toml(text).unwrap()).collect();
         assert!(new.rebuild(&read).unwrap().is_empty());
         assert_eq!(new.containers().unwrap(), lost);
         assert_eq!(new.networks().unwrap(), [network()]);
@@ -103,35 +134,34 @@ mod tests {
     fn what_does_not_fit_is_returned_and_the_rest_is_put_back() {
         let (lost, _dir, mut new) = lost_and_new();
         let first = &lost[0];
-        let lease = || first.lease.clone().unwrap();
         let other = |n: u32| {
             let fresh = web(n);
             let slice = RANGE.runtime(n).unwrap();
-            Container {
-                id: fresh.id,
-                name: fresh.name,
-                uuid: fresh.uuid,
-                slice,
-                lease: None,
-                ..first.clone()
-            }
+            let (id, name, uuid) = (fresh.id, fresh.name, fresh.uuid);
+            Container { id, name, uuid, slice, nics: vec![], ..first.clone() }
         };
-        let on = |n, lease: Lease| Container { lease: Some(lease), ..other(n) };
-        let mac = web(99).nic.unwrap().mac;
+        let mac = web(99).nics[0].mac.unwrap();
+        let on = |n, nic: Nic| manifest(&Container { nics: vec![nic], ..other(n) });
+        let nic = || first.nics[0].clone();
+        let at = |ip: &str| Nic { mac, ipv4: Some(ip.parse().unwrap()), ipv6: None, ..nic() };
         let odd = Slice::at(RANGE.runtime(50).unwrap().base() + 1).unwrap();
+        let elsewhere = NicKind::Bridged { network: "b1".into() };
+        let clash = Network { name: "b1".into(), bridge: "b1".into(), ..network() };
         let bad = [
-            first.clone(),
-            Container { slice: first.slice, ..other(10) },
-            Container { slice: RANGE.storage().unwrap(), ..other(11) },
-            Container { slice: odd, ..other(12) },
-            Container { template: template('e').id, ..other(13) },
-            on(14, Lease { mac, ..lease() }),
-            on(15, Lease { ipv4: "10.9.0.99/24".parse().unwrap(), ..lease() }),
-            on(16, Lease { mac, ipv4: "10.9.0.98/25".parse().unwrap(), ..lease() }),
-            on(17, Lease { mac, bridge: "b1".into(), ..lease() }),
-            Container { uuid: "x".into(), ..other(18) },
+            manifest(first),
+            manifest(&Container { slice: first.slice, ..other(10) }),
+            manifest(&Container { slice: RANGE.storage().unwrap(), ..other(11) }),
+            manifest(&Container { slice: odd, ..other(12) }),
+            manifest(&Container { template: template('e').id, ..other(13) }),
+            on(14, Nic { mac, ..nic() }),
+            on(15, Nic { mac: nic().mac, ..at("10.9.0.99/24") }),
+            on(16, at("10.8.0.98/24")),
+            on(17, Nic { kind: elsewhere.clone(), ..at("10.9.0.98/24") }),
+            Manifest { networks: vec![clash], ..on(17, Nic { kind: elsewhere, ..at("10.9.0.98/24") }) },
+            manifest(&Container { uuid: "x".into(), ..other(18) }),
         ];
-        let rejected = new.rebuild(&[&lost[..], &bad[..]].concat()).unwrap();
+        let good: Vec<Manifest> = lost.iter().map(manifest).collect();
+        let rejected = new.rebuild(&[&good[..], &bad[..]].concat()).unwrap();
         let reasons: Vec<String> = rejected.iter().map(|r| format!("{:?}", r.reason)).collect();
         let kinds: Vec<&str> = reasons.iter().map(|r| r.split(' ').next().unwrap()).collect();
         assert_eq!(
@@ -144,8 +174,9 @@ mod tests {
                 "TemplateGone",
                 "AddressTaken",
                 "MacTaken",
-                "NetworkTaken",
-                "NetworkOverlaps",
+                "OutsideNetwork",
+                "NoSuchNetwork",
+                "NetworksClash",
                 "BadField",
             ]
         );

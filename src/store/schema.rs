@@ -3,7 +3,8 @@
 
 use rusqlite_migration::{M, Migrations};
 
-const STEPS: &[M<'static>] = &[M::up(FIRST), M::up(CONFIG), M::up(SHARED).foreign_key_check()];
+const STEPS: &[M<'static>] =
+    &[M::up(FIRST), M::up(CONFIG), M::up(SHARED).foreign_key_check(), M::up(NETWORKS).foreign_key_check()];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -113,9 +114,60 @@ WHEN NOT EXISTS (SELECT 1 FROM meta WHERE shared = 1)
 BEGIN SELECT RAISE(ABORT, 'the slice belongs to another container'); END;
 ";
 
+/// Several networks, several interfaces. What is looked for or must be unique has a column; the rest
+/// is in `spec`, as JSON.
+const NETWORKS: &str = "
+ALTER TABLE network RENAME TO old_network;
+CREATE TABLE network (
+    name TEXT PRIMARY KEY,
+    bridge TEXT NOT NULL UNIQUE,
+    spec TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO network SELECT bridge, bridge, json_object(
+    'name', bridge, 'bridge', bridge, 'foreign', json('false'), 'ipv4', ipv4, 'nat4', 'masquerade',
+    'dhcp4', json('false'), 'ipv6', NULL, 'nat6', 'off', 'dhcp6', json('false'), 'domain', NULL,
+    'mtu', NULL, 'isolated', json('false'), 'notes', json('{}')) FROM old_network;
+
+CREATE TABLE nic (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    device TEXT NOT NULL,
+    slot INTEGER NOT NULL CHECK (slot BETWEEN 0 AND 5),
+    name TEXT NOT NULL,
+    network TEXT REFERENCES network (name),
+    -- Where addresses must differ: the network's name, or what else it is connected to.
+    segment TEXT NOT NULL,
+    mac TEXT NOT NULL UNIQUE,
+    -- As a number, so that it sorts.
+    ipv4 INTEGER CHECK (ipv4 BETWEEN 0 AND 4294967295),
+    ipv6 BLOB CHECK (length(ipv6) = 16),
+    spec TEXT NOT NULL,
+    PRIMARY KEY (container, slot),
+    UNIQUE (container, device),
+    UNIQUE (container, name),
+    UNIQUE (segment, ipv4),
+    UNIQUE (segment, ipv6)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX nic_network ON nic (network);
+INSERT INTO nic SELECT container, 'eth0', 0, 'eth0', l.bridge, l.bridge, mac, address, NULL, json_object(
+    'device', 'eth0', 'name', 'eth0', 'slot', 0, 'kind', json_object('type', 'bridged', 'network', l.bridge),
+    'mac', mac,
+    'ipv4', printf('%d.%d.%d.%d/%s', address >> 24, (address >> 16) & 255, (address >> 8) & 255, address & 255,
+        substr(o.ipv4, instr(o.ipv4, '/') + 1)),
+    'gateway4', substr(o.ipv4, 1, instr(o.ipv4, '/') - 1),
+    'ipv6', NULL, 'gateway6', NULL,
+    'settings', json_object('mtu', NULL, 'ingress', NULL, 'egress', NULL, 'mac_filtering', json('true'),
+        'ipv4_filtering', json('true'), 'ipv6_filtering', json('true'), 'port_isolation', json('false'),
+        'dhcp', json('false')))
+    FROM lease l JOIN old_network o ON o.bridge = l.bridge;
+DROP TABLE lease;
+DROP TABLE old_network;
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::network::Network;
+    use crate::model::nic::{Nic, NicSettings};
     use crate::store::fixture::{store, web};
 
     #[test]
@@ -134,14 +186,21 @@ mod tests {
              INSERT INTO template (id, facts, bytes, created_at) VALUES (hex(zeroblob(32)), '{}', 1, 1);
              INSERT INTO container VALUES ('000000ab', 'web', hex(zeroblob(32)), 't', 1065536,
                  hex(zeroblob(16)), 1, 'settled', 1);
-             INSERT INTO lease VALUES ('000000ab', 'n0', '02:00:00:00:00:01', 7);",
+             INSERT INTO lease VALUES ('000000ab', 'n0', '02:00:00:00:00:01', 168361991);",
         )
         .unwrap();
         conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).unwrap();
         MIGRATIONS.to_latest(&mut conn).unwrap();
         let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-        assert_eq!(count("SELECT count(*) FROM container JOIN lease ON lease.container = container.id"), 1);
+        assert_eq!(count("SELECT count(*) FROM container JOIN nic ON nic.container = container.id"), 1);
         assert_eq!(count("SELECT shared FROM meta"), 0);
+        let text = |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        let network: Network = serde_json::from_str(&text("SELECT spec FROM network")).unwrap();
+        assert_eq!(network, Network::new("n0", "n0", Some("10.9.0.1/20".parse().unwrap()), None));
+        let nic: Nic = serde_json::from_str(&text("SELECT spec FROM nic")).unwrap();
+        assert_eq!(nic.ipv4.unwrap().to_string(), "10.9.0.7/20");
+        assert_eq!((nic.gateway4, nic.network()), (Some("10.9.0.1".parse().unwrap()), Some("n0")));
+        assert_eq!(nic.settings, NicSettings::default());
     }
 
     #[test]
@@ -155,9 +214,11 @@ mod tests {
             "UPDATE container SET uuid = (SELECT min(uuid) FROM container)",
             "UPDATE container SET phase = 'lost'",
             "UPDATE container SET template = 'none'",
-            "UPDATE lease SET address = (SELECT min(address) FROM lease)",
-            "UPDATE lease SET mac = (SELECT min(mac) FROM lease)",
-            "UPDATE lease SET bridge = 'none'",
+            "UPDATE nic SET ipv4 = (SELECT min(ipv4) FROM nic)",
+            "UPDATE nic SET ipv6 = (SELECT min(ipv6) FROM nic)",
+            "UPDATE nic SET mac = (SELECT min(mac) FROM nic)",
+            "UPDATE nic SET network = 'none'",
+            "UPDATE nic SET slot = 6",
             "DELETE FROM template",
             "DELETE FROM network",
             "INSERT INTO meta VALUES (2, 1, 1, 0)",

@@ -1,14 +1,10 @@
-//! What is set up once: the range of ids and the networks.
+//! What is set up once: the range of ids.
 
-use ipnetwork::Ipv4Network;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::allot::may_run_on;
-use super::error::Attempt;
 use super::{Store, StoreError};
 use crate::model::ids::{Range, Slice};
-use crate::model::lan::{Network, is_bridge_name};
 
 impl Store {
     /// The subordinate ids that containers are made of; none before the first setup.
@@ -48,25 +44,6 @@ impl Store {
             Ok(())
         })
     }
-
-    pub fn network(&self, bridge: &str) -> Result<Option<Network>, StoreError> {
-        self.read("read a network", |conn| network(conn, bridge))
-    }
-
-    /// All networks, sorted by name.
-    pub fn networks(&self) -> Result<Vec<Network>, StoreError> {
-        self.read("list the networks", networks)
-    }
-
-    /// Adds a network whose subnet no other has. Adding one again as it is changes nothing.
-    pub fn add_network(&mut self, network: &Network) -> Result<(), StoreError> {
-        self.write("add a network", |tx| {
-            if may_add(tx, network)? {
-                insert(tx, network)?;
-            }
-            Ok(())
-        })
-    }
 }
 
 pub(super) fn range(conn: &Connection) -> rusqlite::Result<Option<Range>> {
@@ -81,62 +58,12 @@ pub(super) fn is_shared(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(found.unwrap_or(false))
 }
 
-pub(super) fn network(conn: &Connection, bridge: &str) -> rusqlite::Result<Option<Network>> {
-    conn.prepare_cached("SELECT bridge, ipv4 FROM network WHERE bridge = ?1")?
-        .query_row([bridge], from_row)
-        .optional()
-}
-
-fn networks(conn: &Connection) -> rusqlite::Result<Vec<Network>> {
-    conn.prepare_cached("SELECT bridge, ipv4 FROM network ORDER BY bridge")?
-        .query_map([], from_row)?
-        .collect()
-}
-
-/// True: it is new and fits; false: it is there already.
-pub(super) fn may_add(conn: &Connection, new: &Network) -> Attempt<bool> {
-    let bridge = new.bridge.clone();
-    if !is_bridge_name(&bridge) || !new.has_guest_addresses() {
-        return Err(StoreError::BadNetwork { bridge }.into());
-    }
-    for old in networks(conn)? {
-        if old == *new {
-            return Ok(false);
-        }
-        if old.bridge == bridge {
-            return Err(StoreError::NetworkTaken { bridge }.into());
-        }
-        if old.ipv4.overlaps(new.ipv4) {
-            return Err(StoreError::NetworkOverlaps { bridge, other: old.bridge }.into());
-        }
-    }
-    Ok(true)
-}
-
-pub(super) fn insert(conn: &Connection, network: &Network) -> rusqlite::Result<()> {
-    conn.execute("INSERT INTO network VALUES (?1, ?2)", (&network.bridge, network.ipv4.to_string()))?;
-    Ok(())
-}
-
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Network> {
-    Ok(Network { bridge: row.get(0)?, ipv4: ipv4_with_prefix(row, 1)? })
-}
-
-/// Column `index`, text such as `10.9.0.1/24`.
-pub(super) fn ipv4_with_prefix(row: &Row<'_>, index: usize) -> rusqlite::Result<Ipv4Network> {
-    let text = row.get_ref(index)?.as_str()?;
-    text.parse().map_err(|err| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(err)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::ids::SLICE;
-    use crate::store::fixture::{RANGE, network, store, web};
-
-    fn bridge(name: &str, ipv4: &str) -> Network {
-        Network { bridge: name.into(), ipv4: ipv4.parse().unwrap() }
-    }
+    use crate::model::manifest::Manifest;
+    use crate::store::fixture::{RANGE, store, web};
 
     #[test]
     fn where_all_share_the_storage_slice_it_is_every_containers() {
@@ -149,26 +76,9 @@ mod tests {
         assert!(store.set_range(RANGE).is_err(), "its containers would lose their slice");
         let mut new = crate::store::fixture::store();
         new.1.set_shared_range(RANGE).unwrap();
-        assert!(new.1.rebuild(&made).unwrap().is_empty());
-    }
-
-    #[test]
-    fn networks_neither_change_nor_overlap() {
-        let (_dir, mut store) = store();
-        let b = bridge("b1", "10.8.0.1/24");
-        store.add_network(&b).unwrap();
-        store.add_network(&b).unwrap();
-        assert_eq!(store.networks().unwrap(), [b.clone(), network()]);
-        assert_eq!(store.network("b1").unwrap(), Some(b));
-        assert_eq!(store.network("b2").unwrap(), None);
-        let changed = store.add_network(&bridge("b1", "10.8.0.2/24"));
-        assert!(matches!(changed, Err(StoreError::NetworkTaken { .. })));
-        let wide = store.add_network(&bridge("b2", "10.8.1.1/16"));
-        assert!(matches!(wide, Err(StoreError::NetworkOverlaps { other, .. }) if other == "b1"));
-        for bad in [bridge("b/2", "10.7.0.1/24"), bridge("b2", "10.7.0.1/31"), bridge("b2", "10.7.0.0/24")] {
-            assert!(matches!(store.add_network(&bad), Err(StoreError::BadNetwork { .. })), "{bad:?}");
-        }
-        assert_eq!(store.networks().unwrap().len(), 2);
+        let manifests: Vec<_> =
+            made.into_iter().map(|container| Manifest { container, networks: vec![] }).collect();
+        assert!(new.1.rebuild(&manifests).unwrap().is_empty());
     }
 
     #[test]

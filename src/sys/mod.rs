@@ -6,7 +6,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
 pub mod clone;
-
+pub mod dnsmasq;
 pub mod erase;
 pub mod forked;
 pub mod guest_net;
@@ -21,6 +21,8 @@ pub(crate) mod netns_fixture;
 pub mod nft;
 pub mod notify;
 pub mod outer_ns;
+#[cfg(test)]
+mod packet_fixture;
 pub mod passwd;
 pub mod pasta;
 pub mod probe;
@@ -28,9 +30,11 @@ pub mod process;
 pub mod rlimit;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod sockets;
 pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;
+pub mod tc;
 pub mod usage;
 pub mod userns;
 

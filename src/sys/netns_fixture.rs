@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Command;
 use std::thread;
 
+use crate::model::mac::Mac;
+use crate::model::nic::{Nic, NicKind, NicSettings};
+use crate::sys::netlink::Plug;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Runs `body` in a thread of its own that stands in a fresh network namespace. Programs started
@@ -43,6 +46,40 @@ fn on_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(body).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
+/// An interface on network `lan` with an Ethernet address for each `number` and no other.
+pub fn nic(name: &str, number: u8) -> Nic {
+    Nic {
+        device: name.to_owned(),
+        name: name.to_owned(),
+        slot: 0,
+        kind: NicKind::Bridged { network: "lan".to_owned() },
+        mac: Mac::guest([1, 2, 3, 4, number]),
+        ipv4: None,
+        gateway4: None,
+        ipv6: None,
+        gateway6: None,
+        settings: NicSettings::default(),
+    }
+}
+
+/// What makes it as the link `ng0000000…` with that number.
+pub fn plug<'a>(nic: &'a Nic, names: &'a (String, String), bridge: u32, netns: &'a Netns) -> Plug<'a> {
+    Plug {
+        nic,
+        host_name: &names.0,
+        shaper_name: &names.1,
+        bridge: matches!(nic.kind, NicKind::Bridged { .. }).then_some(bridge),
+        network_mtu: None,
+        isolated: false,
+        netns: netns.as_fd(),
+    }
+}
+
+/// Names of the host's end and the shaper of a container's only interface.
+pub fn names(number: u32) -> (String, String) {
+    (format!("ng{number:08x}"), format!("ig{number:08x}"))
+}
+
 /// Runs a program in the calling thread's namespaces and returns what it printed.
 pub fn run(program: &str, args: &str) -> String {
     let output = Command::new(program).args(args.split_whitespace()).output().unwrap();
@@ -64,6 +101,7 @@ pub fn pings(address: &str) -> bool {
         .success()
 }
 
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap().block_on(future)
+/// The same for links that have just come up, whose carrier the kernel tells of a little later.
+pub fn comes_to_ping(address: &str) -> bool {
+    (0..5).any(|_| pings(address))
 }

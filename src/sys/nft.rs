@@ -271,17 +271,15 @@ mod wire {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::time::{Duration, Instant};
 
     use super::*;
     use crate::model::lan::Network;
-    use crate::model::mac::Mac;
     use crate::render::nft::network_table;
     use crate::sys::guest_net;
-    use crate::sys::netlink::{Netlink, Veth};
-    use crate::sys::netns_fixture::{Netns, block_on, in_new_netns, json, pings, run};
-    use crate::sys::sysctl::enable_ipv4_forwarding;
+    use crate::sys::netlink::Netlink;
+    use crate::sys::netns_fixture::{Netns, in_new_netns, json, names, nic, pings, plug, run};
+    use crate::sys::sysctl::enable_forwarding;
 
     fn network() -> Network {
         Network { bridge: "test0".into(), ipv4: "10.77.16.1/20".parse().unwrap() }
@@ -354,31 +352,23 @@ mod tests {
     fn guests_reach_beyond_the_host_through_translation_only() {
         in_new_netns(|| {
             let (guest, beyond) = (Netns::new(), Netns::new());
-            block_on(async {
-                let netlink = Netlink::open().unwrap();
-                let bridge = netlink.ensure_bridge(&network()).await.unwrap();
-                let mac = Mac::guest([1, 2, 3, 4, 5]);
-                let link = |host_name, netns| Veth {
-                    host_name,
-                    host_mac: mac.host_end(),
-                    bridge,
-                    guest_name: "eth0",
-                    guest_mac: mac,
-                    netns,
-                };
-                netlink.create_veth(&link("ng00000001", guest.as_fd())).await.unwrap();
-                netlink.create_veth(&link("ng00000002", beyond.as_fd())).await.unwrap();
-            });
+            let netlink = Netlink::open().unwrap();
+            let bridge = netlink.ensure_bridge(&network().now(), "test").unwrap().index;
+            let mut own = nic("eth0", 1);
+            (own.ipv4, own.gateway4) = ("10.77.16.2/20".parse().ok(), Some(network().gateway()));
+            netlink.plug(&plug(&own, &names(1), bridge, &guest)).unwrap();
+            let mut outside = nic("eth0", 2);
+            outside.settings.ipv4_filtering = false;
+            netlink.plug(&plug(&outside, &names(2), bridge, &beyond)).unwrap();
             run("ip", "link set ng00000002 nomaster");
             run("ip", "addr add 192.0.2.1/24 dev ng00000002");
             beyond.run(|| {
                 run("ip", "addr add 192.0.2.2/24 dev eth0");
                 run("ip", "link set eth0 up");
             });
-            enable_ipv4_forwarding().unwrap();
+            enable_forwarding(false).unwrap();
             guest.run(|| {
-                let address = "10.77.16.2/20".parse().unwrap();
-                guest_net::configure("eth0", address, network().gateway()).unwrap();
+                guest_net::configure(&[own]).unwrap();
                 assert!(!pings("192.0.2.2"));
             });
             apply(&rules()).unwrap();

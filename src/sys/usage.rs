@@ -46,15 +46,19 @@ pub struct Pressure {
     pub io: [f64; 3],
 }
 
-/// Of the guest whose cgroup is `payload` and whose link's end on the host is `link`.
-pub fn read(payload: &Path, link: &str) -> Usage {
+/// Of the guest whose cgroup is `payload` and whose links' ends on the host are `links`.
+pub fn read(payload: &Path, links: &[String]) -> Usage {
     let file = |name: &str| text(&payload.join(name));
     let number = |name: &str| file(name)?.trim().parse::<u64>().ok();
     let keyed = |name: &str, key: &str| file(name).and_then(|text| keyed(&text, key));
     let cache = keyed("memory.stat", "inactive_file").unwrap_or(0);
     let io = file("io.stat").map(|text| io_sums(&text));
     let counter = |name: &str| {
-        text(&Path::new("/sys/class/net").join(link).join("statistics").join(name))?.trim().parse().ok()
+        let one = |link: &String| {
+            let path = Path::new("/sys/class/net").join(link).join("statistics").join(name);
+            text(&path)?.trim().parse::<u64>().ok()
+        };
+        links.iter().filter_map(one).reduce(|sum, bytes| sum + bytes)
     };
     let pressure = |name: &str| file(name).and_then(|text| averages(&text));
     Usage {
@@ -170,7 +174,7 @@ mod tests {
         ] {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let usage = read(dir.path(), "no-such-link");
+        let usage = read(dir.path(), &["no-such-link".to_owned()]);
         assert_eq!((usage.memory, usage.memory_peak, usage.cpu), (Some(6000), Some(20_000), Some(123)));
         assert_eq!((usage.io_read, usage.io_written, usage.oom_kills), (Some(11), Some(22), Some(1)));
         assert_eq!((usage.processes, usage.swap, usage.net_sent), (Some(7), None, None));
@@ -181,10 +185,10 @@ mod tests {
     #[test]
     fn a_host_that_counts_nothing_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path(), "none"), Usage { processes: Some(0), ..Usage::default() });
+        assert_eq!(read(dir.path(), &[]), Usage { processes: Some(0), ..Usage::default() });
         for n in 0..=MOST_CGROUPS {
             std::fs::create_dir(dir.path().join(n.to_string())).unwrap();
         }
-        assert_eq!(read(dir.path(), "none").processes, None);
+        assert_eq!(read(dir.path(), &[]).processes, None);
     }
 }

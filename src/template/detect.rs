@@ -96,25 +96,54 @@ fn init_kind(tree: &Rooted<'_>, program: &[u8]) -> Result<InitKind, DetectError>
     Ok(InitKind::Unknown)
 }
 
+/// In the order in which they would have the last word, were several there: netplan writes files for
+/// the others; networkd is the administrator's choice where it is enabled; ifupdown makes
+/// NetworkManager leave its interfaces alone, as do the network scripts.
 fn network_style(tree: &Rooted<'_>, init: InitKind) -> Result<NetworkStyle, DetectError> {
     const UNITS: &str = "etc/systemd/system";
-    const INTERFACES: &str = "etc/network/interfaces";
     let has = |path: &'static str| tree.is_regular_file(path).map_err(at(path));
-    let has_ifupdown = has("sbin/ifup")? || has("usr/sbin/ifup")?;
-    if init == InitKind::Systemd {
-        let has_networkd = has("lib/systemd/systemd-networkd")? || has("usr/lib/systemd/systemd-networkd")?;
-        if has_networkd && (!has_ifupdown || networkd_is_wanted(tree).map_err(at(UNITS))?) {
-            return Ok(NetworkStyle::Networkd);
-        }
+    let has_any = |paths: &[&'static str]| -> Result<bool, DetectError> {
+        paths.iter().try_fold(false, |found, path| Ok(found || has(path)?))
+    };
+    let is_wanted = |unit: &str| is_wanted(tree, unit).map_err(at(UNITS));
+    let is_systemd = init == InitKind::Systemd;
+    let has_ifup = has_any(&["sbin/ifup", "usr/sbin/ifup"])?;
+    let has_networkd =
+        is_systemd && has_any(&["lib/systemd/systemd-networkd", "usr/lib/systemd/systemd-networkd"])?;
+    let has_manager = has_any(&["usr/sbin/NetworkManager", "usr/bin/NetworkManager"])?;
+    if is_systemd
+        && (has_networkd || has_manager)
+        && has_any(&["usr/sbin/netplan", "usr/bin/netplan", "sbin/netplan"])?
+        && tree.has_entry(b"etc", "netplan").map_err(at("etc/netplan"))?
+    {
+        return Ok(NetworkStyle::Netplan);
     }
-    Ok(if has_ifupdown && has(INTERFACES)? { NetworkStyle::Ifupdown } else { NetworkStyle::None })
+    if has_networkd && is_wanted("systemd-networkd.service")? {
+        return Ok(NetworkStyle::Networkd);
+    }
+    if has_ifup && has("etc/alpine-release")? {
+        return Ok(NetworkStyle::Alpine);
+    }
+    if has_ifup && has("etc/network/interfaces")? {
+        return Ok(NetworkStyle::Ifupdown);
+    }
+    if has("etc/sysconfig/network-scripts/ifup-eth")?
+        && has_any(&["etc/rc.d/init.d/network", "etc/init.d/network"])?
+    {
+        return Ok(NetworkStyle::Ifcfg);
+    }
+    if is_systemd && has_manager && is_wanted("NetworkManager.service")? {
+        return Ok(NetworkStyle::NetworkManager);
+    }
+    Ok(if has_networkd && !has_ifup { NetworkStyle::Networkd } else { NetworkStyle::None })
 }
 
-fn networkd_is_wanted(tree: &Rooted<'_>) -> Result<bool, Errno> {
+/// Whether systemd starts the unit: it is enabled for some target.
+fn is_wanted(tree: &Rooted<'_>, unit: &str) -> Result<bool, Errno> {
     for name in tree.names("etc/systemd/system")? {
         if name.ends_with(b".wants") {
             let directory = [b"etc/systemd/system/", &name[..]].concat();
-            if tree.has_entry(&directory, "systemd-networkd.service")? {
+            if tree.has_entry(&directory, unit)? {
                 return Ok(true);
             }
         }
@@ -335,5 +364,57 @@ mod tests {
         assert_eq!(Tree::systemd().detect().unwrap().network, NetworkStyle::None);
         let hollow = ifupdown(Tree::systemd()).link(wants, "/lib/systemd/system/systemd-networkd.service");
         assert_eq!(hollow.detect().unwrap().network, NetworkStyle::Ifupdown);
+    }
+
+    #[test]
+    fn of_several_tools_the_one_with_the_last_word_counts() {
+        let link = |tree: Tree, unit: &str| {
+            tree.link(&format!("etc/systemd/system/multi-user.target.wants/{unit}"), "/lib/systemd/system/x")
+        };
+        let program = |tree: Tree, path: &str| tree.file(path, b"", 0o755);
+        let manager = || link(program(Tree::systemd(), "usr/sbin/NetworkManager"), "NetworkManager.service");
+        let networkd = |tree| program(tree, "usr/lib/systemd/systemd-networkd");
+        let ifupdown = |tree: Tree| program(tree, "usr/sbin/ifup").file("etc/network/interfaces", b"", 0o644);
+        let scripts = |tree: Tree| {
+            tree.file("etc/sysconfig/network-scripts/ifup-eth", b"", 0o755).file(
+                "etc/rc.d/init.d/network",
+                b"",
+                0o755,
+            )
+        };
+        let netplan = |tree: Tree| {
+            program(tree, "usr/share/netplan/netplan.script")
+                .link("usr/sbin/netplan", "../share/netplan/netplan.script")
+        };
+        let enabled = |tree| link(tree, "systemd-networkd.service");
+        let style = |tree: Tree| tree.detect().unwrap().network;
+
+        assert_eq!(style(manager()), NetworkStyle::NetworkManager);
+        assert_eq!(style(program(Tree::systemd(), "usr/sbin/NetworkManager")), NetworkStyle::None);
+        assert_eq!(style(networkd(manager())), NetworkStyle::NetworkManager);
+        assert_eq!(style(enabled(networkd(manager()))), NetworkStyle::Networkd);
+        assert_eq!(style(ifupdown(manager())), NetworkStyle::Ifupdown);
+        assert_eq!(style(scripts(manager())), NetworkStyle::Ifcfg);
+        let only_directory = Tree::systemd().file("etc/sysconfig/network-scripts/ifcfg-lo", b"", 0o644);
+        assert_eq!(style(only_directory), NetworkStyle::None);
+        let planned = |tree: Tree| netplan(tree).file("etc/netplan/10-lxc.yaml", b"", 0o600);
+        assert_eq!(style(planned(enabled(networkd(ifupdown(Tree::systemd()))))), NetworkStyle::Netplan);
+        assert_eq!(style(planned(manager())), NetworkStyle::Netplan);
+        assert_eq!(style(netplan(enabled(networkd(Tree::systemd())))), NetworkStyle::Networkd);
+        assert_eq!(style(planned(Tree::systemd())), NetworkStyle::None);
+    }
+
+    #[test]
+    fn alpine_is_known_by_its_release() {
+        let alpine = || {
+            Tree::new()
+                .file("bin/busybox", &elf(62, b""), 0o755)
+                .link("sbin/init", "/bin/busybox")
+                .link("sbin/ifup", "/bin/busybox")
+                .file("etc/network/interfaces", b"", 0o644)
+        };
+        assert_eq!(alpine().detect().unwrap().network, NetworkStyle::Ifupdown);
+        let released = alpine().file("etc/alpine-release", b"3.20.3\n", 0o644);
+        assert_eq!(released.detect().unwrap().network, NetworkStyle::Alpine);
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::lab::Netns;
 use super::templates;
 
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,6 +32,8 @@ pub struct Host {
     name: String,
     /// Links that containers have had, as far as they were seen.
     links: Mutex<Vec<String>>,
+    /// Where its network is, if not the machine's own.
+    netns: Option<Netns>,
 }
 
 impl Host {
@@ -63,7 +66,26 @@ impl Host {
             let there = PATH.split(':').any(|dir| Path::new(dir).join(program).exists());
             assert!(there, "there is no {program}: apt-get install {package}");
         }
-        Self { name: format!("ngt{}", random_hex(3)), links: Mutex::default() }
+        Self { name: format!("ngt{}", random_hex(3)), links: Mutex::default(), netns: None }
+    }
+
+    /// As `new`, with a network of its own: no other host's packets or rules are there.
+    pub fn alone() -> Self {
+        Self::alone_with(&[])
+    }
+
+    /// The same with options of `nagaya setup`.
+    pub fn alone_with(options: &[&str]) -> Self {
+        let mut host = Self::bare();
+        host.netns = Some(Netns::new());
+        host.ok(&[&["setup"], options].concat());
+        host.import("tiny", &templates::tiny());
+        host
+    }
+
+    /// The network that it has to itself.
+    pub fn net(&self) -> &Netns {
+        self.netns.as_ref().expect("a host that was made alone")
     }
 
     pub fn import(&self, template: &str, archive: &Path) {
@@ -110,8 +132,15 @@ impl Host {
 
     /// `nagaya` with these arguments, in an environment of its own.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nagaya"));
-        command.args(args).env_clear().env("PATH", PATH).env("NAGAYA_INSTANCE", &self.name);
+        let mut command = match &self.netns {
+            Some(netns) => netns.command(env!("CARGO_BIN_EXE_nagaya"), args),
+            None => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_nagaya"));
+                command.args(args).env_clear().env("PATH", PATH);
+                command
+            }
+        };
+        command.env("NAGAYA_INSTANCE", &self.name);
         command
     }
 
@@ -196,7 +225,11 @@ impl Host {
 
     /// The bridge's ports.
     pub fn ports(&self) -> Vec<String> {
-        let all: Value = serde_json::from_str(&run_tool("ip", &["-j", "link"])).expect("ip prints JSON");
+        let text = match &self.netns {
+            Some(netns) => netns.run("ip", &["-j", "link"]),
+            None => run_tool("ip", &["-j", "link"]),
+        };
+        let all: Value = serde_json::from_str(&text).expect("ip prints JSON");
         let ours = all.as_array().into_iter().flatten().filter(|link| link["master"] == self.bridge());
         ours.filter_map(|link| link["ifname"].as_str()).map(str::to_owned).collect()
     }

@@ -9,8 +9,12 @@ use std::path::Path;
 
 use nagaya::host::interface::{Host1CallerProxy, SpawnOrder};
 use nagaya::model::limits::{IoMax, Limits, Rlimit};
+use nagaya::model::mac::Mac;
+use nagaya::model::network::Network;
+use nagaya::model::nic::{Nic, NicKind, NicOrder, NicSettings};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde_json::{Value, json};
 use zbus::Fd;
 
 use super::host::{random_hex, run_tool};
@@ -89,12 +93,16 @@ impl Caller {
         self.runtime.block_on(self.proxy.spawn(order, fds)).map_err(|e| format!("{e:?}"))
     }
 
-    fn ensure_network(&self, bridge: &str, ipv4: &str) -> Result<(), String> {
-        self.runtime.block_on(self.proxy.ensure_network(bridge, ipv4)).map_err(|e| format!("{e:?}"))
+    fn ensure_network(&self, network: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.ensure_network(network)).map_err(|e| format!("{e:?}"))
     }
 
-    fn remove_network(&self, bridge: &str, ipv4: &str) -> Result<(), String> {
-        self.runtime.block_on(self.proxy.remove_network(bridge, ipv4)).map_err(|e| format!("{e:?}"))
+    fn remove_network(&self, network: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.remove_network(network)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn adjust_link(&self, container: &str, nic: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.adjust_link(container, nic)).map_err(|e| format!("{e:?}"))
     }
 
     fn clear(&self, container: &str) -> Result<Vec<String>, String> {
@@ -131,11 +139,52 @@ fn order(person: &Person<'_>) -> SpawnOrder {
         container: random_hex(4),
         name: "web01".to_owned(),
         slice: person.range().0 + 65_536,
-        bridge: String::new(),
-        mac: Vec::new(),
+        nics: "[]".to_owned(),
         adopt: 0,
         limits: Limits::default(),
     }
+}
+
+fn base36(mut number: u32) -> String {
+    let mut digits = String::new();
+    while number > 0 {
+        digits.insert(0, char::from_digit(number % 36, 36).expect("a digit"));
+        number /= 36;
+    }
+    digits
+}
+
+/// A network as a command describes it, with `ipv4` as it is.
+fn network(bridge: &str, ipv4: &str) -> String {
+    let mut network = json!(Network::new("net", "net", None, None));
+    (network["bridge"], network["ipv4"]) = (json!(bridge), json!(ipv4));
+    network.to_string()
+}
+
+/// The same with `changes` to its fields.
+fn changed(text: &str, changes: &Value) -> String {
+    let mut value: Value = serde_json::from_str(text).expect("JSON");
+    for (key, new) in changes.as_object().expect("an object") {
+        value[key] = new.clone();
+    }
+    value.to_string()
+}
+
+/// An interface as a command describes it.
+fn interface(bridge: &str) -> Value {
+    let nic = Nic {
+        device: "eth0".to_owned(),
+        name: "eth0".to_owned(),
+        slot: 0,
+        kind: NicKind::Bridged { network: "net".to_owned() },
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        ipv4: None,
+        gateway4: None,
+        ipv6: None,
+        gateway6: None,
+        settings: NicSettings::default(),
+    };
+    json!(NicOrder { nic, bridge: bridge.to_owned(), isolated: false, mtu: None })
 }
 
 /// What the host shows of links, tables and mounts, without what other tests' instances have.
@@ -165,8 +214,7 @@ fn nothing_is_to_be_had_before_setup() {
             container: "00000000".to_owned(),
             name: "x".to_owned(),
             slice: 65_536,
-            bridge: String::new(),
-            mac: Vec::new(),
+            nics: "[]".to_owned(),
             adopt: 0,
             limits: Limits::default(),
         };
@@ -188,8 +236,10 @@ fn networks_of_others_and_of_the_host_are_refused() {
         let caller = Caller::new(&address);
         let long = "x".repeat(70_000);
         for bridge in ["eth0", "lo", "", "..", "../nagaya0", "a b", &others, &long, "x\n", "%d"] {
-            refused(bridge, caller.ensure_network(bridge, "10.99.0.1/24"));
-            refused(bridge, caller.remove_network(bridge, "10.99.0.1/24"));
+            refused(bridge, caller.ensure_network(&network(bridge, "10.99.0.1/24")));
+            refused(bridge, caller.remove_network(&network(bridge, "10.99.0.1/24")));
+            let foreign = json!({"foreign": true, "nat4": "off"});
+            refused(bridge, caller.ensure_network(&changed(&network(bridge, "10.99.0.1/24"), &foreign)));
         }
         let widest = format!("{taken}/20");
         for ipv4 in [
@@ -202,7 +252,7 @@ fn networks_of_others_and_of_the_host_are_refused() {
             "0.0.0.0/0",
             "10.99.0.0/24",
             "10.99.0.255/24",
-            "10.99.0.1/30",
+            "10.99.0.1/31",
             "10.99.0.1/8",
             "10.99.0.1/19",
             "10.99.0.1/33",
@@ -210,9 +260,35 @@ fn networks_of_others_and_of_the_host_are_refused() {
             &widest,
             &long,
         ] {
-            refused(ipv4, caller.ensure_network(&own, ipv4));
+            refused(ipv4, caller.ensure_network(&network(&own, ipv4)));
         }
-        refused("garbage", caller.remove_network(&own, "x"));
+        let good = network(&own, "10.99.0.1/24");
+        for changes in [
+            json!({"name": "a b"}),
+            json!({"name": "../x"}),
+            json!({"ipv6": "2001:db8::1/64"}),
+            json!({"ipv6": "fd00::1/48"}),
+            json!({"ipv6": "fe80::1/64"}),
+            json!({"nat4": {"to": "198.51.100.1"}}),
+            json!({"nat4": {"to": "fd00::1"}}),
+            json!({"mtu": -1}),
+            json!({"domain": "x\ny"}),
+            json!({"extra": 1}),
+            json!({"notes": []}),
+        ] {
+            refused(&changes.to_string(), caller.ensure_network(&changed(&good, &changes)));
+        }
+        for text in ["", "{}", "[]", "null", "x", &long, "{\"name\":"] {
+            refused(text, caller.ensure_network(text));
+            refused(text, caller.remove_network(text));
+            refused(text, caller.adjust_link("00000000", text));
+        }
+        // Beyond what one may have without a grant for more: a second one.
+        caller.ensure_network(&good).expect("one network of one's own");
+        let second =
+            changed(&network(&format!("b{}n1", base36(bob.uid)), "10.98.0.1/24"), &json!({"name": "two"}));
+        refused("a second network", caller.ensure_network(&second));
+        caller.remove_network(&good).expect("remove it");
     });
     assert_eq!(view(&people), before);
 }
@@ -250,16 +326,43 @@ fn spawn_takes_nothing_that_is_not_the_callers() {
         for slice in [0, 1, 1000, 65_536, storage, storage + 65_537, foreign, u32::MAX, u32::MAX - 65_535] {
             refused(&slice.to_string(), caller.spawn(SpawnOrder { slice, ..good.clone() }, &kit.fds()));
         }
-        let mac = vec![2, 0, 0, 0, 0, 1];
-        for bridge in ["eth0", "lo", "..", &bridge, &long] {
-            let order = SpawnOrder { bridge: bridge.to_owned(), mac: mac.clone(), ..good.clone() };
-            refused(bridge, caller.spawn(order, &kit.fds()));
-        }
+        let with = |nics: Value| SpawnOrder { nics: nics.to_string(), ..good.clone() };
         let own = format!("{}-{}", people.host.name(), bob.uid);
-        for mac in [vec![], vec![2; 5], vec![2; 7], vec![3, 0, 0, 0, 0, 1], vec![0; 6], vec![255; 6], mac] {
-            // The last is in order, but nothing has made sure of the bridge.
-            let order = SpawnOrder { bridge: own.clone(), mac, ..good.clone() };
-            refused("a MAC address", caller.spawn(order, &kit.fds()));
+        // The last is in order, but nothing has made sure of the bridge.
+        for bridge in ["eth0", "lo", "..", &bridge, &long, &own] {
+            refused(bridge, caller.spawn(with(json!([interface(bridge)])), &kit.fds()));
+        }
+        let nic = |changes: Value| {
+            let mut order = interface(&own);
+            order["nic"] = serde_json::from_str(&changed(&order["nic"].to_string(), &changes)).expect("JSON");
+            order
+        };
+        for changes in [
+            json!({"mac": "03:00:00:00:00:01"}),
+            json!({"mac": "00:00:00:00:00:00"}),
+            json!({"mac": "x"}),
+            json!({"name": "a/b"}),
+            json!({"name": "sixteen-letters0"}),
+            json!({"slot": 6}),
+            json!({"slot": -1}),
+            json!({"ipv4": "127.0.0.1/8"}),
+            json!({"ipv6": "ff02::1/64"}),
+            json!({"kind": {"type": "macvlan", "parent": "eth0"}}),
+            json!({"kind": {"type": "routed"}, "ipv4": "198.51.100.7/32"}),
+            json!({"kind": {"type": "physical", "parent": "eth0"}}),
+            json!({"extra": true}),
+        ] {
+            refused(&changes.to_string(), caller.spawn(with(json!([nic(changes.clone())])), &kit.fds()));
+            refused(&changes.to_string(), caller.adjust_link("00000000", &nic(changes).to_string()));
+        }
+        let mut many = Vec::new();
+        for slot in 0..7 {
+            many.push(nic(json!({"slot": slot % 6, "name": format!("eth{slot}")})));
+        }
+        refused("seven interfaces", caller.spawn(with(json!(many)), &kit.fds()));
+        refused("two of one slot", caller.spawn(with(json!([interface(&own), interface(&own)])), &kit.fds()));
+        for text in ["", "{}", "x", "[[]]", "[null]", &long] {
+            refused(text, caller.spawn(SpawnOrder { nics: text.to_owned(), ..good.clone() }, &kit.fds()));
         }
         for count in [0, 1, 6, 8, 12] {
             let fds: Vec<OwnedFd> = (0..count).map(|_| kit.file.try_clone().expect("duplicate")).collect();
@@ -426,8 +529,9 @@ fn a_thousand_random_calls_change_nothing() {
                     caller.set_limits(&word, limits).map(|()| "done")
                 }
                 7 => caller.register_machine(&word, &other, &word).map(|()| "done"),
-                0 => caller.ensure_network(&word, &other).map(|()| "done"),
-                1 => caller.remove_network(&word, &other).map(|()| "done"),
+                0 => caller.ensure_network(&network(&word, &other)).map(|()| "done"),
+                1 => caller.remove_network(&network(&word, &other)).map(|()| "done"),
+                5 => caller.adjust_link(&word, &interface(&other).to_string()).map(|()| "done"),
                 2 => caller.clear(&word).map(|left| if left.is_empty() { "" } else { "done" }),
                 3 => caller.runtime.block_on(any_call(&caller.proxy, &word, random(4))).map(|()| "done"),
                 _ => {
@@ -436,8 +540,7 @@ fn a_thousand_random_calls_change_nothing() {
                         container: word,
                         name: other,
                         slice,
-                        bridge: words[random(words.len())].clone(),
-                        mac: vec![random(256) as u8; random(9)],
+                        nics: json!([interface(&words[random(words.len())])]).to_string(),
                         adopt: [0, 1, init, -5][random(4)],
                         limits: Limits { pids_max: random(3) as u64, ..Limits::default() },
                     };

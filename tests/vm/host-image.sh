@@ -27,6 +27,15 @@ people() {
   printf 'StrictHostKeyChecking accept-new\n' >"$tree/etc/ssh/ssh_config.d/vm.conf"
 }
 
+# Packages that scenarios install themselves, for it matters when they come.
+archives() {
+  mkdir -p "$tree/srv/debs/partial"
+  for package in docker.io firewalld ufw; do
+    chroot "$tree" apt-get install --yes -qq --download-only -o Dir::Cache::archives=/srv/debs "$package"
+  done
+  chmod -R a+rX "$tree/srv/debs"
+}
+
 # Addresses without waiting for DHCP; the cards are told apart by their hardware addresses.
 network() {
   cat >"$tree/etc/systemd/network/10-ssh.network" <<TEXT
@@ -84,6 +93,7 @@ case $step in
   before-packages) before_packages ;;
   customize)
     people
+    archives
     network
     units
     settling

@@ -218,6 +218,11 @@ class Host(Shell):
         self.run(f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends /tmp/{path.name}")
         self.package_installed = package is None
 
+    def install(self, package: str) -> None:
+        """Installs a package of Debian's that the image holds (/srv/debs)."""
+        options = "-o Dir::Cache::archives=/srv/debs -o Dpkg::Options::=--force-unsafe-io --no-download"
+        self.run(f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q {options} {package}", timeout=600)
+
     def clean(self) -> None:
         """Deletes everybody's containers, for the next scenario on this host."""
         if not self.ok("command -v nagaya"):

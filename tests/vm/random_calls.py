@@ -14,7 +14,7 @@ import sys
 NAME, PATH = "org.nagaya.Host1", "/org/nagaya/Host1"
 MEMBERS = [
     "Setup", "StorageNamespace", "EnsureNetwork", "RemoveNetwork", "Spawn", "SetLimits", "Clear", "AttachLxcfs",
-    "RegisterMachine", "NoSuchMember",
+    "RegisterMachine", "AdjustLink", "NoSuchMember",
 ]
 SIGNATURES = ["", "s", "ss", "sss", "u", "as", "ssu", "a{sv}", "(sayu)", "h", "ay"]
 

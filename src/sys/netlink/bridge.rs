@@ -1,199 +1,310 @@
 //! The bridge of a network.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
-use futures_util::TryStreamExt;
-use ipnetwork::Ipv4Network;
-use netlink_packet_route::link::{BridgeStpState, InfoKind, LinkAttribute, LinkMessage};
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
+use ipnetwork::IpNetwork;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkMessage,
+};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
-use super::{Link, Netlink, NetlinkError, into_io, is};
-use crate::model::lan::Network;
+use super::channel::Request;
+use super::{Link, Netlink, NetlinkError, but, is_link_local, messages};
 use crate::model::mac::Mac;
+use crate::model::network::{Network, is_interface_name};
 use crate::sys::sysctl;
 
+/// A bridge that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bridge {
+    pub index: u32,
+    pub mac: Mac,
+}
+
+/// A bridge of ours, as it is and as it ought to be.
+struct Standing {
+    link: Link,
+    marked: bool,
+    /// Addresses that it lacks, and such as its network no longer has.
+    missing: Vec<IpNetwork>,
+    stale: Vec<IpNetwork>,
+}
+
+impl Standing {
+    fn is_whole(&self, network: &Network) -> bool {
+        let fits = network.mtu.is_none_or(|mtu| mtu == self.link.mtu);
+        self.marked && self.link.up && fits && self.missing.is_empty() && self.stale.is_empty()
+    }
+}
+
 impl Netlink {
-    /// Sees to it that the network's bridge exists, has the network's address and is up; returns
-    /// its index. Two round trips when it is so already. An existing link of that name that is no
-    /// bridge, or has an address of another subnet, is refused and left alone.
-    pub async fn ensure_bridge(&self, network: &Network) -> Result<u32, NetlinkError> {
+    /// Sees to it that the network's bridge exists, has the network's addresses and MTU, and is up. Two
+    /// system calls' exchange when it is so already. An existing link of that name is ours if its alias
+    /// is `alias`; or if it has none, being half made or from a version that gave none, and no address
+    /// of another subnet. Of a network on a foreign bridge nothing is changed.
+    ///
+    /// # Errors
+    /// Something else has the name, or the kernel refuses; what is not ours is left alone.
+    pub fn ensure_bridge(&self, network: &Network, alias: &str) -> Result<Bridge, NetlinkError> {
         let name = network.bridge.as_str();
         check_name(name)?;
-        let (link, addresses) = match self.our_bridge(network).await? {
-            Some(found) => found,
+        if network.foreign {
+            return self.foreign_bridge(name);
+        }
+        let standing = match self.our_bridge(network, alias)? {
+            Some(standing) => standing,
             None => {
-                self.create_bridge(name).await?;
-                let made = self.our_bridge(network).await?;
+                self.create_bridge(name)?;
+                let made = self.our_bridge(network, alias)?;
                 made.ok_or_else(|| NetlinkError::BridgeVanished { bridge: name.to_owned() })?
             }
         };
-        let addressed = addresses.contains(&network.ipv4);
-        if !(addressed && link.up) {
-            self.finish_bridge(network, &link, addressed).await?;
+        if !standing.is_whole(network) {
+            self.finish_bridge(network, alias, &standing)?;
         }
-        Ok(link.index)
+        handle(name, &standing.link)
     }
 
-    /// Deletes the network's bridge unless it still has ports. No such bridge is fine.
-    pub async fn delete_bridge(&self, network: &Network) -> Result<(), NetlinkError> {
+    /// Deletes the network's bridge unless it still has ports. No such bridge is fine, and a foreign one
+    /// stays.
+    pub fn delete_bridge(&self, network: &Network, alias: &str) -> Result<(), NetlinkError> {
         let name = network.bridge.as_str();
         check_name(name)?;
-        let Some((link, _)) = self.our_bridge(network).await? else {
+        if network.foreign {
+            return Ok(());
+        }
+        let Some(Standing { link, .. }) = self.our_bridge(network, alias)? else {
             return Ok(());
         };
-        let ports = self.ports(link.index).await?;
+        let ports = self.ports(link.index)?;
         if ports > 0 {
             return Err(NetlinkError::BridgeInUse { bridge: name.to_owned(), ports });
         }
-        self.delete_index(name, link.index).await?;
+        but(self.ask_one(Request::on(messages::delete_link(link.index)))?, &[libc::ENODEV])
+            .map_err(|source| NetlinkError::Delete { name: name.to_owned(), source })?;
         tracing::debug!(bridge = name, "bridge deleted");
         Ok(())
     }
 
-    /// The first IPv4 address of a bridge; none where there is no such bridge.
-    pub async fn bridge_address(&self, name: &str) -> Result<Option<Ipv4Network>, NetlinkError> {
+    /// The addresses of a bridge but link-local ones; none where there is no such bridge.
+    pub fn bridge_addresses(&self, name: &str) -> Result<Vec<IpNetwork>, NetlinkError> {
         check_name(name)?;
-        match self.link(name).await? {
+        match self.link(name)? {
             Some(link) if link.kind == Some(InfoKind::Bridge) => {
-                Ok(self.ipv4_addresses(link.index).await?.first().copied())
+                let addresses = self.addresses(link.index)?;
+                Ok(addresses.into_iter().filter(|address| !is_link_local(address)).collect())
             }
-            _ => Ok(None),
+            _ => Ok(Vec::new()),
         }
     }
 
-    /// The network's bridge with its IPv4 addresses, none of which is foreign.
-    async fn our_bridge(&self, network: &Network) -> Result<Option<(Link, Vec<Ipv4Network>)>, NetlinkError> {
-        let Some(link) = self.link(&network.bridge).await? else {
+    /// A bridge that the host's administrator looks after.
+    fn foreign_bridge(&self, name: &str) -> Result<Bridge, NetlinkError> {
+        match self.link(name)? {
+            None => Err(NetlinkError::NoBridge(name.to_owned())),
+            Some(link) if link.kind != Some(InfoKind::Bridge) => {
+                Err(NetlinkError::NotABridge(name.to_owned()))
+            }
+            Some(link) if !link.up => Err(NetlinkError::BridgeDown(name.to_owned())),
+            Some(link) => handle(name, &link),
+        }
+    }
+
+    /// The network's bridge, after it was made sure that it is ours.
+    fn our_bridge(&self, network: &Network, alias: &str) -> Result<Option<Standing>, NetlinkError> {
+        let name = || network.bridge.clone();
+        let Some(link) = self.link(&network.bridge)? else {
             return Ok(None);
         };
         if link.kind != Some(InfoKind::Bridge) {
-            return Err(NetlinkError::NotABridge(network.bridge.clone()));
+            return Err(NetlinkError::NotABridge(name()));
         }
-        let addresses = self.ipv4_addresses(link.index).await?;
-        let wanted = network.ipv4;
-        let foreign = |address: &&Ipv4Network| {
-            (address.network(), address.prefix()) != (wanted.network(), wanted.prefix())
-        };
-        match addresses.iter().find(foreign) {
-            None => Ok(Some((link, addresses))),
-            Some(found) => {
-                Err(NetlinkError::ForeignBridge { bridge: network.bridge.clone(), found: *found, wanted })
+        let marked = match &link.alias {
+            Some(owner) if owner != alias => {
+                return Err(NetlinkError::OthersBridge { name: name(), owner: owner.clone() });
             }
+            owner => owner.is_some(),
+        };
+        let wanted: Vec<IpNetwork> = addresses_of(network).collect();
+        let mut stale = self.addresses(link.index)?;
+        stale.retain(|address| !is_link_local(address));
+        let missing = wanted.iter().filter(|address| !stale.contains(address)).copied().collect();
+        stale.retain(|address| !wanted.contains(address));
+        if !marked {
+            let subnet = |address: &IpNetwork| (address.network(), address.prefix());
+            let foreign = |address: &&IpNetwork| !wanted.iter().any(|own| subnet(own) == subnet(address));
+            if let Some(found) = stale.iter().find(foreign) {
+                return Err(NetlinkError::ForeignBridge { bridge: name(), found: *found });
+            }
+            stale.clear();
         }
+        Ok(Some(Standing { link, marked, missing, stale }))
     }
 
-    /// Creates the bridge, not yet up. Its Ethernet address is set because one without takes
-    /// over that of whichever port has the lowest, and guests would see their gateway change.
-    async fn create_bridge(&self, name: &str) -> Result<(), NetlinkError> {
+    /// Creates the bridge, not yet up. Its Ethernet address is set because one without takes over that
+    /// of whichever port has the lowest, and guests would see their gateway change. Without a querier
+    /// in the network, snooping would in time cut guests off from neighbour discovery.
+    fn create_bridge(&self, name: &str) -> Result<(), NetlinkError> {
         let mut random = [0; 5];
         File::open("/dev/urandom")
             .and_then(|mut source| source.read_exact(&mut random))
             .map_err(|source| NetlinkError::Random { bridge: name.to_owned(), source })?;
-        let message = LinkMessageBuilder::<LinkBridge>::new(name)
+        let settings = vec![
+            InfoBridge::StpState(BridgeStpState::Disabled),
+            InfoBridge::ForwardDelay(0),
+            InfoBridge::MulticastSnooping(false),
+        ];
+        let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Bridge)
+            .name(name)
             .address(Mac::guest(random).0.to_vec())
-            .stp_state(BridgeStpState::Disabled)
-            .forward_delay(0)
+            .set_info_data(InfoData::Bridge(settings))
             .build();
-        match self.handle.link().add(message).execute().await.map_err(into_io) {
-            Ok(()) => tracing::debug!(bridge = name, "bridge created"),
-            // Another command was quicker; what it made is looked at like any other.
-            Err(error) if is(&error, libc::EEXIST) => {}
-            Err(source) => return Err(NetlinkError::CreateBridge { bridge: name.to_owned(), source }),
-        }
+        // Where another command was quicker, what it made is looked at like any other.
+        but(self.ask_one(Request::create(RouteNetlinkMessage::NewLink(message)))?, &[libc::EEXIST])
+            .map_err(|source| NetlinkError::CreateBridge { bridge: name.to_owned(), source })?;
+        tracing::debug!(bridge = name, "bridge created");
         Ok(())
     }
 
     /// Brings the bridge up last, so that one which is up and addressed has been through all of
     /// this, even if a command died halfway.
-    async fn finish_bridge(
-        &self,
-        network: &Network,
-        link: &Link,
-        addressed: bool,
-    ) -> Result<(), NetlinkError> {
-        let bridge = || network.bridge.clone();
-        sysctl::harden_bridge(&network.bridge)
-            .map_err(|source| NetlinkError::BridgeSettings { bridge: bridge(), source })?;
-        if !addressed {
-            let address = network.ipv4;
-            let request = self.handle.address().add(link.index, address.ip().into(), address.prefix());
-            match request.execute().await.map_err(into_io) {
-                Ok(()) => {}
-                Err(error) if is(&error, libc::EEXIST) => {}
-                Err(source) => {
-                    return Err(NetlinkError::BridgeAddress { bridge: bridge(), address, source });
-                }
-            }
+    fn finish_bridge(&self, network: &Network, alias: &str, standing: &Standing) -> Result<(), NetlinkError> {
+        let link = || network.bridge.clone();
+        let index = standing.link.index;
+        sysctl::harden_bridge(&network.bridge, network.ipv6.is_some())
+            .map_err(|source| NetlinkError::Settings { link: link(), source })?;
+        let stale = &standing.stale;
+        // The kernel deletes with an IPv4 address all others of its subnet that came after it.
+        let missing: Vec<IpNetwork> = match stale.is_empty() {
+            true => standing.missing.clone(),
+            false => addresses_of(network).collect(),
+        };
+        let delete =
+            |address: &IpNetwork| RouteNetlinkMessage::DelAddress(messages::address(index, *address));
+        let add = |address: &IpNetwork| RouteNetlinkMessage::NewAddress(messages::address(index, *address));
+        let mut up = messages::bring_up(messages::link_of_index(index));
+        up.attributes.extend(network.mtu.map(LinkAttribute::Mtu));
+        up.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+        let mut requests: Vec<Request> = stale.iter().map(|address| Request::on(delete(address))).collect();
+        requests.extend(missing.iter().map(|address| Request::create(add(address))));
+        requests.push(Request::on(RouteNetlinkMessage::SetLink(up)));
+        let mut replies = self.ask(requests)?.into_iter();
+        for (address, reply) in stale.iter().zip(&mut replies) {
+            but(reply, &[libc::EADDRNOTAVAIL]).map_err(|source| NetlinkError::TakeAddress {
+                link: link(),
+                address: *address,
+                source,
+            })?;
         }
-        let up = LinkUnspec::new_with_index(link.index).up().build();
-        self.handle
-            .link()
-            .set(up)
-            .execute()
-            .await
-            .map_err(|error| NetlinkError::BridgeUp { bridge: bridge(), source: into_io(error) })
+        for (address, reply) in missing.iter().zip(&mut replies) {
+            but(reply, &[libc::EEXIST]).map_err(|source| NetlinkError::Address {
+                link: link(),
+                address: *address,
+                source,
+            })?;
+        }
+        let up: io::Result<()> = replies.try_for_each(|reply| reply.map(drop));
+        up.map_err(|source| NetlinkError::Up { link: link(), source })
     }
 
-    async fn ports(&self, bridge: u32) -> Result<usize, NetlinkError> {
-        let mut request = self.handle.link().get();
-        request.message_mut().attributes.push(LinkAttribute::Controller(bridge));
-        let links: Vec<LinkMessage> = request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| NetlinkError::List { what: "links", source: into_io(error) })?;
-        let is_port = |link: &&LinkMessage| link.attributes.contains(&LinkAttribute::Controller(bridge));
-        Ok(links.iter().filter(is_port).count())
+    fn ports(&self, bridge: u32) -> Result<usize, NetlinkError> {
+        let ask = || {
+            let mut message = LinkMessage::default();
+            message.attributes.push(LinkAttribute::Controller(bridge));
+            RouteNetlinkMessage::GetLink(message)
+        };
+        let is_port = |message: &&RouteNetlinkMessage| match message {
+            RouteNetlinkMessage::NewLink(link) => {
+                link.attributes.contains(&LinkAttribute::Controller(bridge))
+            }
+            _ => false,
+        };
+        Ok(self.list("links", ask)?.iter().filter(is_port).count())
     }
+}
+
+fn addresses_of(network: &Network) -> impl Iterator<Item = IpNetwork> {
+    let ipv4 = network.ipv4.map(IpNetwork::V4);
+    ipv4.into_iter().chain(network.ipv6.map(IpNetwork::V6))
+}
+
+fn handle(name: &str, link: &Link) -> Result<Bridge, NetlinkError> {
+    let mac = link.mac.ok_or_else(|| NetlinkError::NotABridge(name.to_owned()))?;
+    Ok(Bridge { index: link.index, mac })
 }
 
 /// The name becomes part of paths below /proc/sys and of firewall rules.
 fn check_name(name: &str) -> Result<(), NetlinkError> {
-    let good = (1..=15).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if good { Ok(()) } else { Err(NetlinkError::BridgeName(name.to_owned())) }
+    if is_interface_name(name) { Ok(()) } else { Err(NetlinkError::BridgeName(name.to_owned())) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::netns_fixture::{block_on, in_new_netns, json, run};
+    use crate::sys::netns_fixture::{in_new_netns, json, run};
+
+    const ALIAS: &str = "nagaya lan";
 
     fn network() -> Network {
-        Network { bridge: "test0".into(), ipv4: "10.77.16.1/20".parse().unwrap() }
+        let (ipv4, ipv6) = ("10.77.16.1/20".parse().unwrap(), "fd00:77::1/64".parse().unwrap());
+        Network::new("lan", "test0", Some(ipv4), Some(ipv6))
     }
 
-    async fn ensure() -> Result<u32, NetlinkError> {
-        Netlink::open().unwrap().ensure_bridge(&network()).await
+    fn ensure() -> Result<Bridge, NetlinkError> {
+        Netlink::open().unwrap().ensure_bridge(&network(), ALIAS)
+    }
+
+    fn delete() -> Result<(), NetlinkError> {
+        Netlink::open().unwrap().delete_bridge(&network(), ALIAS)
     }
 
     fn setting(path: &str) -> String {
         std::fs::read_to_string(format!("/proc/sys/net/{path}")).unwrap().trim().to_owned()
     }
 
+    fn addresses() -> Vec<String> {
+        let text = |address: &serde_json::Value| {
+            format!("{}/{}", address["local"].as_str().unwrap(), address["prefixlen"])
+        };
+        let shown = json("ip", "-j addr show test0");
+        let all = shown[0]["addr_info"].as_array().unwrap();
+        all.iter().filter(|address| address["scope"] == "global").map(text).collect()
+    }
+
+    fn is_up() -> bool {
+        json("ip", "-j link show test0")[0]["flags"].as_array().unwrap().iter().any(|flag| flag == "UP")
+    }
+
     #[test]
     fn a_bridge_is_made_once_and_whole() {
         in_new_netns(|| {
-            let index = block_on(ensure()).unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+            let bridge = ensure().unwrap();
             let shown = json("ip", "-j -d addr show test0");
             let link = &shown[0];
-            assert_eq!(link["ifindex"], index);
-            assert!(link["address"].as_str().unwrap().starts_with("02:"));
-            assert!(link["flags"].as_array().unwrap().iter().any(|flag| flag == "UP"));
+            assert_eq!(link["ifindex"], bridge.index);
+            assert_eq!(link["address"], bridge.mac.to_string());
+            assert!(bridge.mac.to_string().starts_with("02:"));
+            assert!(is_up());
+            assert_eq!(link["ifalias"], ALIAS);
             assert_eq!(link["linkinfo"]["info_kind"], "bridge");
-            assert_eq!(link["linkinfo"]["info_data"]["stp_state"], 0);
-            assert_eq!(link["linkinfo"]["info_data"]["forward_delay"], 0);
-            assert_eq!(link["addr_info"][0]["local"], "10.77.16.1");
-            assert_eq!(link["addr_info"][0]["prefixlen"], 20);
-            for key in ["accept_ra", "autoconf", "accept_redirects", "accept_dad"] {
+            let data = &link["linkinfo"]["info_data"];
+            for key in ["stp_state", "forward_delay", "mcast_snooping"] {
+                assert_eq!(data[key], 0, "{key}");
+            }
+            assert_eq!(addresses(), ["10.77.16.1/20", "fd00:77::1/64"]);
+            let ipv6 =
+                link["addr_info"].as_array().unwrap().iter().find(|a| a["local"] == "fd00:77::1").unwrap();
+            assert_eq!(ipv6["nodad"], true);
+            assert_eq!(ipv6["tentative"], serde_json::Value::Null);
+            for key in ["accept_ra", "autoconf", "accept_redirects", "accept_dad", "disable_ipv6"] {
                 assert_eq!(setting(&format!("ipv6/conf/test0/{key}")), "0", "{key}");
             }
-            assert_eq!(block_on(ensure()).unwrap(), index);
-            let again = &json("ip", "-j -d addr show test0")[0];
-            assert_eq!(again["address"], link["address"]);
-            let ipv4 = json("ip", "-j -4 addr show test0");
-            assert_eq!(ipv4[0]["addr_info"].as_array().unwrap().len(), 1);
+            let before = run("ip", "addr show test0");
+            assert_eq!(ensure().unwrap(), bridge);
+            assert_eq!(run("ip", "addr show test0"), before);
         });
     }
 
@@ -201,14 +312,49 @@ mod tests {
     fn a_half_made_bridge_is_finished() {
         in_new_netns(|| {
             run("ip", "link add test0 type bridge");
-            block_on(ensure()).unwrap();
+            ensure().unwrap();
+            assert_eq!(json("ip", "-j link show test0")[0]["ifalias"], ALIAS);
             run("ip", "addr flush dev test0");
-            block_on(ensure()).unwrap();
-            assert_eq!(json("ip", "-j -4 addr show test0")[0]["addr_info"][0]["local"], "10.77.16.1");
+            ensure().unwrap();
+            assert_eq!(addresses(), ["10.77.16.1/20", "fd00:77::1/64"]);
             run("ip", "link set test0 down");
-            block_on(ensure()).unwrap();
-            let flags = json("ip", "-j link show test0")[0]["flags"].clone();
-            assert!(flags.as_array().unwrap().iter().any(|flag| flag == "UP"));
+            ensure().unwrap();
+            assert!(is_up());
+            // The kernel forgets IPv6 addresses of a link that goes down.
+            assert_eq!(addresses(), ["10.77.16.1/20", "fd00:77::1/64"]);
+        });
+    }
+
+    #[test]
+    fn what_the_network_has_no_longer_is_removed_and_what_it_has_now_is_kept() {
+        in_new_netns(|| {
+            let netlink = Netlink::open().unwrap();
+            let mut network = network();
+            netlink.ensure_bridge(&network, ALIAS).unwrap();
+            // Another address of the same subnet hangs on the first, for IPv4.
+            network.ipv4 = Some("10.77.16.9/20".parse().unwrap());
+            network.mtu = Some(1400);
+            run("ip", "addr add 10.77.16.9/20 dev test0");
+            netlink.ensure_bridge(&network, ALIAS).unwrap();
+            assert_eq!(addresses(), ["10.77.16.9/20", "fd00:77::1/64"]);
+            assert_eq!(json("ip", "-j link show test0")[0]["mtu"], 1400);
+            (network.ipv4, network.ipv6) = (Some("10.78.0.1/24".parse().unwrap()), None);
+            netlink.ensure_bridge(&network, ALIAS).unwrap();
+            assert_eq!(addresses(), ["10.78.0.1/24"]);
+            assert_eq!(netlink.bridge_addresses("test0").unwrap(), ["10.78.0.1/24".parse().unwrap()]);
+            assert_eq!(netlink.bridge_addresses("none0").unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn a_chosen_mtu_stays_when_a_port_has_less() {
+        in_new_netns(|| {
+            let netlink = Netlink::open().unwrap();
+            let network = Network { mtu: Some(9000), ..network() };
+            netlink.ensure_bridge(&network, ALIAS).unwrap();
+            run("ip", "link add port0 mtu 1400 type veth peer name stray0");
+            run("ip", "link set port0 master test0");
+            assert_eq!(json("ip", "-j link show test0")[0]["mtu"], 9000);
         });
     }
 
@@ -216,44 +362,77 @@ mod tests {
     fn what_is_not_ours_is_refused_and_left_alone() {
         in_new_netns(|| {
             run("ip", "link add test0 type veth peer name peer0");
-            let error = block_on(ensure()).unwrap_err();
+            let error = ensure().unwrap_err();
             assert!(matches!(error, NetlinkError::NotABridge(_)), "{error}");
             run("ip", "link del test0");
-            for address in ["192.168.4.1/24", "10.77.16.1/24"] {
+            for address in ["192.168.4.1/24", "10.77.16.1/24", "fd00:78::1/64"] {
                 run("ip", "link add test0 type bridge");
                 run("ip", &format!("addr add {address} dev test0"));
-                let before = run("ip", "-j addr show test0");
-                let error = block_on(ensure()).unwrap_err();
+                let before = run("ip", "addr show test0");
+                let error = ensure().unwrap_err();
                 assert!(matches!(error, NetlinkError::ForeignBridge { .. }), "{error}");
                 assert!(error.to_string().contains(address), "{error}");
-                let kept = block_on(async { Netlink::open().unwrap().delete_bridge(&network()).await });
-                assert!(matches!(kept, Err(NetlinkError::ForeignBridge { .. })));
-                assert_eq!(run("ip", "-j addr show test0"), before);
+                assert!(matches!(delete(), Err(NetlinkError::ForeignBridge { .. })));
+                assert_eq!(run("ip", "addr show test0"), before);
                 run("ip", "link del test0");
             }
+            run("ip", "link add test0 type bridge");
+            run("ip", "link set test0 alias somebody");
+            let before = run("ip", "addr show test0");
+            for error in [ensure().unwrap_err(), delete().unwrap_err()] {
+                assert!(error.to_string().contains("'somebody'"), "{error}");
+            }
+            assert_eq!(run("ip", "addr show test0"), before);
+        });
+    }
+
+    #[test]
+    fn nothing_of_a_foreign_bridge_is_changed() {
+        in_new_netns(|| {
+            let netlink = Netlink::open().unwrap();
+            let network = Network { foreign: true, ..network() };
+            let ensure = || netlink.ensure_bridge(&network, ALIAS);
+            assert!(matches!(ensure(), Err(NetlinkError::NoBridge(_))));
+            run("ip", "link add test0 type ifb");
+            assert!(matches!(ensure(), Err(NetlinkError::NotABridge(_))));
+            run("ip", "link del test0");
+            run("ip", "link add test0 type bridge");
+            run("ip", "addr add 192.168.4.1/24 dev test0");
+            assert!(matches!(ensure(), Err(NetlinkError::BridgeDown(_))));
+            run("ip", "link set test0 up");
+            let before = run("ip", "addr show test0");
+            let index = ensure().unwrap().index;
+            assert_eq!(json("ip", "-j link show test0")[0]["ifindex"], index);
+            netlink.delete_bridge(&network, ALIAS).unwrap();
+            assert_eq!(run("ip", "addr show test0"), before);
         });
     }
 
     #[test]
     fn commands_that_race_agree() {
         in_new_netns(|| {
-            let both = block_on(async {
-                let (one, two) = (Netlink::open().unwrap(), Netlink::open().unwrap());
-                let network = network();
-                let (a, b) = futures_util::join!(one.ensure_bridge(&network), two.ensure_bridge(&network));
-                (a.unwrap(), b.unwrap())
-            });
-            assert_eq!(both.0, both.1);
-            assert_eq!(json("ip", "-j -4 addr show test0")[0]["addr_info"].as_array().unwrap().len(), 1);
+            let netns = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+            let racer = || {
+                nix::sched::setns(&netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                ensure().unwrap()
+            };
+            for _ in 0..20 {
+                let made = std::thread::scope(|scope| {
+                    let all: Vec<_> = (0..4).map(|_| scope.spawn(racer)).collect();
+                    all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+                });
+                assert!(made.iter().all(|one| one.index == made[0].index));
+                assert_eq!(addresses(), ["10.77.16.1/20", "fd00:77::1/64"]);
+                run("ip", "link del test0");
+            }
         });
     }
 
     #[test]
     fn a_bridge_with_ports_stays() {
         in_new_netns(|| {
-            let delete = || block_on(async { Netlink::open().unwrap().delete_bridge(&network()).await });
             delete().unwrap();
-            block_on(ensure()).unwrap();
+            ensure().unwrap();
             run("ip", "link add port0 type veth peer name stray0");
             run("ip", "link set port0 master test0");
             assert!(matches!(delete(), Err(NetlinkError::BridgeInUse { ports: 1, .. })));
@@ -265,9 +444,9 @@ mod tests {
 
     #[test]
     fn names_are_safe_in_paths_and_rules() {
-        for bad in ["", "a/b", "..", "A0", "br 0", "sixteen-letters0"] {
+        for bad in ["", "a/b", "..", "br 0", "sixteen-letters0", "a\"b"] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
-        assert!(check_name("nagaya0").is_ok());
+        assert!(check_name("nagaya0").is_ok() && check_name("vmbr0.7").is_ok());
     }
 }

@@ -1,29 +1,39 @@
-//! Links, addresses and routes of the host, over one route netlink socket. This file is the
-//! transport and its errors; the verbs stand in the files beside it.
+//! Links, addresses and routes of the host, by route netlink. This file has what all verbs use; they
+//! stand in the files beside it.
 
 mod bridge;
+pub mod channel;
+pub mod messages;
+mod port;
+mod rates;
+mod routed;
 mod subnets;
-mod veth;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
-use ipnetwork::Ipv4Network;
-use netlink_packet_route::AddressFamily;
+use ipnetwork::IpNetwork;
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::Handle;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 
 use super::sysctl::SysctlError;
-pub use veth::Veth;
+use crate::model::mac::Mac;
+pub use bridge::Bridge;
+use channel::{Channel, Reply, Request};
+pub use port::{LINK_GROUP, Plug};
+
+/// How often a list is asked for that changes while it is read.
+const TRIES: usize = 8;
 
 /// What went wrong with a link, an address or a route.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
     #[error("cannot open a route netlink socket")]
     Open(#[source] io::Error),
-    #[error("'{0}' cannot be a bridge: 1 to 15 of a-z, 0-9, '-'")]
+    #[error("cannot talk to the kernel over route netlink")]
+    Exchange(#[source] io::Error),
+    #[error("'{0}' cannot be a bridge: 1 to 15 of a-z, A-Z, 0-9, '.', '-' and '_'")]
     BridgeName(String),
     #[error("'{0}' is not a link of ours")]
     LinkName(String),
@@ -31,82 +41,106 @@ pub enum NetlinkError {
     Lookup { name: String, source: io::Error },
     #[error("cannot list the host's {what}")]
     List { what: &'static str, source: io::Error },
-    #[error("'{0}' is there already and is not a bridge")]
+    #[error("'{0}' is there already and is not a bridge; give the network another bridge")]
     NotABridge(String),
-    #[error("bridge '{bridge}' is not ours: it has the address {found}, not {wanted}")]
-    ForeignBridge { bridge: String, found: Ipv4Network, wanted: Ipv4Network },
+    #[error("the host has no bridge '{0}'; make it, or give the network another parent")]
+    NoBridge(String),
+    #[error("bridge '{0}' is down; bring it up with 'ip link set {0} up'")]
+    BridgeDown(String),
+    #[error("'{name}' belongs to '{owner}'; give the network another bridge")]
+    OthersBridge { name: String, owner: String },
+    #[error("bridge '{bridge}' is not ours: it has the address {found}; give the network another bridge")]
+    ForeignBridge { bridge: String, found: IpNetwork },
     #[error("cannot draw an address for bridge '{bridge}'")]
     Random { bridge: String, source: io::Error },
     #[error("cannot create bridge '{bridge}'")]
     CreateBridge { bridge: String, source: io::Error },
-    #[error("cannot set up the kernel's settings of bridge '{bridge}'")]
-    BridgeSettings { bridge: String, source: SysctlError },
-    #[error("cannot give {address} to bridge '{bridge}'")]
-    BridgeAddress { bridge: String, address: Ipv4Network, source: io::Error },
-    #[error("cannot bring up bridge '{bridge}'")]
-    BridgeUp { bridge: String, source: io::Error },
+    #[error("cannot set up the kernel's settings of link '{link}'")]
+    Settings { link: String, source: SysctlError },
+    #[error("cannot give {address} to '{link}'")]
+    Address { link: String, address: IpNetwork, source: io::Error },
+    #[error("cannot take {address} from '{link}'")]
+    TakeAddress { link: String, address: IpNetwork, source: io::Error },
+    #[error("cannot bring up '{link}'")]
+    Up { link: String, source: io::Error },
     #[error("bridge '{bridge}' vanished while it was being set up")]
     BridgeVanished { bridge: String },
-    #[error("bridge '{bridge}' still has {ports} ports")]
+    #[error("bridge '{bridge}' still has {ports} ports; stop what is on it")]
     BridgeInUse { bridge: String, ports: usize },
-    #[error("'{0}' is there already and is not a veth link")]
-    NotAVeth(String),
-    #[error("cannot create link '{name}' on bridge {bridge}")]
-    CreateVeth { name: String, bridge: u32, source: io::Error },
+    #[error("'{name}' is there already and is not a link of nagaya's")]
+    NotOurs { name: String },
+    #[error("the host has no link '{0}'")]
+    NoLink(String),
+    #[error("network '{network}' has no bridge that '{name}' could be a port of")]
+    Unbridged { name: String, network: String },
+    #[error("cannot create link '{name}'")]
+    CreateLink { name: String, source: io::Error },
+    #[error("cannot create '{name}' on '{parent}'; a parent that is a bridge's port cannot be shared")]
+    Macvlan { name: String, parent: String, source: io::Error },
+    #[error("cannot {what} link '{name}'")]
+    Configure { name: String, what: &'static str, source: io::Error },
+    #[error("cannot {what} link '{name}': the kernel lacks one of {modules}; try 'modprobe' with each")]
+    Lacks { name: String, what: &'static str, modules: &'static str },
+    #[error("the filter of link '{0}' is not what it was set to; somebody else changes the link's filters")]
+    Unguarded(String),
+    #[error("cannot route {address} to link '{name}'")]
+    Route { name: String, address: IpAddr, source: io::Error },
     #[error("cannot delete link '{name}'")]
     Delete { name: String, source: io::Error },
 }
 
-/// A route netlink socket in the network namespace of the thread that opened it.
+/// Requests to the kernel's routing netlink in the network namespace of the thread that opened it.
+/// They block, for no longer than the kernel works on them.
 pub struct Netlink {
-    handle: Handle,
+    channel: Channel,
 }
 
 impl Netlink {
-    /// Needs a running tokio runtime, on which the socket is served until this is dropped.
     pub fn open() -> Result<Self, NetlinkError> {
-        // Strict checks (Linux 4.20) make the kernel honour a dump's filters.
-        let (connection, handle, _) =
-            rtnetlink::new_connection_with_strict_check().map_err(NetlinkError::Open)?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        Channel::open().map(|channel| Self { channel }).map_err(NetlinkError::Open)
+    }
+
+    fn ask(&self, requests: Vec<Request>) -> Result<Vec<Reply>, NetlinkError> {
+        self.channel.exchange(requests).map_err(NetlinkError::Exchange)
+    }
+
+    fn ask_one(&self, request: Request) -> Result<Reply, NetlinkError> {
+        Ok(self.ask(vec![request])?.pop().unwrap_or_else(|| Ok(Vec::new())))
     }
 
     /// The link of that name; none where there is no such link.
-    async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        let request = self
-            .handle
-            .link()
-            .get()
-            .match_name(name)
-            .set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-        match request.execute().try_next().await.map_err(into_io) {
-            Ok(message) => Ok(message.map(|message| Link::of(&message))),
-            Err(error) if is(&error, libc::ENODEV) => Ok(None),
-            Err(source) => Err(NetlinkError::Lookup { name: name.to_owned(), source }),
-        }
+    fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        found(name, self.ask_one(Request::on(messages::link_named(name)))?)
     }
 
-    /// The IPv4 addresses of the link `index`, or of all links where it is 0.
-    async fn ipv4_addresses(&self, index: u32) -> Result<Vec<Ipv4Network>, NetlinkError> {
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        request.message_mut().header.index = index;
-        let messages: Vec<AddressMessage> = request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| NetlinkError::List { what: "addresses", source: into_io(error) })?;
-        Ok(messages.iter().filter_map(ipv4_of).collect())
+    /// All that `message` asks for, in a state that it was in as a whole.
+    fn list(
+        &self,
+        what: &'static str,
+        message: impl Fn() -> RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let mut reply = self.ask_one(Request::list(message()))?;
+        for _ in 1..TRIES {
+            match &reply {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                    reply = self.ask_one(Request::list(message()))?;
+                }
+                _ => break,
+            }
+        }
+        reply.map_err(|source| NetlinkError::List { what, source })
     }
 
-    /// Deletes a link that may have gone meanwhile.
-    async fn delete_index(&self, name: &str, index: u32) -> Result<(), NetlinkError> {
-        match self.handle.link().del(index).execute().await.map_err(into_io) {
-            Ok(()) => Ok(()),
-            Err(error) if is(&error, libc::ENODEV) => Ok(()),
-            Err(source) => Err(NetlinkError::Delete { name: name.to_owned(), source }),
-        }
+    /// The addresses of the link `index`, or of all links where it is 0, with the prefix lengths of their
+    /// networks.
+    fn addresses(&self, index: u32) -> Result<Vec<IpNetwork>, NetlinkError> {
+        let ask = || {
+            let mut message = AddressMessage::default();
+            message.header.index = index;
+            RouteNetlinkMessage::GetAddress(message)
+        };
+        let found = self.list("addresses", ask)?;
+        Ok(found.iter().filter_map(address_of).collect())
     }
 }
 
@@ -115,38 +149,82 @@ struct Link {
     index: u32,
     kind: Option<InfoKind>,
     up: bool,
+    alias: Option<String>,
+    mac: Option<Mac>,
+    mtu: u32,
+    group: u32,
 }
 
 impl Link {
     fn of(message: &LinkMessage) -> Self {
-        let kind = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::LinkInfo(infos) => infos.iter().find_map(|info| match info {
-                LinkInfo::Kind(kind) => Some(kind.clone()),
-                _ => None,
-            }),
+        let mut link = Self {
+            index: message.header.index,
+            kind: None,
+            up: message.header.flags.contains(LinkFlags::Up),
+            alias: None,
+            mac: None,
+            mtu: 0,
+            group: 0,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.clone()),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok().map(Mac),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Group(group) => link.group = *group,
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+/// The link that an answer is about; none where there is no link of that name.
+fn found(name: &str, reply: Reply) -> Result<Option<Link>, NetlinkError> {
+    match reply {
+        Ok(messages) => Ok(messages.iter().find_map(|message| match message {
+            RouteNetlinkMessage::NewLink(message) => Some(Link::of(message)),
             _ => None,
-        });
-        Self { index: message.header.index, kind, up: message.header.flags.contains(LinkFlags::Up) }
+        })),
+        Err(error) if is(&error, libc::ENODEV) => Ok(None),
+        Err(source) => Err(NetlinkError::Lookup { name: name.to_owned(), source }),
     }
 }
 
 /// The address that a message is about. On a point-to-point link `Address` is the other end's,
-/// `Local` always the host's own.
-fn ipv4_of(message: &AddressMessage) -> Option<Ipv4Network> {
-    let own: Ipv4Addr = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+/// `Local` always the host's own, which IPv6 leaves out elsewhere.
+fn address_of(message: &RouteNetlinkMessage) -> Option<IpNetwork> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
-    })?;
-    Ipv4Network::new(own, message.header.prefix_len).ok()
+    });
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    IpNetwork::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
-fn into_io(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    }
+fn is_link_local(address: &IpNetwork) -> bool {
+    matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn is(error: &io::Error, errno: i32) -> bool {
     error.raw_os_error() == Some(errno)
+}
+
+/// `Ok` also where it failed for one of these reasons.
+fn but(reply: Reply, fine: &[i32]) -> io::Result<()> {
+    match reply {
+        Ok(_) => Ok(()),
+        Err(error) if fine.iter().any(|errno| is(&error, *errno)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -1,0 +1,157 @@
+//! `device`: the interfaces of a container that is there already.
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::launch::{self, drawn, with_mac};
+use super::{lock, network, state};
+use crate::model::container::{Container, State};
+use crate::model::name::Name;
+use crate::model::nic::{Nic, NicKind, NicRequest};
+use crate::store::StoreError;
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub nic: Nic,
+    /// The container runs and sees it at its next start only.
+    pub pending: bool,
+}
+
+/// The interfaces, by slot.
+pub fn list(app: &App, name: &Name) -> AppResult<Vec<Nic>> {
+    Ok(app.find(name)?.nics)
+}
+
+/// Gives the container one more interface.
+pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)]) -> AppResult<Changed> {
+    let container = app.find(name)?;
+    let _lock = lock::container(&app.instance, &container.id, name)?;
+    let default = network::ensure_default(app, None)?.name;
+    let request = NicRequest::of(device, &network::as_map(pairs), &default)?;
+    check(app, &request)?;
+    let nic = store(app, &request, |app, request| app.store.add_nic(&container.id, request))?;
+    if let Err(e) = launch::write_manifest(app, &app.find(name)?) {
+        app.store.remove_nic(&container.id, device)?;
+        return Err(e);
+    }
+    Ok(Changed { nic, pending: state::of(app, &container) != State::Stopped })
+}
+
+/// Changes keys of an interface; those of `unset` get their defaults.
+pub fn set(
+    app: &mut App,
+    name: &Name,
+    device: &str,
+    pairs: &[(String, String)],
+    unset: &[String],
+) -> AppResult<Changed> {
+    let container = app.find(name)?;
+    let _lock = lock::container(&app.instance, &container.id, name)?;
+    let container = app.find(name)?;
+    let old = find(&container, device)?.clone();
+    let default = network::ensure_default(app, None)?.name;
+    let mut wanted = old.config();
+    // Elsewhere it has another address, unless one is asked for.
+    if pairs.iter().any(|(key, _)| matches!(key.as_str(), "network" | "nictype" | "parent")) {
+        for key in ["ipv4.address", "ipv6.address", "ipv4.gateway", "ipv6.gateway"] {
+            wanted.remove(key);
+        }
+    }
+    for key in unset {
+        wanted.remove(key);
+        if pairs.is_empty() && !old.config().contains_key(key) {
+            return Err(AppError::Refused(format!("{key} is not set")));
+        }
+    }
+    wanted.extend(network::as_map(pairs));
+    let request = NicRequest::of(device, &wanted, &default)?;
+    check(app, &request)?;
+    let nic = store(app, &request, |app, request| app.store.set_nic(&container.id, request))?;
+    let lives = state::of(app, &container) != State::Stopped;
+    let settled = settle(app, name, &container, &old, &nic, lives);
+    if let Err(e) = settled {
+        let back = NicRequest::of(device, &old.config(), &default)?;
+        app.store.set_nic(&container.id, &back)?;
+        return Err(e);
+    }
+    let live = |nic: &Nic| {
+        let mut nic = nic.clone();
+        (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation) = (None, None, false);
+        nic
+    };
+    Ok(Changed { pending: lives && live(&old) != live(&nic), nic })
+}
+
+/// What a running container can have at once it gets.
+fn settle(
+    app: &mut App,
+    name: &Name,
+    container: &Container,
+    old: &Nic,
+    nic: &Nic,
+    lives: bool,
+) -> AppResult<()> {
+    let changed = app.find(name)?;
+    let now = |nic: &Nic| (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation);
+    if lives && nic.has_host_end() && old.has_host_end() && now(old) != now(nic) {
+        let networks = network::of(app, &changed)?;
+        let orders = network::orders(&changed, &networks);
+        if let Some(order) = orders.into_iter().find(|order| order.nic.device == nic.device) {
+            app.broker.adjust_link(container.id.as_str(), &order)?;
+        }
+    }
+    launch::write_manifest(app, &changed)
+}
+
+/// Takes an interface from a stopped container.
+pub fn remove(app: &mut App, name: &Name, device: &str) -> AppResult<()> {
+    let container = app.find(name)?;
+    let _lock = lock::container(&app.instance, &container.id, name)?;
+    let container = app.find(name)?;
+    find(&container, device)?;
+    if state::of(app, &container) != State::Stopped {
+        // Its address would be given away while the guest still has it.
+        return Err(AppError::MustBeStopped(name.clone()));
+    }
+    app.store.remove_nic(&container.id, device)?;
+    launch::write_manifest(app, &app.find(name)?)
+}
+
+fn find<'a>(container: &'a Container, device: &str) -> AppResult<&'a Nic> {
+    container
+        .nics
+        .iter()
+        .find(|nic| nic.device == device)
+        .ok_or_else(|| AppError::NoDevice { container: container.name.clone(), device: device.to_owned() })
+}
+
+/// What the database cannot know: whether the host has the parent.
+fn check(app: &App, request: &NicRequest) -> AppResult<()> {
+    match &request.kind {
+        NicKind::Bridged { network } => network::find(app, network).map(drop),
+        NicKind::Macvlan { parent } if app.instance.is_private() => Err(AppError::Refused(format!(
+            "without a broker on the host there is no '{parent}' to share: see 'nagaya doctor'"
+        ))),
+        NicKind::Macvlan { parent } if !std::path::Path::new("/sys/class/net").join(parent).exists() => {
+            Err(AppError::Refused(format!("parent: the host has no interface '{parent}'")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Stores with Ethernet addresses that are drawn until one is free.
+fn store(
+    app: &mut App,
+    request: &NicRequest,
+    mut put: impl FnMut(&mut App, &NicRequest) -> Result<Nic, StoreError>,
+) -> AppResult<Nic> {
+    const TRIES: u32 = 20;
+    for attempt in 1.. {
+        match put(app, &with_mac(request)?) {
+            Err(StoreError::MacTaken { mac })
+                if drawn(std::slice::from_ref(request), mac) && attempt < TRIES => {}
+            other => return Ok(other?),
+        }
+    }
+    unreachable!("the last try returns")
+}

@@ -1,0 +1,419 @@
+//! Answers to guests' DHCP, DNS and router solicitations: a dnsmasq for each network that wants one.
+//! It knows a guest by a file in its directory, which it reads by itself when that appears.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::bus::{self, BusError};
+use super::systemd::{Service, Systemd};
+use crate::model::instance::Instance;
+use crate::model::network::{KeyError, Network};
+pub use crate::render::dnsmasq::DnsLease;
+use crate::render::dnsmasq::{self as render, Place};
+use crate::render::guest_files;
+use crate::sys::dnsmasq::{self, DnsmasqError};
+use crate::sys::sockets::{self, Listener, Transport};
+use crate::sys::{Context, SysError, SysResult, clone, passwd, pasta};
+
+/// Accounts that it may run as, in this order.
+const ACCOUNTS: [&str; 2] = ["dnsmasq", "nobody"];
+/// CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW.
+const CAPABILITIES: u64 = 1 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 12 | 1 << 13;
+const DNS: u16 = 53;
+const DHCP: u16 = 67;
+const DHCP6: u16 = 547;
+
+/// Why a network's guests have no answers.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsError {
+    #[error("network '{network}' cannot have this")]
+    Key { network: String, source: KeyError },
+    #[error("{address} is no address of a guest of network '{network}'")]
+    Lease { network: String, address: IpAddr },
+    #[error("there is no bridge '{0}'")]
+    NoBridge(String),
+    #[error("there is neither a user 'dnsmasq' nor a user 'nobody' to run dnsmasq as")]
+    NoAccount,
+    #[error("{}", taken(.0))]
+    Taken(Listener),
+    #[error("cannot start dnsmasq for network '{network}'")]
+    Start { network: String, source: DnsmasqError },
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Sys(#[from] SysError),
+}
+
+fn taken(listener: &Listener) -> String {
+    let Listener { transport, address, port, process } = listener;
+    let who = match process {
+        Some((pid, name)) => format!("'{name}' (process {pid})"),
+        None => "another program".to_owned(),
+    };
+    format!(
+        "{who} has {} port {port} of {address}, at which guests would be answered: have it listen on the \
+         host's other addresses only, or take dns.domain, ipv4.dhcp and ipv6.dhcp from the network",
+        transport.as_str()
+    )
+}
+
+/// Makes sure that the network's server runs with this configuration and knows these guests and no
+/// others. Whether it had to be started.
+///
+/// # Errors
+/// `Taken` where another program has a port that it needs. The network works without it, and so do
+/// its guests that have static addresses.
+pub async fn ensure(instance: &Instance, network: &Network, leases: &[DnsLease]) -> Result<bool, DnsError> {
+    let server = Server::of(instance, network)?;
+    leases.iter().try_for_each(|lease| server.check(lease))?;
+    let _lock = server.made_and_locked()?;
+    let change = server.write_guests(leases)?;
+    let config = server.config()?;
+    let stale = server.lease_file() != render::current_leases(&server.lease_file(), leases);
+    let is_same = std::fs::read_to_string(server.path(render::CONFIG)).is_ok_and(|text| text == config);
+    if let Some(process) = server.running().filter(|_| is_same && !stale) {
+        if change == Change::Less {
+            clone::signal(&process, libc::SIGHUP)?;
+        }
+        return Ok(false);
+    }
+    server.stop().await?;
+    server.write_leases(&render::current_leases(&server.lease_file(), leases))?;
+    server.write(&server.path(render::CONFIG), &config)?;
+    server.start().await?;
+    Ok(true)
+}
+
+/// Makes one more guest known, or one by other addresses. Where no server runs, to the next one.
+pub async fn add(instance: &Instance, network: &Network, lease: &DnsLease) -> Result<(), DnsError> {
+    let server = Server::of(instance, network)?;
+    server.check(lease)?;
+    let _lock = server.made_and_locked()?;
+    // What dnsmasq has read once it forgets at this signal only.
+    if server.write_guest(lease)? == Change::Less
+        && let Some(process) = server.running()
+    {
+        clone::signal(&process, libc::SIGHUP)?;
+    }
+    Ok(())
+}
+
+/// Makes a guest unknown. A server is started anew only where the guest had an address by DHCP, for
+/// otherwise it would keep that from the next guest.
+pub async fn remove(instance: &Instance, network: &Network, lease: &DnsLease) -> Result<(), DnsError> {
+    let server = Server::of(instance, network)?;
+    if !server.dir.is_dir() {
+        return Ok(());
+    }
+    let _lock = server.lock()?;
+    let mut was_known = false;
+    for dir in [render::HOSTS, render::DHCP] {
+        was_known |= remove_file(&server.path(dir).join(render::file_name(lease)))?;
+    }
+    let leases = render::leases_without(&server.lease_file(), lease);
+    let Some(process) = server.running() else { return Ok(server.write_leases(&leases)?) };
+    if leases != server.lease_file() {
+        server.stop().await?;
+        // It may have written them once more.
+        server.write_leases(&render::leases_without(&server.lease_file(), lease))?;
+        return server.start().await;
+    }
+    if was_known {
+        clone::signal(&process, libc::SIGHUP)?;
+    }
+    Ok(())
+}
+
+/// Ends the network's server, if there is one, and removes all that it had.
+pub async fn stop(instance: &Instance, network: &Network) -> Result<(), DnsError> {
+    let server = Server::of(instance, network)?;
+    if !server.dir.is_dir() {
+        return Ok(());
+    }
+    let lock = server.lock()?;
+    server.stop().await?;
+    let what = || format!("remove {}", server.dir.display());
+    match std::fs::remove_dir_all(&server.dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(SysError::new(what(), e).into()),
+        _ => {}
+    }
+    drop(lock);
+    // The last one takes the directory of all with it.
+    let _ = server.dir.parent().map(std::fs::remove_dir);
+    Ok(())
+}
+
+/// Whether the network's server runs.
+pub fn is_running(instance: &Instance, network: &Network) -> bool {
+    Server::of(instance, network).is_ok_and(|server| server.running().is_some())
+}
+
+/// What became of what dnsmasq has to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    None,
+    More,
+    /// Something is gone or replaced.
+    Less,
+}
+
+/// Who the server is on the host.
+struct Account {
+    name: String,
+    group: String,
+    gid: u32,
+}
+
+/// One network's server.
+struct Server<'a> {
+    network: &'a Network,
+    dir: PathBuf,
+    account: Account,
+    resolvers: Vec<IpAddr>,
+    /// The systemd service that it is, where systemd rules.
+    unit: Option<String>,
+}
+
+impl<'a> Server<'a> {
+    /// The network is as a caller has described it: what would be read differently in a line of
+    /// configuration, or as part of a path, is refused.
+    fn of(instance: &Instance, network: &'a Network) -> Result<Self, DnsError> {
+        let key = |source| DnsError::Key { network: network.name.clone(), source };
+        network.check().map_err(key)?;
+        if let Some(domain) = &network.domain {
+            network.clone().set("dns.domain", domain).map_err(key)?;
+        }
+        let private = instance.is_private();
+        let run = if private { instance.run_dir() } else { instance.hostd_run_dir() };
+        let has_systemd = !private && Path::new("/run/systemd/system").is_dir();
+        Ok(Self {
+            network,
+            dir: run.join("dns").join(&network.bridge),
+            account: if private { Account::root() } else { Account::find()? },
+            resolvers: if private { resolvers_of_private() } else { Vec::new() },
+            unit: has_systemd.then(|| format!("{}-dns-{}.service", instance.name(), network.bridge)),
+        })
+    }
+
+    fn check(&self, lease: &DnsLease) -> Result<(), DnsError> {
+        let wrong = |address| DnsError::Lease { network: self.network.name.clone(), address };
+        match (lease.ipv4, lease.ipv6) {
+            (Some(ip), _) if !self.network.is_guest_address4(ip) => Err(wrong(ip.into())),
+            (_, Some(ip)) if !self.network.is_guest_address6(ip) => Err(wrong(ip.into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A bridge that was made anew is another one: dnsmasq would go on listening on the former.
+    fn config(&self) -> Result<String, DnsError> {
+        let bridge = &self.network.bridge;
+        let index =
+            nix::net::if_::if_nametoindex(bridge.as_str()).map_err(|_| DnsError::NoBridge(bridge.clone()))?;
+        let place = Place {
+            dir: &self.dir.to_string_lossy(),
+            user: &self.account.name,
+            group: &self.account.group,
+            resolvers: &self.resolvers,
+        };
+        Ok(format!("{}# the bridge's index: {index}\n", render::config(self.network, place)))
+    }
+
+    /// Only root and the server may look: others need not know what guests there are.
+    fn make_dirs(&self) -> SysResult<()> {
+        let what = || format!("make {}", self.dir.display());
+        if let Some(parent) = self.dir.parent() {
+            std::fs::create_dir_all(parent).cannot(what)?;
+            rustix::fs::chmod(parent, Mode::from_raw_mode(0o755)).cannot(what)?;
+        }
+        for dir in [self.dir.clone(), self.path(render::HOSTS), self.path(render::DHCP)] {
+            std::fs::create_dir_all(&dir).cannot(what)?;
+            std::os::unix::fs::chown(&dir, None, Some(self.account.gid)).cannot(what)?;
+            rustix::fs::chmod(&dir, Mode::from_raw_mode(0o750)).cannot(what)?;
+        }
+        Ok(())
+    }
+
+    /// One command at a time; waits for others. Held until dropped.
+    fn lock(&self) -> SysResult<OwnedFd> {
+        let what = || format!("lock {}", self.dir.display());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&self.dir, flags, Mode::empty()).cannot(what)?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive)).cannot(what)?;
+        Ok(dir)
+    }
+
+    /// Whoever had the lock may have removed the directory meanwhile.
+    fn made_and_locked(&self) -> SysResult<OwnedFd> {
+        loop {
+            self.make_dirs()?;
+            let lock = match self.lock() {
+                Err(e) if e.errno() == Some(libc::ENOENT) => continue,
+                other => other?,
+            };
+            let held = rustix::fs::fstat(&lock).cannot(|| format!("look at {}", self.dir.display()))?;
+            if rustix::fs::stat(&self.dir).is_ok_and(|there| there.st_ino == held.st_ino) {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn write_guests(&self, leases: &[DnsLease]) -> SysResult<Change> {
+        let mut change = Change::None;
+        let names: Vec<String> = leases.iter().map(render::file_name).collect();
+        for dir in [render::HOSTS, render::DHCP].map(|name| self.path(name)) {
+            let entries = std::fs::read_dir(&dir).cannot(|| format!("read {}", dir.display()))?;
+            for entry in entries.flatten() {
+                if !names.iter().any(|name| entry.file_name() == **name) {
+                    remove_file(&entry.path())?;
+                    change = Change::Less;
+                }
+            }
+        }
+        for lease in leases {
+            change = change.max(self.write_guest(lease)?);
+        }
+        Ok(change)
+    }
+
+    fn write_guest(&self, lease: &DnsLease) -> SysResult<Change> {
+        let name = render::file_name(lease);
+        let hosts = render::hosts(lease, self.network.domain.as_deref());
+        let mut change = Change::None;
+        for (dir, text) in [(render::HOSTS, hosts), (render::DHCP, render::dhcp_host(lease))] {
+            let path = self.path(dir).join(&name);
+            match std::fs::read_to_string(&path) {
+                Ok(there) if there == text => continue,
+                Ok(_) => change = Change::Less,
+                Err(_) => change = change.max(Change::More),
+            }
+            self.write(&path, &text)?;
+        }
+        Ok(change)
+    }
+
+    /// In one step, for dnsmasq reads a file as soon as it appears. It leaves names with a dot in
+    /// front alone.
+    fn write(&self, path: &Path, text: &str) -> SysResult<()> {
+        let what = || format!("write {}", path.display());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}"));
+        std::fs::write(&temporary, text).cannot(what)?;
+        rustix::fs::chmod(&temporary, Mode::from_raw_mode(0o644)).cannot(what)?;
+        std::fs::rename(&temporary, path).cannot(what)
+    }
+
+    fn lease_file(&self) -> String {
+        std::fs::read_to_string(self.path(render::LEASES)).unwrap_or_default()
+    }
+
+    fn write_leases(&self, text: &str) -> SysResult<()> {
+        match text == self.lease_file() {
+            true => Ok(()),
+            false => self.write(&self.path(render::LEASES), text),
+        }
+    }
+
+    fn running(&self) -> Option<OwnedFd> {
+        dnsmasq::running(&self.path(render::CONFIG), &self.path(render::PID))
+    }
+
+    async fn start(&self) -> Result<(), DnsError> {
+        let program = dnsmasq::find();
+        let started = match (program, &self.unit) {
+            (Err(e), _) => Err(e),
+            (Ok(program), Some(unit)) => return self.start_service(unit, program).await,
+            (Ok(_), None) => dnsmasq::start(&self.path(render::CONFIG), &self.path("said")),
+        };
+        started.map_err(|source| match (self.taken_port(), source) {
+            (Some(listener), DnsmasqError::Ended(_)) => DnsError::Taken(listener),
+            (_, source) => DnsError::Start { network: self.network.name.clone(), source },
+        })
+    }
+
+    async fn start_service(&self, unit: &str, program: &str) -> Result<(), DnsError> {
+        let pid_file = self.path(render::PID).display().to_string();
+        let description = format!("DHCP and DNS of network {}", self.network.name);
+        let service = Service {
+            unit,
+            description: &description,
+            program,
+            arguments: dnsmasq::arguments(&self.path(render::CONFIG)),
+            pid_file: &pid_file,
+            dir: &self.dir.to_string_lossy(),
+            capabilities: CAPABILITIES,
+        };
+        let started = Systemd::connect(Path::new(bus::SYSTEM)).await?.start_service(&service).await;
+        started.map_err(|e| self.taken_port().map_or(DnsError::Bus(e), DnsError::Taken))
+    }
+
+    /// Who has a port that the server needs, now that it is known not to run.
+    fn taken_port(&self) -> Option<Listener> {
+        let network = self.network;
+        let gateways: Vec<IpAddr> = network
+            .ipv4
+            .map(|net| net.ip().into())
+            .into_iter()
+            .chain(network.ipv6.map(|net| net.ip().into()))
+            .collect();
+        let udp = |port| sockets::listener(Transport::Udp, port, &gateways);
+        sockets::listener(Transport::Tcp, DNS, &gateways)
+            .or_else(|| udp(DNS))
+            .or_else(|| network.dhcp4.then(|| udp(DHCP)).flatten())
+            .or_else(|| network.dhcp6.then(|| udp(DHCP6)).flatten())
+    }
+
+    async fn stop(&self) -> Result<(), DnsError> {
+        if let Some(unit) = &self.unit {
+            Systemd::connect(Path::new(bus::SYSTEM)).await?.stop_service(unit).await?;
+        }
+        if let Some(process) = self.running() {
+            dnsmasq::end(&process)?;
+        }
+        remove_file(&self.path(render::PID))?;
+        Ok(())
+    }
+}
+
+impl Account {
+    /// In a user namespace: there root is the owner, and other accounts may not be mapped.
+    fn root() -> Self {
+        Self { name: "root".to_owned(), group: "root".to_owned(), gid: 0 }
+    }
+
+    fn find() -> Result<Self, DnsError> {
+        let read = |path: &str| std::fs::read_to_string(path).cannot(|| format!("read {path}"));
+        let (users, groups) = (read("/etc/passwd")?, read("/etc/group")?);
+        let user = ACCOUNTS.iter().find_map(|name| passwd::user(&users, name));
+        let user = user.filter(|user| user.uid != 0 && user.gid != 0).ok_or(DnsError::NoAccount)?;
+        let group = passwd::groups(&groups).find(|group| group.gid == user.gid).ok_or(DnsError::NoAccount)?;
+        Ok(Self { name: user.name, group: group.name, gid: group.gid })
+    }
+}
+
+/// The host's resolvers as they are reached from a private owner's network: through pasta, which
+/// stands in for those on the host's loopback.
+fn resolvers_of_private() -> Vec<IpAddr> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let text = read("/etc/resolv.conf").unwrap_or_default();
+    let found = guest_files::resolvers(&text, read("/run/systemd/resolve/resolv.conf").as_deref());
+    if found.is_empty() { vec![pasta::RESOLVER.into()] } else { found }
+}
+
+/// Whether there was one.
+fn remove_file(path: &Path) -> SysResult<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(SysError::new(format!("remove {}", path.display()), e)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
