@@ -11,9 +11,13 @@ use super::dns::DnsLease;
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::setup::Owner;
 use super::{private, private_socket};
+use crate::model::firewall::block::{self, KernelBlock};
+use crate::model::firewall::plan::LinkPlan;
+use crate::model::firewall::{Change, Plan};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
+use crate::model::name::ContainerId;
 use crate::model::network::Network;
 use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
@@ -240,6 +244,71 @@ impl Broker {
     pub fn adjust_link(&mut self, container: &str, order: &NicOrder) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.adjust_link(container, &json(order)?))?)
+    }
+
+    /// See `Host1::firewall_apply`.
+    pub fn firewall_apply(&mut self, plan: &Plan) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_apply(&json(plan)?))?)
+    }
+
+    /// See `Host1::firewall_change`.
+    pub fn firewall_change(&mut self, change: &Change) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_change(&json(change)?))?)
+    }
+
+    /// See `Host1::firewall_repair`.
+    pub fn firewall_repair(&mut self, plan: &Plan) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_repair(&json(plan)?))?)
+    }
+
+    /// See `Host1::firewall_links`.
+    pub fn firewall_links(
+        &mut self,
+        container: &str,
+        links: &[LinkPlan],
+        routed: &[String],
+    ) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_links(container, &json(&links)?, &json(&routed)?))?)
+    }
+
+    /// See `Host1::firewall_forget`.
+    pub fn firewall_forget(
+        &mut self,
+        container: &str,
+        links: &[String],
+        addresses: &[std::net::IpAddr],
+    ) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_forget(container, &json(&links)?, &json(&addresses)?))?)
+    }
+
+    /// See `Host1::firewall_block`.
+    pub fn firewall_block(
+        &mut self,
+        add: &[KernelBlock],
+        remove: &[KernelBlock],
+        members: &[(ContainerId, Vec<std::net::IpAddr>)],
+    ) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let (add, remove) = (block::encode(add), block::encode(remove));
+        Ok(runtime.block_on(proxy.firewall_block(&add, &remove, &json(&members)?))?)
+    }
+
+    /// See `Host1::firewall_counts`.
+    pub fn firewall_counts<T: serde::de::DeserializeOwned>(&mut self, what: &str) -> Result<T, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let text = runtime.block_on(proxy.firewall_counts(what))?;
+        serde_json::from_str(&text).map_err(|e| BrokerError::Failed(e.to_string()))
+    }
+
+    /// See `Host1::firewall_remove`.
+    pub fn firewall_remove(&mut self) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_remove())?)
     }
 
     /// See `Host1::spawn`.

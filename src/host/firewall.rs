@@ -4,20 +4,24 @@
 //! - `inet OWNER`: policy and translated addresses,
 //! - `inet OWNER-blocks`: blocked addresses,
 //! - `bridge OWNER`: what leads packets between neighbours through the host,
-//! - `bridge OWNER-traffic` and `inet OWNER-traffic`: counts of what passed each link.
+//! - `bridge OWNER-traffic` and `inet OWNER-traffic`: counts of what passed each link,
+//!
+//! and a part in `inet INSTANCE-owners`, by which owners are kept from one another.
 
 mod blocks;
+pub mod calls;
 mod check;
+mod ground;
+mod look;
 #[cfg(test)]
 mod packet_tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-
-use serde::{Deserialize, Serialize};
 
 pub use blocks::{BlockOrder, block, block_hits};
 pub use check::{Owned, Ports};
+pub use look::{is_in_place, matches, rule_counts, traffic};
 
 use crate::model::firewall::plan::{ContainerPlan, LinkPlan, Plan};
 use crate::model::firewall::policy::Direction;
@@ -27,6 +31,7 @@ use crate::model::name::ContainerId;
 use crate::render::nft::blocks as block_rules;
 use crate::render::nft::filter;
 use crate::render::nft::nat;
+use crate::render::nft::owners;
 use crate::render::nft::policy_table;
 use crate::render::nft::ports;
 use crate::render::nft::table::{Chain, Element, Family, TableName};
@@ -47,27 +52,6 @@ pub enum FirewallError {
 }
 
 pub type FirewallResult<T> = Result<T, FirewallError>;
-
-/// What has passed one link since it was first counted, as its guest sees it. Packets are the
-/// kernel's, which joins those of one stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    pub sent_packets: u64,
-    pub sent_bytes: u64,
-    pub received_packets: u64,
-    pub received_bytes: u64,
-}
-
-/// What one rule, or a default, has decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleCount {
-    /// `c-000000ab-in`, `g-web-out`, `n-nagaya0-in`; of a network's default `d-nagaya0-in`.
-    pub chain: String,
-    /// `rule 3` or `default`.
-    pub rule: String,
-    pub packets: u64,
-    pub bytes: u64,
-}
 
 /// How often something is tried again because somebody else has changed the kernel's rules.
 const TRIES: usize = 50;
@@ -91,12 +75,15 @@ fn all_names(owner: &str) -> Vec<TableName> {
 
 /// Puts the whole plan in the place of whatever was there, in one transaction. Blocks and counts of
 /// traffic stay; counts of rules begin anew. Bridges have to be there to have their ports routed.
-pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<()> {
+/// Returns whether the table of blocks was made anew, so that they have to be told again.
+pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
     owned.check(plan)?;
     let owner = owned.owner.as_str();
+    let mut anew = false;
     retried(|generation| {
         let mut batch = Batch::new().only_at(generation);
-        batch.replace(&policy_table(owner, plan, &owned.strangers));
+        join_owners(&mut batch, owned, plan)?;
+        batch.replace(&policy_table(owner, plan));
         batch.replace(&ports::routing_table(owner, plan, &macs(plan)));
         for table in ports::traffic_tables(owner, plan) {
             match exists(&table.name)? {
@@ -107,7 +94,8 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<()> {
             }
         }
         let blocks = block_rules::table(owner, plan);
-        match exists(&blocks.name)? {
+        anew = !exists(&blocks.name)?;
+        match !anew {
             false => batch.add(&blocks),
             true => {
                 for (set, elements) in &blocks.elements {
@@ -117,7 +105,8 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<()> {
             }
         }
         Ok(batch)
-    })
+    })?;
+    Ok(anew)
 }
 
 /// The Ethernet addresses of the bridges whose ports are to be routed, as far as they are there.
@@ -136,7 +125,7 @@ pub fn apply_change(owned: &Owned, change: &Change) -> FirewallResult<()> {
     let owner = owned.owner.as_str();
     let table = policy_name(owner);
     retried(|generation| {
-        if !is_in_place(owner)? {
+        if !is_in_place(&owned.instance, owner)? {
             return Err(FirewallError::NotInPlace);
         }
         let mut batch = Batch::new().only_at(generation);
@@ -158,7 +147,7 @@ pub fn apply_change(owned: &Owned, change: &Change) -> FirewallResult<()> {
             change.former.iter().filter(|(of, _)| of == id).flat_map(|(_, ips)| ips.clone()).collect()
         };
         for container in &change.containers {
-            change_container(&mut batch, owner, container, former(&container.id))?;
+            change_container(&mut batch, owned, container, former(&container.id))?;
         }
         for id in &change.gone_containers {
             drop_container(&mut batch, owner, id, former(id))?;
@@ -225,10 +214,11 @@ fn change_network(batch: &mut Batch, table: &TableName, network: &plan::NetworkP
 
 fn change_container(
     batch: &mut Batch,
-    owner: &str,
+    owned: &Owned,
     container: &ContainerPlan,
     mut addresses: Vec<IpAddr>,
 ) -> FirewallResult<()> {
+    let owner = owned.owner.as_str();
     let table = policy_name(owner);
     addresses
         .extend(container.addresses.iter().filter(|ip| !addresses.contains(ip)).copied().collect::<Vec<_>>());
@@ -242,7 +232,7 @@ fn change_container(
         }
         false => drop_chains(batch, &table, &container.id),
     }
-    add_link_elements(batch, owner, &container.links)?;
+    add_link_elements(batch, owned, &container.links)?;
     blocks::readdress(batch, owner, container)
 }
 
@@ -304,6 +294,9 @@ pub fn remove_container(
         }
         let mut sets = vec![(table, filter::LINKS), (block_rules::table_name(owner), filter::LINKS)];
         sets.push((TableName::bridge(owner), ports::ROUTED));
+        let together = owners::table_name(&owned.instance);
+        let of_owners = [owners::own_set(owner).name, owners::ALL.to_owned(), owners::OWNERS.to_owned()];
+        sets.extend(of_owners.iter().map(|set| (together.clone(), set.as_str())));
         let counts = |t: TableName| [(t.clone(), ports::SENT), (t, ports::RECEIVED)];
         sets.extend(traffic_names(owner).into_iter().flat_map(counts));
         for (table, set) in sets {
@@ -318,22 +311,43 @@ pub fn remove_container(
     })
 }
 
-/// Makes a container's links known: before its first start, and whenever they have changed. Of those
-/// that are known already nothing changes.
-pub fn add_links(owned: &Owned, id: &ContainerId, links: &[LinkPlan]) -> FirewallResult<()> {
+/// Makes a container's links known: before its every start. Of those that are known already nothing
+/// changes. `routed` are those of its bridges whose ports are led to the host.
+///
+/// # Errors
+/// `NotInPlace` also where such a bridge was made after the plan was applied.
+pub fn add_links(
+    owned: &Owned,
+    id: &ContainerId,
+    links: &[LinkPlan],
+    routed: &[String],
+) -> FirewallResult<()> {
     owned.check_links(id, links)?;
     let owner = owned.owner.as_str();
     retried(|generation| {
-        if !is_in_place(owner)? {
+        let ready = is_in_place(&owned.instance, owner)?
+            && routed
+                .iter()
+                .try_fold(true, |all, bridge| routing(owner, bridge).map(|r| all && r.is_some()))?;
+        if !ready {
             return Err(FirewallError::NotInPlace);
         }
         let mut batch = Batch::new().only_at(generation);
-        add_link_elements(&mut batch, owner, links)?;
+        add_link_elements(&mut batch, owned, links)?;
         Ok(batch)
     })
 }
 
-fn add_link_elements(batch: &mut Batch, owner: &str, links: &[LinkPlan]) -> FirewallResult<()> {
+/// The bridge's address, if its ports are led to the host.
+fn routing(owner: &str, bridge: &str) -> FirewallResult<Option<Mac>> {
+    let Some(mac) = hardware_address::of(bridge) else { return Ok(None) };
+    let chain = ports::routing_chain(bridge, mac);
+    let there = nft::rules(&TableName::bridge(owner))?.iter().any(|rule| rule.chain == chain);
+    Ok(there.then_some(mac))
+}
+
+fn add_link_elements(batch: &mut Batch, owned: &Owned, links: &[LinkPlan]) -> FirewallResult<()> {
+    let owner = owned.owner.as_str();
     let [of_ports, of_links] = traffic_names(owner);
     for link in links {
         let element = [Element::link(&link.link)];
@@ -344,6 +358,10 @@ fn add_link_elements(batch: &mut Batch, owner: &str, links: &[LinkPlan]) -> Fire
             None => {
                 batch.add_elements(&policy_name(owner), filter::LINKS, &element);
                 batch.add_elements(&block_rules::table_name(owner), filter::LINKS, &element);
+                let table = owners::table_name(&owned.instance);
+                for (set, element) in owners::elements(owner, &link.link) {
+                    batch.add_elements(&table, &set, &[element]);
+                }
             }
             Some(bridge) => route_port(batch, owner, link, bridge)?,
         }
@@ -355,100 +373,22 @@ fn add_link_elements(batch: &mut Batch, owner: &str, links: &[LinkPlan]) -> Fire
 /// bridge no longer as it was there.
 fn route_port(batch: &mut Batch, owner: &str, link: &LinkPlan, bridge: &str) -> FirewallResult<()> {
     let table = TableName::bridge(owner);
-    let element = Element::link(&link.link);
-    let found = nft::element(&table, ports::ROUTED, &element.key)?;
-    let wanted = ports::routing_chain(bridge);
-    let routed = nft::rules(&table)?.iter().any(|rule| rule.chain == wanted);
+    let key = Element::link(&link.link).key;
+    let found = nft::element(&table, ports::ROUTED, &key)?;
+    let mac = routing(owner, bridge)?;
+    let wanted = mac.map(|mac| ports::routing_chain(bridge, mac));
     match found {
-        Some(f) if routed && f.chain.as_deref() == Some(wanted.as_str()) => return Ok(()),
-        Some(_) => batch.delete_elements(&table, ports::ROUTED, std::slice::from_ref(&element)),
+        Some(f) if f.chain == wanted => return Ok(()),
+        Some(_) => batch.delete_elements(&table, ports::ROUTED, &[Element::new(key)]),
         None => {}
     }
-    if routed {
-        batch.add_elements(&table, ports::ROUTED, &[element.to(ports::to_routing(bridge))]);
+    if let Some(mac) = mac {
+        batch.add_elements(&table, ports::ROUTED, &[ports::port_element(&link.link, bridge, mac)]);
     }
     Ok(())
 }
 
-/// What has passed the owner's links.
-pub fn traffic(owner: &str) -> FirewallResult<BTreeMap<String, Traffic>> {
-    let mut all: BTreeMap<String, Traffic> = BTreeMap::new();
-    for table in traffic_names(owner) {
-        for (set, sent) in [(ports::SENT, true), (ports::RECEIVED, false)] {
-            for found in nft::elements(&table, set)?.unwrap_or_default() {
-                let name: Vec<u8> = found.key.iter().copied().take_while(|byte| *byte != 0).collect();
-                let traffic = all.entry(String::from_utf8_lossy(&name).into_owned()).or_default();
-                let count = found.count.unwrap_or_default();
-                match sent {
-                    true => (traffic.sent_packets, traffic.sent_bytes) = (count.packets, count.bytes),
-                    false => {
-                        (traffic.received_packets, traffic.received_bytes) = (count.packets, count.bytes)
-                    }
-                }
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// What the owner's rules and defaults have decided.
-pub fn rule_counts(owner: &str) -> FirewallResult<Vec<RuleCount>> {
-    let mut all: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
-    for rule in nft::rules(&policy_name(owner))? {
-        if let (Some(comment), Some(count)) = (rule.comment, rule.count) {
-            let sum = all.entry((rule.chain, comment)).or_default();
-            *sum = (sum.0 + count.packets, sum.1 + count.bytes);
-        }
-    }
-    let one = |((chain, rule), (packets, bytes))| RuleCount { chain, rule, packets, bytes };
-    Ok(all.into_iter().map(one).collect())
-}
-
-/// Whether the owner's tables are there. It costs microseconds and says nothing of what they hold.
-pub fn is_in_place(owner: &str) -> FirewallResult<bool> {
-    for name in all_names(owner) {
-        if !exists(&name)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether the kernel has as many rules in every chain as the plan asks for, and the same guests'
-/// addresses: what a look at all of it can tell without a program.
-pub fn matches(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
-    let owner = owned.owner.as_str();
-    if !is_in_place(owner)? {
-        return Ok(false);
-    }
-    let tables =
-        [policy_table(owner, plan, &owned.strangers), ports::routing_table(owner, plan, &macs(plan))];
-    for table in tables {
-        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
-        for chain in table.chains.iter().filter(|chain| !chain.rules.is_empty()) {
-            wanted.insert(chain.name.clone(), chain.rules.len());
-        }
-        let mut found: BTreeMap<String, usize> = BTreeMap::new();
-        for rule in nft::rules(&table.name)? {
-            *found.entry(rule.chain).or_default() += 1;
-        }
-        if wanted != found {
-            return Ok(false);
-        }
-        for set in &table.sets {
-            let own = table.elements.iter().filter(|(name, _)| *name == set.name).flat_map(|(_, all)| all);
-            let wanted: BTreeSet<&[u8]> = own.map(|e| e.key.as_slice()).collect();
-            let Some(found) = nft::elements(&table.name, &set.name)? else { return Ok(false) };
-            if wanted != found.iter().map(|f| f.key.as_slice()).collect() {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// Puts the plan in place where it is not. Returns whether anything had to be done; blocks are to be
-/// told again then, for they may be gone too.
+/// Puts the plan in place where it is not. Returns whether that had to be done.
 pub fn repair(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
     owned.check(plan)?;
     if matches(owned, plan)? {
@@ -459,10 +399,54 @@ pub fn repair(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
 }
 
 /// Removes everything of the owner's.
-pub fn remove_all(owner: &str) -> FirewallResult<()> {
-    let mut batch = Batch::new();
-    all_names(owner).iter().for_each(|name| batch.remove(name));
-    Ok(batch.commit()?)
+pub fn remove_all(instance: &str, owner: &str) -> FirewallResult<()> {
+    retried(|generation| {
+        let mut batch = Batch::new().only_at(generation);
+        all_names(owner).iter().for_each(|name| batch.remove(name));
+        let table = owners::table_name(instance);
+        if exists(&table)? {
+            leave_owners(&mut batch, instance, owner)?;
+            batch.add_chain(&table, &owners::own_chain(owner));
+            batch.delete_chain(&table, &owners::own_chain(owner).name);
+            batch.add_set(&table, &owners::own_set(owner));
+            batch.delete_set(&table, &owners::own_set(owner).name);
+            let all = nft::elements(&table, owners::ALL)?.unwrap_or_default();
+            let own = nft::elements(&table, &owners::own_set(owner).name)?.unwrap_or_default();
+            if all.len() == own.len() {
+                batch.remove(&table);
+            }
+        }
+        Ok(batch)
+    })
+}
+
+/// The owner's interfaces, and no others, become known as the owner's.
+fn join_owners(batch: &mut Batch, owned: &Owned, plan: &Plan) -> FirewallResult<()> {
+    let (instance, owner) = (owned.instance.as_str(), owned.owner.as_str());
+    let table = owners::table_name(instance);
+    match exists(&table)? {
+        true => leave_owners(batch, instance, owner)?,
+        false => batch.add(&owners::table(instance)),
+    }
+    batch.add_set(&table, &owners::own_set(owner));
+    batch.put_chain(&table, &owners::own_chain(owner));
+    for link in owners::links(plan) {
+        for (set, element) in owners::elements(owner, link) {
+            batch.add_elements(&table, &set, &[element]);
+        }
+    }
+    Ok(())
+}
+
+fn leave_owners(batch: &mut Batch, instance: &str, owner: &str) -> FirewallResult<()> {
+    let table = owners::table_name(instance);
+    let own = owners::own_set(owner).name;
+    let found = nft::elements(&table, &own)?.unwrap_or_default();
+    let elements: Vec<_> = found.into_iter().map(|found| Element::new(found.key)).collect();
+    for set in [own.as_str(), owners::ALL, owners::OWNERS] {
+        batch.delete_elements(&table, set, &elements);
+    }
+    Ok(())
 }
 
 fn exists(table: &TableName) -> FirewallResult<bool> {

@@ -277,6 +277,89 @@ impl Front {
         self.worker(&header, connection, Action::Containers).await?.adjust_link(container, nic).await
     }
 
+    async fn firewall_apply(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        plan: &str,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_apply(plan).await
+    }
+
+    async fn firewall_change(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        change: &str,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_change(change).await
+    }
+
+    async fn firewall_repair(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        plan: &str,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_repair(plan).await
+    }
+
+    async fn firewall_links(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        links: &str,
+        routed: &str,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network)
+            .await?
+            .firewall_links(container, links, routed)
+            .await
+    }
+
+    async fn firewall_forget(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        links: &str,
+        addresses: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network)
+            .await?
+            .firewall_forget(container, links, addresses)
+            .await
+    }
+
+    async fn firewall_block(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        add: &[u8],
+        remove: &[u8],
+        members: &str,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_block(add, remove, members).await
+    }
+
+    async fn firewall_counts(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        what: &str,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_counts(what).await
+    }
+
+    async fn firewall_remove(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_remove().await
+    }
+
     async fn spawn(
         &self,
         #[zbus(header)] header: Header<'_>,

@@ -6,14 +6,16 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use nftables::types::NfFamily;
 use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
 
+use super::firewall::calls as firewall_calls;
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
 use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, private, quota};
+#[allow(unused_imports)] // Named in comments.
+use crate::model::firewall;
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
@@ -21,12 +23,11 @@ use crate::model::limits::Limits;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::{NicKind, NicOrder};
-use crate::render;
 use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
+use crate::sys::sysctl;
 use crate::sys::userns::{self, Creator};
-use crate::sys::{nft, sysctl};
 
 /// Object path of the interface.
 pub const PATH: &str = "/org/nagaya/Host1";
@@ -213,19 +214,6 @@ impl Host1 {
         if !network.foreign {
             sysctl::enable_forwarding(network.ipv6.is_some()).map_err(failed)?;
         }
-        let nft_failed = |e: nft::NftError| match e {
-            nft::NftError::NoProgram => HostError::Lacking(error_text(&e)),
-            other => failed(other),
-        };
-        let table = &self.instance.nft_table();
-        if !nft::table_exists(NfFamily::INet, table).map_err(nft_failed)? {
-            let others = format!("{}-*", self.instance.name());
-            let others = [others, format!("{}0", self.instance.name())];
-            if let Some(ipv4) = network.ipv4 {
-                let lan = crate::model::lan::Network { bridge: network.bridge.clone(), ipv4 };
-                nft::apply(&render::nft::network_table(table, &lan, &others)).map_err(nft_failed)?;
-            }
-        }
         let mut bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         bridges.insert(network.bridge.clone(), (bridge.index, network));
         Ok(())
@@ -237,7 +225,6 @@ impl Host1 {
         dns::stop(&self.instance, &network).await.map_err(failed)?;
         let alias = self.instance.bridge_alias(&network.name);
         self.netlink.delete_bridge(&network, &alias).map_err(failed)?;
-        nft::delete_table(NfFamily::INet, &self.instance.nft_table()).map_err(failed)?;
         if self.instance.person().is_some() {
             ledger::release(&self.instance, &network.bridge).map_err(failed)?;
         }
@@ -275,6 +262,51 @@ impl Host1 {
             self.netlink.set_port_isolated(&link, order.isolated).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Puts the caller's whole firewall in place: `plan` is JSON of [`firewall::Plan`]. Returns whether
+    /// blocks have to be told again.
+    fn firewall_apply(&self, plan: &str) -> Result<bool, HostError> {
+        firewall_calls::apply(&self.instance, self.grant()?.as_ref(), plan)
+    }
+
+    /// Changes parts of it: `change` is JSON of [`firewall::Change`]. False: it is not in place.
+    fn firewall_change(&self, change: &str) -> Result<bool, HostError> {
+        firewall_calls::change(&self.instance, self.grant()?.as_ref(), change)
+    }
+
+    /// Puts it in place, if it is not as `plan` says. Returns whether that was necessary.
+    fn firewall_repair(&self, plan: &str) -> Result<bool, HostError> {
+        firewall_calls::repair(&self.instance, self.grant()?.as_ref(), plan)
+    }
+
+    /// Makes a container's links known to it: `links` is a JSON array of [`firewall::plan::LinkPlan`],
+    /// `routed` one of bridges. False: it is not in place.
+    fn firewall_links(&self, container: &str, links: &str, routed: &str) -> Result<bool, HostError> {
+        let container = Self::check_container(container)?;
+        firewall_calls::links(&self.instance, self.grant()?.as_ref(), &container, links, routed)
+    }
+
+    /// Forgets a container with these links and addresses, JSON arrays.
+    fn firewall_forget(&self, container: &str, links: &str, addresses: &str) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        firewall_calls::forget(&self.instance, self.grant()?.as_ref(), &container, links, addresses)
+    }
+
+    /// Blocks and unblocks addresses: both lists as [`firewall::block::encode`] writes them, `members`
+    /// JSON of the containers' ids with their addresses. False: the firewall is not in place.
+    fn firewall_block(&self, add: &[u8], remove: &[u8], members: &str) -> Result<bool, HostError> {
+        firewall_calls::block(&self.instance, self.grant()?.as_ref(), add, remove, members)
+    }
+
+    /// What has been counted of `what`: `traffic`, `rules` or `blocks`; JSON.
+    fn firewall_counts(&self, what: &str) -> Result<String, HostError> {
+        firewall_calls::counts(&self.instance, what)
+    }
+
+    /// Removes it.
+    fn firewall_remove(&self) -> Result<(), HostError> {
+        firewall_calls::remove(&self.instance)
     }
 
     /// Starts a container, or gives a running one a new monitor. Returns the monitor's and init's
@@ -343,6 +375,14 @@ pub trait Host1Caller {
     fn remove_network(&self, network: &str) -> Result<(), HostError>;
     fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError>;
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;
+    fn firewall_apply(&self, plan: &str) -> Result<bool, HostError>;
+    fn firewall_change(&self, change: &str) -> Result<bool, HostError>;
+    fn firewall_repair(&self, plan: &str) -> Result<bool, HostError>;
+    fn firewall_links(&self, container: &str, links: &str, routed: &str) -> Result<bool, HostError>;
+    fn firewall_forget(&self, container: &str, links: &str, addresses: &str) -> Result<(), HostError>;
+    fn firewall_block(&self, add: &[u8], remove: &[u8], members: &str) -> Result<bool, HostError>;
+    fn firewall_counts(&self, what: &str) -> Result<String, HostError>;
+    fn firewall_remove(&self) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;

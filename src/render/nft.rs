@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod filter;
 pub mod nat;
+pub mod owners;
 pub mod ports;
 pub mod table;
 #[cfg(test)]
@@ -71,10 +72,9 @@ pub fn network_table(table: &str, network: &Network, others: &[String]) -> Table
     TableRules { family: NfFamily::INet, name: table.to_owned(), objects }
 }
 
-/// An owner's policy and translations, in one table. `strangers` are patterns of the names of other
-/// owners' bridges (a `*` at the end matches anything).
-pub fn policy_table(owner: &str, plan: &Plan, strangers: &[String]) -> table::Table {
-    let mut table = filter::table(owner, plan, strangers);
+/// An owner's policy and translations, in one table.
+pub fn policy_table(owner: &str, plan: &Plan) -> table::Table {
+    let mut table = filter::table(owner, plan);
     nat::add(&mut table, plan);
     table
 }

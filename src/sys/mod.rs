@@ -31,6 +31,7 @@ pub mod rlimit;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod sockets;
+pub mod ssh;
 pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;

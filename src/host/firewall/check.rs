@@ -27,8 +27,8 @@ type LinkTest = Box<dyn Fn(&ContainerId, &str) -> bool + Send + Sync>;
 pub struct Owned {
     /// The name of its tables.
     pub owner: String,
-    /// Patterns of the names of other owners' bridges.
-    pub strangers: Vec<String>,
+    /// What all owners have in common: the name of the table by which they are kept apart.
+    pub instance: String,
     /// Its bridges, each with its subnets; those of a bridge of the host's own are none.
     pub bridges: BTreeMap<String, Vec<IpNetwork>>,
     /// Where addresses that are routed to single guests may be.
@@ -38,31 +38,29 @@ pub struct Owned {
     /// The host's ports that may lead to its guests.
     pub ports: Ports,
     /// Addresses that its guests may go out with, besides the outgoing interface's; None: any.
-    pub nat: Option<Vec<IpAddr>>,
+    pub nat: Option<Vec<IpNetwork>>,
 }
 
 /// Which of the host's ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ports {
-    /// None: all, and any.
-    pub addresses: Option<Vec<IpAddr>>,
-    /// First and last of each range.
-    pub ranges: Vec<(u16, u16)>,
+    /// First and last of each range that may be had at any of the host's addresses.
+    pub anywhere: Vec<(u16, u16)>,
+    /// Where any port may be had; None: at every address.
+    pub at: Option<Vec<IpNetwork>>,
 }
 
 impl Ports {
     pub fn all() -> Self {
-        Self { addresses: None, ranges: vec![(1, u16::MAX)] }
+        Self { anywhere: vec![(1, u16::MAX)], at: None }
     }
 
     fn allow(&self, forward: &ForwardPlan) -> bool {
-        let port = self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&forward.port));
-        let address = match (&self.addresses, forward.listen) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(some), Some(ip)) => some.contains(&ip),
-        };
-        port && address
+        match (forward.listen, &self.at) {
+            (None, _) => self.anywhere.iter().any(|(first, last)| (*first..=*last).contains(&forward.port)),
+            (Some(_), None) => true,
+            (Some(ip), Some(nets)) => nets.iter().any(|net| net.contains(ip)),
+        }
     }
 }
 
@@ -130,7 +128,8 @@ impl Owned {
             }
             for (nat, v4) in [(network.nat4, true), (network.nat6, false)] {
                 if let Nat::To(ip) = nat
-                    && (ip.is_ipv4() != v4 || self.nat.as_ref().is_some_and(|some| !some.contains(&ip)))
+                    && (ip.is_ipv4() != v4
+                        || self.nat.as_ref().is_some_and(|some| !some.iter().any(|net| net.contains(ip))))
                 {
                     return refused(format!("your guests may not go out with the address {ip}"));
                 }
@@ -312,15 +311,16 @@ mod tests {
     #[test]
     fn ports_and_addresses_are_granted() {
         let mut owned = owned();
-        owned.ports = Ports { addresses: None, ranges: vec![(20_000, 20_999)] };
+        owned.ports = Ports { anywhere: vec![(20_000, 20_999)], at: Some(Vec::new()) };
         assert!(owned.check(&full()).is_err());
         let mut plan = full();
         plan.forwards.iter_mut().for_each(|forward| forward.port = 20_500);
         owned.check(&plan).unwrap();
-        owned.ports.addresses = Some(vec!["203.0.113.1".parse().unwrap()]);
-        assert!(owned.check(&plan).is_err());
         plan.forwards.truncate(1);
         plan.forwards[0].listen = "203.0.113.1".parse().ok();
+        assert!(owned.check(&plan).is_err());
+        owned.ports.at = Some(vec!["203.0.113.0/29".parse().unwrap()]);
+        plan.forwards[0].port = 80;
         owned.check(&plan).unwrap();
     }
 }

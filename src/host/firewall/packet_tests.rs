@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::model::firewall::block::KernelBlock;
 use crate::model::firewall::fixture::{facts, plan, policy};
+use crate::model::firewall::plan::NetworkPlan;
 use crate::model::mac::Mac;
 use crate::model::name::Name;
 use crate::model::network::Nat;
@@ -20,7 +21,7 @@ pub fn owned() -> Owned {
     let nets = |texts: &[&str]| texts.iter().map(|net| net.parse().unwrap()).collect();
     Owned {
         owner: "test".to_owned(),
-        strangers: vec!["test-*".to_owned()],
+        instance: "test".to_owned(),
         bridges: BTreeMap::from([
             ("lan0".to_owned(), nets(&["10.7.0.0/24", "fd07::/64"])),
             ("old0".to_owned(), nets(&["10.8.0.0/24"])),
@@ -187,7 +188,7 @@ fn still_there(stream: &mut TcpStream) -> bool {
 fn apply(text: &str) -> Plan {
     let plan = plan(text);
     apply_all(&owned(), &plan).unwrap();
-    assert!(is_in_place("test").unwrap() && matches(&owned(), &plan).unwrap());
+    assert!(is_in_place("test", "test").unwrap() && matches(&owned(), &plan).unwrap());
     plan
 }
 
@@ -492,16 +493,39 @@ fn other_owners_guests_stay_out_but_for_forwards() {
     in_new_netns(|| {
         let lab = Lab::new();
         lab.serve(&[80]);
-        bridge("test-1000", 3, &["10.9.0.1/24"]);
-        let stranger = port("u1", "test-1000", &["10.9.0.2/24"], &["10.9.0.1"]);
+        bridge("b1", 3, &["10.9.0.1/24"]);
+        let stranger = port("u1", "b1", &["10.9.0.2/24"], &["10.9.0.1"]);
         stranger.run(|| serve_here(&[80]));
-        assert!(reaches(&stranger, "10.7.0.2:80"));
         apply("[[forwards]]\ncontainer = \"web01\"\nproto = \"tcp\"\nlisten = \"8080\"\nto = \"80\"");
+        assert!(reaches(&stranger, "10.7.0.2:80"), "nobody knows whose it is");
+        let mut theirs = Plan::default();
+        theirs.networks.push(NetworkPlan {
+            name: "b1".into(),
+            bridge: "b1".into(),
+            ipv4: "10.9.0.1/24".parse().ok(),
+            ipv6: None,
+            ..plan("").networks[0].clone()
+        });
+        let other = Owned {
+            owner: "test-1000".into(),
+            bridges: BTreeMap::from([("b1".into(), vec!["10.9.0.0/24".parse().unwrap()])]),
+            ..owned()
+        };
+        apply_all(&other, &theirs).unwrap();
+        apply_all(&other, &theirs).unwrap();
         assert!(!reaches(&stranger, "10.7.0.2:80") && !reaches(&stranger, "192.0.2.7:80"));
-        assert!(reaches(&stranger, "203.0.113.2:80"));
-        assert_eq!(heard_as(&stranger, "203.0.113.1:8080").unwrap(), "10.9.0.2");
-        // Theirs to keep out.
-        assert!(reaches(&lab.web, "10.9.0.2:80"));
+        assert!(!reaches(&lab.web, "10.9.0.2:80") && !reaches(&lab.far, "10.9.0.2:80"));
+        assert!(reaches(&lab.web, "10.8.0.2:80") && reaches(&stranger, "203.0.113.2:80"));
+        assert_eq!(heard_as(&stranger, "203.0.113.1:8080").as_deref(), Ok("10.7.0.1"), "hidden by its owner");
+        remove_all("test", "test-1000").unwrap();
+        assert!(reaches(&stranger, "10.7.0.2:80"), "forgotten");
+        assert!(
+            matches(
+                &owned(),
+                &plan("[[forwards]]\ncontainer = \"web01\"\nproto = \"tcp\"\nlisten = \"8080\"\nto = \"80\"")
+            )
+            .unwrap()
+        );
     });
 }
 
@@ -549,7 +573,8 @@ fn blocks_cut_what_is_there_and_keep_off_what_comes() {
         remove_container(&owned(), &id, &["ng00000001".to_owned()], &[address, "fd07::2".parse().unwrap()])
             .unwrap();
         assert!(reaches(&lab.beyond, "10.7.0.2:80"));
-        assert!(!run("nft", "list ruleset").contains("00000001"));
+        let listed = run("nft", "list ruleset");
+        assert!(!listed.contains("-00000001") && !listed.contains("ng00000001"), "{listed}");
         let foreign = BlockOrder {
             members: vec![(ContainerId::from_random(1), vec!["9.9.9.9".parse().unwrap()])],
             ..empty
@@ -622,8 +647,10 @@ fn a_damaged_firewall_is_noticed_and_repaired() {
             "delete table inet test",
             "delete table bridge test",
             "delete table inet test-blocks",
+            "delete table inet test-owners",
+            "flush chain inet test-owners from-test",
             "flush chain inet test ingress",
-            "flush chain bridge test r-lan0",
+            "flush chain bridge test r-lan0-02aa00000001",
             "delete element inet test links { lan0 }",
             "add rule inet test c-00000001-in accept",
             "flush ruleset",
@@ -633,9 +660,9 @@ fn a_damaged_firewall_is_noticed_and_repaired() {
             assert!(repair(&owned(), &plan).unwrap() && matches(&owned(), &plan).unwrap(), "{damage}");
         }
         run("nft", "add table inet other");
-        remove_all("test").unwrap();
+        remove_all("test", "test").unwrap();
         assert_eq!(run("nft", "list tables").trim(), "table inet other");
-        assert!(!is_in_place("test").unwrap() && traffic("test").unwrap().is_empty());
+        assert!(!is_in_place("test", "test").unwrap() && traffic("test").unwrap().is_empty());
         let gone = apply_change(&owned(), &Change::default());
         assert!(matches!(gone, Err(FirewallError::NotInPlace)));
     });
@@ -654,14 +681,21 @@ fn links_become_known_one_by_one() {
         let whole = plan(text);
         for name in ["db01", "far01"] {
             let container = whole.container(name).unwrap();
-            add_links(&owned(), &container.id, &container.links).unwrap();
-            add_links(&owned(), &container.id, &container.links).unwrap();
+            add_links(&owned(), &container.id, &container.links, &[]).unwrap();
+            add_links(&owned(), &container.id, &container.links, &[]).unwrap();
         }
         assert!(!reaches(&lab.db, "10.7.0.2:80"));
+        let (web, lan) = (whole.container("web01").unwrap(), ["lan0".to_owned()]);
+        add_links(&owned(), &web.id, &web.links, &lan).unwrap();
+        run("ip", "link set lan0 address 02:aa:00:00:00:77");
+        let stale = add_links(&owned(), &web.id, &web.links, &lan);
+        assert!(matches!(stale, Err(FirewallError::NotInPlace)), "the bridge is another one");
+        assert!(repair(&owned(), &whole).unwrap());
+        add_links(&owned(), &web.id, &web.links, &lan).unwrap();
         assert!(traffic("test").unwrap().contains_key("ng00000004"));
         assert!(matches(&owned(), &whole).unwrap());
         let strange = [LinkPlan { link: "eth0".into(), bridge: None }];
-        let refused = add_links(&owned(), &ContainerId::from_random(1), &strange);
+        let refused = add_links(&owned(), &ContainerId::from_random(1), &strange, &[]);
         assert!(matches!(refused, Err(FirewallError::Refused(_))));
     });
 }
@@ -707,7 +741,9 @@ fn a_change_costs_the_same_among_a_thousand_containers() {
             cost.push(start.elapsed() / 20);
             let start = Instant::now();
             let links = &plan.containers[0].links;
-            (0..10).for_each(|_| add_links(&owned, &plan.containers[0].id, links).unwrap());
+            (0..10).for_each(|_| {
+                add_links(&owned, &plan.containers[0].id, links, &["lan0".to_owned()]).unwrap()
+            });
             println!(
                 "{n} containers: one changed in {:?}, links known in {:?}",
                 cost.last().unwrap(),

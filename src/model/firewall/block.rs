@@ -40,6 +40,11 @@ pub fn parse(text: &str) -> Result<IpNetwork, BlockError> {
     if net.prefix() == 0 { Err(BlockError::Everybody(net)) } else { Ok(net) }
 }
 
+/// Without the prefix length where that says nothing.
+pub fn text(net: IpNetwork) -> String {
+    address::text(net)
+}
+
 /// A list with one address a line; `#` begins a comment.
 pub fn parse_list(text: &str) -> Result<Vec<IpNetwork>, BlockError> {
     let meant = |(n, line): (usize, &str)| {

@@ -114,7 +114,7 @@ groups = ["g"]
         let mut without = plan(OLD);
         let gone = without.containers.pop().unwrap().id;
         let change = Change::between(&plan(OLD), &without).unwrap();
-        assert_eq!(change.gone_containers, [gone.clone()]);
+        assert_eq!(change.gone_containers, std::slice::from_ref(&gone));
         assert_eq!(change.former, [(gone, Vec::new())]);
     }
 

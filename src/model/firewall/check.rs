@@ -116,6 +116,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What holds of a policy that was right when it was stored, whatever has come or gone since:
+    /// what it says of others is left out.
+    pub fn of_stored(policy: &Policy, facts: &Facts) -> Self {
+        Checker { policy, facts, problems: Vec::new() }.plan()
+    }
+}
+
 struct Checker<'a> {
     policy: &'a Policy,
     facts: &'a Facts,

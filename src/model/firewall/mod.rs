@@ -14,10 +14,11 @@ pub mod operator;
 pub mod plan;
 pub mod policy;
 pub mod trace;
+pub mod traffic;
 
 pub use address::merged;
 pub use block::Block;
 pub use change::Change;
-pub use check::{Facts, Problem, Problems, is_label};
+pub use check::{Facts, Member, Problem, Problems, is_label, ports};
 pub use plan::Plan;
 pub use policy::Policy;

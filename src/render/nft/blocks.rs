@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::filter::{LINKS, family, is, routed_links, rule};
+use super::filter::{LINKS, family, is, rule};
 use super::table::{
     Chain, Element, Field, Hook, KeyPart, Rule, Set, Statement, Table, TableName, Test, Verdict, mask_bytes,
 };
@@ -65,8 +65,7 @@ pub fn table(owner: &str, plan: &Plan) -> Table {
     });
     let mut sets: Vec<Set> = sets.into_iter().flatten().collect();
     sets.push(Set::links(LINKS));
-    let bridges = plan.networks.iter().map(|network| network.bridge.as_str());
-    let links = bridges.chain(plan.containers.iter().flat_map(routed_links)).map(Element::link).collect();
+    let links = super::owners::links(plan).map(Element::link).collect();
     let side = |direction: Direction| {
         let link = if direction == Direction::In { Field::Oifname } else { Field::Iifname };
         let jump = Statement::Verdict(Verdict::Jump(side_chain(None, direction)));

@@ -71,9 +71,8 @@ pub fn address_set(name: &str, v4: bool) -> String {
     format!("s{}-{name}", if v4 { 4 } else { 6 })
 }
 
-/// All but the translation of addresses. `strangers` are patterns of the names of other owners'
-/// bridges: nothing that comes by those reaches ours, unless a forward leads here.
-pub(super) fn table(name: &str, plan: &Plan, strangers: &[String]) -> Table {
+/// All but the translation of addresses.
+pub(super) fn table(name: &str, plan: &Plan) -> Table {
     let mut table =
         Table { name: TableName::inet(name), sets: sets(), chains: Vec::new(), elements: Vec::new() };
     for (name, nets) in &plan.sets {
@@ -83,7 +82,8 @@ pub(super) fn table(name: &str, plan: &Plan, strangers: &[String]) -> Table {
             table.sets.push(set);
         }
     }
-    table.elements.push((LINKS.to_owned(), link_elements(plan)));
+    let links = super::owners::links(plan).map(Element::link).collect();
+    table.elements.push((LINKS.to_owned(), links));
     for network in &plan.networks {
         table.chains.extend(network_chains(network));
         table.elements.extend(network_elements(network));
@@ -93,7 +93,7 @@ pub(super) fn table(name: &str, plan: &Plan, strangers: &[String]) -> Table {
         table.chains.extend(container_chains(container));
         table.elements.extend(container_elements(container));
     }
-    table.chains.extend(base_chains(strangers));
+    table.chains.extend(base_chains());
     table
 }
 
@@ -116,32 +116,17 @@ pub fn named_set(name: &str, nets: &[IpNetwork], v4: bool) -> (Set, Vec<Element>
     (Set::addresses(address_set(name, v4), v4).with_ranges(), range_elements(&ranges))
 }
 
-/// Bridges, and host ends that are no ports.
-fn link_elements(plan: &Plan) -> Vec<Element> {
-    let bridges = plan.networks.iter().map(|network| network.bridge.as_str());
-    let routed = plan.containers.iter().flat_map(routed_links);
-    bridges.chain(routed).map(Element::link).collect()
-}
-
+/// Host ends that are no ports.
 pub fn routed_links(container: &ContainerPlan) -> impl Iterator<Item = &str> {
     let alone = |link: &&plan::LinkPlan| link.bridge.is_none();
     container.links.iter().filter(alone).map(|link| link.link.as_str())
 }
 
-fn base_chains(strangers: &[String]) -> Vec<Chain> {
+fn base_chains() -> Vec<Chain> {
     let mut to_guests = vec![
         rule([is(Field::Oifname, Test::NotIn(LINKS.into())), ACCEPT]),
         rule([is(Field::CtState, Test::AnyBit(ESTABLISHED | RELATED)), ACCEPT]),
     ];
-    to_guests.extend(strangers.iter().map(|pattern| {
-        rule([
-            is(Field::Iifname, name_test(pattern)),
-            is(Field::Iifname, Test::NotIn(LINKS.into())),
-            is(Field::CtStatus, Test::NoBit(DNAT)),
-            Statement::Counter,
-            DROP,
-        ])
-    }));
     to_guests.extend(lookups(Direction::In));
     let from_guests = || {
         vec![
@@ -178,14 +163,6 @@ fn base_chains(strangers: &[String]) -> Vec<Chain> {
 const ICMPV6: u8 = 58;
 const ACCEPT: Statement = Statement::Verdict(Verdict::Accept);
 const DROP: Statement = Statement::Verdict(Verdict::Drop);
-
-/// `nagaya-*` or a whole name.
-fn name_test(pattern: &str) -> Test {
-    match pattern.strip_suffix('*') {
-        Some(start) => Test::Begins(start.to_owned()),
-        None => Test::Is(super::table::link_bytes(pattern)),
-    }
-}
 
 /// What guests may always ask of the host: neighbours, addresses and names.
 fn services() -> Vec<Rule> {

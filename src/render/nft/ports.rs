@@ -7,7 +7,7 @@ use super::filter::{is, rule};
 use super::table::{
     Chain, Element, Field, Hook, KeyPart, Rule, Set, Statement, Table, TableName, Test, Verdict, mask_bytes,
 };
-use crate::model::firewall::plan::{ContainerPlan, NetworkPlan, Plan};
+use crate::model::firewall::plan::{LinkPlan, NetworkPlan, Plan};
 use crate::model::mac::Mac;
 
 /// From a port to the chain that leads its packets through the host.
@@ -61,13 +61,11 @@ pub fn traffic_tables(owner: &str, plan: &Plan) -> [Table; 2] {
     [table(TableName::bridge(name.clone()), true), table(TableName::inet(name), false)]
 }
 
-/// What leads a port of a bridge to the host.
-pub fn to_routing(bridge: &str) -> Verdict {
-    Verdict::Jump(routing_chain(bridge))
-}
-
-pub fn routing_chain(bridge: &str) -> String {
-    format!("r-{bridge}")
+/// The chain of a bridge's ports. A bridge that is made anew has another address, and so another
+/// chain.
+pub fn routing_chain(bridge: &str, mac: Mac) -> String {
+    let [a, b, c, d, e, f] = mac.0;
+    format!("r-{bridge}-{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}")
 }
 
 /// The table that leads packets between neighbours through the host, on those networks of which the
@@ -84,8 +82,12 @@ pub fn routing_table(owner: &str, plan: &Plan, macs: &BTreeMap<String, Mac>) -> 
         BEFORE_ALL + 1,
         vec![rule([Statement::Vmap(Field::Iifname, ROUTED.to_owned())])],
     ));
-    let elements =
-        plan.containers.iter().flat_map(|c| port_elements(c, |b| routed().any(|(n, _)| n.bridge == b)));
+    let port = |link: &LinkPlan| {
+        let bridge = link.bridge.as_deref()?;
+        let mac = routed().find(|(network, _)| network.bridge == bridge)?.1;
+        Some(port_element(&link.link, bridge, mac))
+    };
+    let elements = plan.containers.iter().flat_map(|container| container.links.iter().filter_map(port));
     Table {
         name: TableName::bridge(owner),
         sets: vec![Set::verdicts(ROUTED, KeyPart::Link)],
@@ -94,13 +96,9 @@ pub fn routing_table(owner: &str, plan: &Plan, macs: &BTreeMap<String, Mac>) -> 
     }
 }
 
-/// A container's ports on bridges of which `routed` holds.
-pub fn port_elements(container: &ContainerPlan, routed: impl Fn(&str) -> bool) -> Vec<Element> {
-    let port = |link: &crate::model::firewall::plan::LinkPlan| {
-        let bridge = link.bridge.as_deref().filter(|bridge| routed(bridge))?;
-        Some(Element::link(&link.link).to(to_routing(bridge)))
-    };
-    container.links.iter().filter_map(port).collect()
+/// Leads a port of a bridge to the host.
+pub fn port_element(link: &str, bridge: &str, mac: Mac) -> Element {
+    Element::link(link).to(Verdict::Jump(routing_chain(bridge, mac)))
 }
 
 /// What is for one receiver goes to the host, whatever Ethernet address it bears: a frame to all
@@ -140,5 +138,5 @@ fn routing(network: &NetworkPlan, mac: Mac) -> Chain {
         rule([v6(), in6(Field::Daddr6, 10, [0xfe, 0x80]), Statement::Counter, DROP]),
         rule(host),
     ]);
-    Chain::new(routing_chain(&network.bridge), rules)
+    Chain::new(routing_chain(&network.bridge, mac), rules)
 }

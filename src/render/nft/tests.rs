@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::blocks::{self, BlockSet};
 use super::table::Chain;
-use super::{policy_table, ports};
+use super::{owners, policy_table, ports};
 use crate::model::firewall::Plan;
 use crate::model::firewall::block::KernelBlock;
 use crate::model::firewall::fixture::plan;
@@ -52,8 +52,16 @@ address = "203.0.113.1"
     plan
 }
 
-pub fn strangers() -> Vec<String> {
-    vec!["test-*".to_owned(), "other0".to_owned()]
+/// The table of owners with the fixture's in it.
+pub fn owned() -> super::table::Table {
+    let mut table = owners::table("test");
+    table.sets.push(owners::own_set("test-1000"));
+    table.chains.insert(0, owners::own_chain("test-1000"));
+    for link in owners::links(&full()) {
+        let one = owners::elements("test-1000", link);
+        table.elements.extend(one.into_iter().map(|(set, element)| (set, vec![element])));
+    }
+    table
 }
 
 pub fn macs() -> BTreeMap<String, Mac> {
@@ -99,7 +107,7 @@ pub fn some_blocks() -> Vec<KernelBlock> {
 
 #[test]
 fn the_policy_is_the_golden_one() {
-    let text = policy_table("test", &full(), &strangers()).to_string();
+    let text = format!("{}\n{}", policy_table("test", &full()), owned());
     snapbox::assert_data_eq!(text, snapbox::file!["../../../tests/golden/nft-policy.txt"].raw());
 }
 

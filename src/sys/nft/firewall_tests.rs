@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::render::nft::blocks::{self, BlockSet};
 use crate::render::nft::table::{Element, Set, Table, TableName};
-use crate::render::nft::tests::{block, blocked, full, macs, some_blocks, strangers};
+use crate::render::nft::tests::{block, blocked, full, macs, owned, some_blocks};
 use crate::render::nft::{policy_table, ports};
 use crate::sys::netns_fixture::{in_new_netns, run};
 
@@ -27,7 +27,8 @@ fn added(tables: &[Table]) -> String {
 
 fn everything() -> Vec<Table> {
     let mut all = vec![
-        policy_table("test", &full(), &strangers()),
+        policy_table("test", &full()),
+        owned(),
         blocked(&some_blocks()),
         ports::routing_table("test", &full(), &macs()),
     ];

@@ -1,0 +1,101 @@
+//! What the kernel has of owners' firewalls.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{FirewallResult, Owned, all_names, exists, macs, policy_name, traffic_names};
+use crate::model::firewall::plan::Plan;
+use crate::model::firewall::traffic::{RuleCount, Traffic};
+use crate::render::nft::table::{Element, Table};
+use crate::render::nft::{owners, policy_table, ports};
+use crate::sys::nft;
+
+/// What has passed the owner's links.
+pub fn traffic(owner: &str) -> FirewallResult<BTreeMap<String, Traffic>> {
+    let mut all: BTreeMap<String, Traffic> = BTreeMap::new();
+    for table in traffic_names(owner) {
+        for (set, sent) in [(ports::SENT, true), (ports::RECEIVED, false)] {
+            for found in nft::elements(&table, set)?.unwrap_or_default() {
+                let name: Vec<u8> = found.key.iter().copied().take_while(|byte| *byte != 0).collect();
+                let traffic = all.entry(String::from_utf8_lossy(&name).into_owned()).or_default();
+                let count = found.count.unwrap_or_default();
+                match sent {
+                    true => (traffic.sent_packets, traffic.sent_bytes) = (count.packets, count.bytes),
+                    false => {
+                        (traffic.received_packets, traffic.received_bytes) = (count.packets, count.bytes)
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What the owner's rules and defaults have decided.
+pub fn rule_counts(owner: &str) -> FirewallResult<Vec<RuleCount>> {
+    let mut all: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
+    for rule in nft::rules(&policy_name(owner))? {
+        if let (Some(comment), Some(count)) = (rule.comment, rule.count) {
+            let sum = all.entry((rule.chain, comment)).or_default();
+            *sum = (sum.0 + count.packets, sum.1 + count.bytes);
+        }
+    }
+    let one = |((chain, rule), (packets, bytes))| RuleCount { chain, rule, packets, bytes };
+    Ok(all.into_iter().map(one).collect())
+}
+
+/// Whether the owner's tables are there. It costs microseconds and says nothing of what they hold.
+pub fn is_in_place(instance: &str, owner: &str) -> FirewallResult<bool> {
+    for name in all_names(owner).into_iter().chain([owners::table_name(instance)]) {
+        if !exists(&name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the kernel has as many rules in every chain as the plan asks for, and the same guests'
+/// addresses: what a look at all of it can tell without a program.
+pub fn matches(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
+    let owner = owned.owner.as_str();
+    if !is_in_place(&owned.instance, owner)? || !matches_owners(owned, plan)? {
+        return Ok(false);
+    }
+    let routing = ports::routing_table(owner, plan, &macs(plan));
+    Ok(matches_table(&policy_table(owner, plan))? && matches_table(&routing)?)
+}
+
+fn matches_owners(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
+    let owner = owned.owner.as_str();
+    let table = owners::table_name(&owned.instance);
+    let own: BTreeSet<Vec<u8>> = owners::links(plan).map(|link| Element::link(link).key).collect();
+    let held = |set: &str| -> FirewallResult<BTreeSet<Vec<u8>>> {
+        Ok(nft::elements(&table, set)?.unwrap_or_default().into_iter().map(|f| f.key).collect())
+    };
+    let chain = owners::own_chain(owner);
+    let rules = nft::rules(&table)?.iter().filter(|rule| rule.chain == chain.name).count();
+    Ok(rules == chain.rules.len()
+        && held(&owners::own_set(owner).name)? == own
+        && held(owners::ALL)?.is_superset(&own)
+        && held(owners::OWNERS)?.is_superset(&own))
+}
+
+fn matches_table(table: &Table) -> FirewallResult<bool> {
+    let written = table.chains.iter().filter(|chain| !chain.rules.is_empty());
+    let wanted: BTreeMap<String, usize> = written.map(|c| (c.name.clone(), c.rules.len())).collect();
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for rule in nft::rules(&table.name)? {
+        *found.entry(rule.chain).or_default() += 1;
+    }
+    if wanted != found {
+        return Ok(false);
+    }
+    for set in &table.sets {
+        let own = table.elements.iter().filter(|(name, _)| *name == set.name).flat_map(|(_, all)| all);
+        let wanted: BTreeSet<&[u8]> = own.map(|e| e.key.as_slice()).collect();
+        let Some(found) = nft::elements(&table.name, &set.name)? else { return Ok(false) };
+        if wanted != found.iter().map(|f| f.key.as_slice()).collect() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
