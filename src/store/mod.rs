@@ -13,6 +13,7 @@ mod contention;
 #[cfg(test)]
 mod disk;
 mod error;
+mod firewall;
 #[cfg(test)]
 mod fixture;
 mod networks;
@@ -31,6 +32,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use error::StoreError;
 use error::{Attempt, Failure};
+pub use firewall::PendingPolicy;
 pub use rebuild::Rejected;
 pub use work::Work;
 

@@ -3,8 +3,13 @@
 
 use rusqlite_migration::{M, Migrations};
 
-const STEPS: &[M<'static>] =
-    &[M::up(FIRST), M::up(CONFIG), M::up(SHARED).foreign_key_check(), M::up(NETWORKS).foreign_key_check()];
+const STEPS: &[M<'static>] = &[
+    M::up(FIRST),
+    M::up(CONFIG),
+    M::up(SHARED).foreign_key_check(),
+    M::up(NETWORKS).foreign_key_check(),
+    M::up(FIREWALL),
+];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -161,6 +166,43 @@ INSERT INTO nic SELECT container, 'eth0', 0, 'eth0', l.bridge, l.bridge, mac, ad
     FROM lease l JOIN old_network o ON o.bridge = l.bridge;
 DROP TABLE lease;
 DROP TABLE old_network;
+";
+
+const FIREWALL: &str = "
+-- One document, as JSON.
+CREATE TABLE policy (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    document TEXT NOT NULL
+) STRICT;
+
+-- What the policy was before a change that somebody has still to confirm.
+CREATE TABLE pending_policy (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    previous TEXT NOT NULL,
+    deadline INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE block (
+    -- With its prefix length.
+    address TEXT NOT NULL,
+    -- NULL: for all containers.
+    container TEXT REFERENCES container (id) ON DELETE CASCADE,
+    until INTEGER,
+    reason TEXT,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX block_address ON block (address, ifnull(container, ''));
+CREATE INDEX block_container ON block (container);
+CREATE INDEX block_until ON block (until);
+
+-- What has passed a link in all its time, and what the kernel had counted at the last look.
+CREATE TABLE traffic (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    link TEXT NOT NULL,
+    total TEXT NOT NULL,
+    seen TEXT NOT NULL,
+    PRIMARY KEY (container, link)
+) STRICT, WITHOUT ROWID;
 ";
 
 #[cfg(test)]

@@ -1,0 +1,261 @@
+//! The firewall's policy, blocked addresses, and what has passed containers' links.
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::columns::json;
+use super::{Store, StoreError};
+use crate::model::firewall::traffic::Traffic;
+use crate::model::firewall::{Block, Policy};
+use crate::model::name::{ContainerId, Name};
+
+/// A change of the policy that somebody has still to confirm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingPolicy {
+    pub previous: Policy,
+    /// Unix time in seconds, from which on the previous policy is to hold again.
+    pub deadline: i64,
+}
+
+impl Store {
+    /// What was stored last; an empty policy before.
+    pub fn policy(&self) -> Result<Policy, StoreError> {
+        self.read("read the firewall's policy", |conn| {
+            Ok(document(conn, "SELECT document FROM policy")?.unwrap_or_default())
+        })
+    }
+
+    /// Stores a policy that nobody has to confirm.
+    pub fn set_policy(&mut self, policy: &Policy) -> Result<(), StoreError> {
+        self.write("store the firewall's policy", |tx| {
+            put(tx, policy)?;
+            tx.execute("DELETE FROM pending_policy", [])?;
+            Ok(())
+        })
+    }
+
+    /// Stores a policy of which something has gone or has another name; one to be confirmed still is.
+    pub fn amend_policy(&mut self, policy: &Policy) -> Result<(), StoreError> {
+        self.write("store the firewall's policy", |tx| Ok(put(tx, policy)?))
+    }
+
+    /// Stores a policy that is to be confirmed before `deadline`.
+    pub fn try_policy(&mut self, policy: &Policy, deadline: i64) -> Result<(), StoreError> {
+        self.write("store the firewall's policy", |tx| {
+            let previous: Policy = document(tx, "SELECT document FROM policy")?.unwrap_or_default();
+            put(tx, policy)?;
+            let sql = "INSERT OR REPLACE INTO pending_policy (one, previous, deadline) VALUES (1, ?1, ?2)";
+            tx.execute(sql, (json(&previous)?, deadline))?;
+            Ok(())
+        })
+    }
+
+    pub fn pending_policy(&self) -> Result<Option<PendingPolicy>, StoreError> {
+        self.read("read the policy to be confirmed", pending)
+    }
+
+    /// The policy stays. Tells whether there was anything to confirm.
+    pub fn confirm_policy(&mut self) -> Result<bool, StoreError> {
+        self.write(
+            "confirm the firewall's policy",
+            |tx| Ok(tx.execute("DELETE FROM pending_policy", [])? > 0),
+        )
+    }
+
+    /// Back to the policy before the one that nobody has confirmed; None: there is no such.
+    pub fn take_policy_back(&mut self) -> Result<Option<Policy>, StoreError> {
+        self.write("take the firewall's policy back", |tx| {
+            let Some(pending) = pending(tx)? else { return Ok(None) };
+            put(tx, &pending.previous)?;
+            tx.execute("DELETE FROM pending_policy", [])?;
+            Ok(Some(pending.previous))
+        })
+    }
+
+    /// Blocks that hold at `now`, by address.
+    pub fn blocks(&self, now: i64) -> Result<Vec<Block>, StoreError> {
+        self.read("list the blocks", |conn| {
+            let sql = "SELECT b.address, c.name, b.until, b.reason, b.created_at FROM block b \
+                 LEFT JOIN container c ON c.id = b.container \
+                 WHERE b.until IS NULL OR b.until > ?1 ORDER BY b.address, c.name";
+            conn.prepare_cached(sql)?.query_map([now], block)?.collect()
+        })
+    }
+
+    pub fn has_blocks(&self) -> Result<bool, StoreError> {
+        self.read("look for blocks", |conn| {
+            conn.query_row("SELECT EXISTS (SELECT 1 FROM block)", [], |row| row.get(0))
+        })
+    }
+
+    /// Stores all of them or none, in the place of those of the same addresses and containers. Those
+    /// that ended before `now` are forgotten.
+    pub fn add_blocks(
+        &mut self,
+        blocks: &[(IpNetwork, Option<ContainerId>)],
+        until: Option<i64>,
+        reason: Option<&str>,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        self.write("store blocks", |tx| {
+            tx.execute("DELETE FROM block WHERE until <= ?1", [now])?;
+            let sql = "INSERT OR REPLACE INTO block (address, container, until, reason, created_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)";
+            let mut insert = tx.prepare_cached(sql)?;
+            for (address, container) in blocks {
+                insert.execute((address.to_string(), container, until, reason, now))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets those that there are; returns how many.
+    pub fn remove_blocks(
+        &mut self,
+        blocks: &[(IpNetwork, Option<ContainerId>)],
+    ) -> Result<usize, StoreError> {
+        self.write("forget blocks", |tx| {
+            let sql = "DELETE FROM block WHERE address = ?1 AND ifnull(container, '') = ifnull(?2, '')";
+            let mut delete = tx.prepare_cached(sql)?;
+            let mut gone = 0;
+            for (address, container) in blocks {
+                gone += delete.execute((address.to_string(), container))?;
+            }
+            Ok(gone)
+        })
+    }
+
+    /// Adds what has passed since the last look.
+    pub fn record_traffic(&mut self, now: &[(ContainerId, String, Traffic)]) -> Result<(), StoreError> {
+        self.write("record traffic", |tx| {
+            for (container, link, counted) in now {
+                let sql = "SELECT total, seen FROM traffic WHERE container = ?1 AND link = ?2";
+                let found = tx.prepare_cached(sql)?.query_row((container, link), both).optional()?;
+                let (total, seen) = found.unwrap_or_default();
+                let total = total.continued(seen, *counted);
+                let sql =
+                    "INSERT OR REPLACE INTO traffic (container, link, total, seen) VALUES (?1, ?2, ?3, ?4)";
+                tx.prepare_cached(sql)?.execute((container, link, json(&total)?, json(counted)?))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What has passed every link in all its time.
+    pub fn traffic(&self) -> Result<BTreeMap<(ContainerId, String), Traffic>, StoreError> {
+        self.read("read the traffic", |conn| {
+            let sql = "SELECT total, seen, container, link FROM traffic";
+            let row = |row: &Row<'_>| Ok(((row.get(2)?, row.get(3)?), both(row)?.0));
+            conn.prepare_cached(sql)?.query_map([], row)?.collect()
+        })
+    }
+}
+
+fn put(conn: &Connection, policy: &Policy) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO policy (one, document) VALUES (1, ?1)";
+    conn.execute(sql, [json(policy)?]).map(drop)
+}
+
+fn document<T: serde::de::DeserializeOwned>(conn: &Connection, sql: &str) -> rusqlite::Result<Option<T>> {
+    conn.query_row(sql, [], |row| parsed(row, 0)).optional()
+}
+
+fn pending(conn: &Connection) -> rusqlite::Result<Option<PendingPolicy>> {
+    let row = |row: &Row<'_>| Ok(PendingPolicy { previous: parsed(row, 0)?, deadline: row.get(1)? });
+    conn.query_row("SELECT previous, deadline FROM pending_policy", [], row).optional()
+}
+
+fn both(row: &Row<'_>) -> rusqlite::Result<(Traffic, Traffic)> {
+    Ok((parsed(row, 0)?, parsed(row, 1)?))
+}
+
+fn block(row: &Row<'_>) -> rusqlite::Result<Block> {
+    let address = row.get_ref(0)?.as_str()?.parse();
+    let name: Option<Name> = row.get(1)?;
+    Ok(Block {
+        address: address.map_err(|err| unfit(0, err))?,
+        container: name,
+        until: row.get(2)?,
+        reason: row.get(3)?,
+        created_at: row.get(4)?,
+    })
+}
+
+/// Column `index`, JSON.
+fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(index)?.as_str()?).map_err(|err| unfit(index, err))
+}
+
+fn unfit(index: usize, err: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::firewall::fixture::policy;
+    use crate::store::fixture::{store, web};
+
+    #[test]
+    fn a_policy_is_tried_and_confirmed_or_taken_back() {
+        let (_dir, mut store) = store();
+        assert_eq!(store.policy().unwrap(), Policy::default());
+        let first = policy("[networks.lan]\ndefault-in = \"deny\"");
+        let second = policy("[networks.lan]\ndefault-in = \"reject\"");
+        store.set_policy(&first).unwrap();
+        store.try_policy(&second, 100).unwrap();
+        assert_eq!(store.policy().unwrap(), second);
+        let pending = store.pending_policy().unwrap().unwrap();
+        assert_eq!((pending.previous, pending.deadline), (first.clone(), 100));
+        assert_eq!(store.take_policy_back().unwrap().as_ref(), Some(&first));
+        assert_eq!((store.policy().unwrap(), store.pending_policy().unwrap()), (first, None));
+        assert_eq!(store.take_policy_back().unwrap(), None);
+        store.try_policy(&second, 100).unwrap();
+        assert!(store.confirm_policy().unwrap() && !store.confirm_policy().unwrap());
+        assert_eq!(store.policy().unwrap(), second);
+    }
+
+    #[test]
+    fn blocks_are_one_for_an_address_and_a_container_and_go_with_it() {
+        let (_dir, mut store) = store();
+        let id = store.create_container(&web(1)).unwrap().id;
+        let net = |text: &str| text.parse::<IpNetwork>().unwrap();
+        let (a, b) = (net("192.0.2.1/32"), net("2001:db8::/32"));
+        store.add_blocks(&[(a, None), (a, Some(id.clone()))], Some(50), Some("scans"), 10).unwrap();
+        store.add_blocks(&[(a, None), (b, Some(id.clone()))], None, None, 20).unwrap();
+        let found = store.blocks(30).unwrap();
+        let text: Vec<_> = found
+            .iter()
+            .map(|b| (b.address.to_string(), b.container.as_ref().map(Name::to_string), b.until))
+            .collect();
+        let web = Some("web01".to_owned());
+        assert_eq!(
+            text,
+            [
+                ("192.0.2.1/32".to_owned(), None, None),
+                ("192.0.2.1/32".to_owned(), web.clone(), Some(50)),
+                ("2001:db8::/32".to_owned(), web, None)
+            ]
+        );
+        assert_eq!(store.blocks(50).unwrap().len(), 2, "one has ended");
+        store.add_blocks(&[], None, None, 60).unwrap();
+        assert_eq!(store.remove_blocks(&[(a, None), (a, Some(id.clone())), (b, None)]).unwrap(), 1);
+        assert!(store.has_blocks().unwrap());
+        store.delete_container(&id).unwrap();
+        assert!(!store.has_blocks().unwrap());
+    }
+
+    #[test]
+    fn traffic_adds_up_over_restarts_of_the_host() {
+        let (_dir, mut store) = store();
+        let id = store.create_container(&web(1)).unwrap().id;
+        let count = |bytes| Traffic { sent_bytes: bytes, received_bytes: 1, ..Traffic::default() };
+        for bytes in [100, 150, 7] {
+            store.record_traffic(&[(id.clone(), "ng1".into(), count(bytes))]).unwrap();
+        }
+        assert_eq!(store.traffic().unwrap()[&(id, "ng1".to_owned())].sent_bytes, 157);
+    }
+}
