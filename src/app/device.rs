@@ -3,7 +3,7 @@
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::{self, drawn, with_mac};
-use super::{lock, network, state};
+use super::{firewall, lock, network, state};
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
 use crate::model::nic::{Nic, NicKind, NicRequest};
@@ -34,6 +34,7 @@ pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)])
         app.store.remove_nic(&container.id, device)?;
         return Err(e);
     }
+    firewall::changed(app, name, &container.nics)?;
     Ok(Changed { nic, pending: state::of(app, &container) != State::Stopped })
 }
 
@@ -74,6 +75,7 @@ pub fn set(
         app.store.set_nic(&container.id, &back)?;
         return Err(e);
     }
+    firewall::changed(app, name, &container.nics)?;
     let live = |nic: &Nic| {
         let mut nic = nic.clone();
         (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation) = (None, None, false);
@@ -114,6 +116,7 @@ pub fn remove(app: &mut App, name: &Name, device: &str) -> AppResult<()> {
         return Err(AppError::MustBeStopped(name.clone()));
     }
     app.store.remove_nic(&container.id, device)?;
+    firewall::changed(app, name, &container.nics)?;
     launch::write_manifest(app, &app.find(name)?)
 }
 

@@ -4,6 +4,8 @@ use crate::host::broker::BrokerError;
 use crate::host::private::PrivateError;
 use crate::host::setup::SetupError;
 use crate::model::config::ConfigError;
+use crate::model::firewall::Problems;
+use crate::model::firewall::block::BlockError;
 use crate::model::limits::LimitError;
 use crate::model::name::Name;
 use crate::model::network::KeyError;
@@ -90,6 +92,14 @@ pub enum AppError {
     Template { what: String, reason: String, lacking: bool },
     #[error("no private network of this host is free for '{0}'")]
     NoSubnet(String),
+    #[error("the firewall's policy cannot be so: {0}")]
+    Policy(#[from] Problems),
+    #[error("that would shut you out: {0}")]
+    ShutOut(String),
+    #[error("a policy waits to be confirmed, for {0} more")]
+    Unconfirmed(String),
+    #[error(transparent)]
+    Block(#[from] BlockError),
     #[error("interrupted")]
     Interrupted,
     #[error("instance '{instance}' stays: {reason}")]
@@ -157,6 +167,8 @@ impl AppError {
                  'nagaya template import FILE --name NAME' adds one"
                     .to_owned()
             }
+            Self::ShutOut(_) => "if you have another way in: the same command with --force".to_owned(),
+            Self::Unconfirmed(_) => "keep it: nagaya firewall confirm".to_owned(),
             Self::NotRunning(name) => format!("start it: nagaya start {name}"),
             Self::AlreadyRunning(name) => format!("restart it: nagaya restart {name}"),
             Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),

@@ -86,6 +86,14 @@ pub fn try_whole_pool(instance: &Instance) -> SysResult<Option<Lock>> {
     take(open(&layout::locks(instance), "pool")?, FlockOperation::NonBlockingLockExclusive)
 }
 
+/// Serialises changes of the firewall: what is stored last is what is applied last.
+pub fn firewall(instance: &Instance) -> SysResult<Lock> {
+    let file = open(&layout::locks(instance), "firewall")?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+        .cannot(|| "wait for another change of the firewall")?;
+    Ok(Lock { _file: file })
+}
+
 /// Serialises the builds of one template: the second to come finds it built. `name` is a checked
 /// template name.
 pub fn template(instance: &Instance, name: &str) -> SysResult<Lock> {

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{guest_config, layout, limits, lock, network, pool, state};
+use super::{firewall, guest_config, layout, limits, lock, network, pool, state};
 use crate::host::interface::SpawnOrder;
 use crate::model::container::Container;
 use crate::model::limits::Limits;
@@ -173,6 +173,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
             app.broker.ensure_network(network).map_err(failed)?;
         }
         network::answer_for(app, &networks);
+        firewall::ready(app, container)?;
     }
     let limits = match limits::of(app, &container.config, Some(&container.id)) {
         // Those that hold are kept.

@@ -8,7 +8,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::random;
-use super::state;
+use super::{firewall, state};
 use crate::host::dns::DnsLease;
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
@@ -131,6 +131,7 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
         app.store.delete_network(name)?;
         return Err(e);
     }
+    firewall::refresh(app)?;
     Ok(network)
 }
 
@@ -191,6 +192,7 @@ fn apply(app: &mut App, network: &Network) -> AppResult<()> {
     if is_up(app, network)? {
         app.broker.ensure_network(network)?;
         answer(app, network)?;
+        firewall::refresh(app)?;
     }
     Ok(())
 }
@@ -234,7 +236,8 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
         return Err(StoreError::NetworkInUse { name: name.to_owned(), users }.into());
     }
     app.broker.remove_network(&row.network)?;
-    Ok(app.store.delete_network(name)?)
+    app.store.delete_network(name)?;
+    firewall::refresh(app)
 }
 
 fn users_of(row: &NetworkRow) -> Vec<Name> {
@@ -314,7 +317,7 @@ pub fn repair(app: &mut App) -> AppResult<()> {
         app.broker.ensure_network(network)?;
     }
     answer_for(app, &networks);
-    Ok(())
+    firewall::repair(app).map(drop)
 }
 
 /// The interfaces of a new container.

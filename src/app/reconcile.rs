@@ -3,7 +3,7 @@
 use super::context::App;
 use super::delete;
 use super::error::AppResult;
-use super::{lifecycle, lock, templates};
+use super::{firewall, lifecycle, lock, templates};
 use crate::model::container::Phase;
 
 /// Looks for operations that were recorded as begun and whose lock nobody holds. Cheap where there
@@ -25,6 +25,10 @@ pub fn unsettled(app: &mut App) -> AppResult<()> {
             Err(e) => tracing::warn!("cannot tidy up container '{}' yet: {e}", container.name),
         }
     }
+    // No reason to refuse either, and there is another look at the next command.
+    firewall::roll_back_due(app).map(drop).unwrap_or_else(|e| {
+        tracing::warn!("cannot go back to the firewall's policy that was confirmed last: {e}");
+    });
     if !app.store.unfinished_work()?.is_empty() || !app.store.doomed_templates()?.is_empty() {
         // No reason to refuse what the user wants: it may well be what makes this possible again.
         templates::clean(app).unwrap_or_else(|e| tracing::warn!("cannot tidy up the pool yet: {e}"));

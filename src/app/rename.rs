@@ -2,7 +2,7 @@
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{launch, lock, network, state};
+use super::{firewall, launch, lock, network, state};
 use crate::model::container::State;
 use crate::model::name::Name;
 
@@ -19,5 +19,5 @@ pub fn rename(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
     launch::write_manifest(app, &container)?;
     let networks = network::of(app, &container)?;
     network::answer_for(app, &networks);
-    Ok(())
+    firewall::renamed(app, from, to)
 }

@@ -1,0 +1,145 @@
+//! Blocked addresses: stored, told to the kernel, and counted there.
+
+use std::collections::HashMap;
+
+use ipnetwork::IpNetwork;
+
+use super::super::context::App;
+use super::super::error::{AppError, AppResult};
+use super::super::launch::now;
+use super::super::lock;
+use super::{Caution, facts, put, routed, tell_blocks, wanted};
+use crate::model::firewall::block::{Hits, check_reason};
+use crate::model::firewall::operator::shut_out;
+use crate::model::firewall::{Block, Plan};
+use crate::model::name::{ContainerId, Name};
+
+/// What is to be blocked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockWish {
+    pub addresses: Vec<IpNetwork>,
+    /// None: for all containers.
+    pub container: Option<Name>,
+    /// How long; None: until it is taken back.
+    pub seconds: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// A block with what it has kept off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRow {
+    pub block: Block,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Blocks all of these, whatever was said of them before.
+pub fn block(app: &mut App, caution: &Caution, wish: &BlockWish) -> AppResult<()> {
+    if let Some(reason) = &wish.reason {
+        check_reason(reason)?;
+    }
+    let id = wish.container.as_ref().map(|name| app.find(name)).transpose()?.map(|container| container.id);
+    let _lock = lock::firewall(&app.instance)?;
+    let created_at = now();
+    let until = wish.seconds.map(|seconds| created_at.saturating_add_unsigned(seconds));
+    let one = |address: &IpNetwork| Block {
+        address: *address,
+        container: wish.container.clone(),
+        until,
+        reason: wish.reason.clone(),
+        created_at,
+    };
+    let new: Vec<Block> = wish.addresses.iter().map(one).collect();
+    let before = app.store.blocks(created_at)?;
+    check_way_in(app, caution, &before, &new)?;
+    let keys = keys(&wish.addresses, id.as_ref());
+    app.store.add_blocks(&keys, until, wish.reason.as_deref(), created_at)?;
+    if let Err(e) = told(app, &before, &new) {
+        restore(app, &keys, &before)?;
+        return Err(e);
+    }
+    Ok(())
+}
+
+fn keys(addresses: &[IpNetwork], id: Option<&ContainerId>) -> Vec<(IpNetwork, Option<ContainerId>)> {
+    addresses.iter().map(|address| (*address, id.cloned())).collect()
+}
+
+/// What is stored is what holds.
+fn restore(app: &mut App, keys: &[(IpNetwork, Option<ContainerId>)], before: &[Block]) -> AppResult<()> {
+    app.store.remove_blocks(keys)?;
+    let containers = app.store.containers()?;
+    let id = |name: &Name| containers.iter().find(|c| c.name == *name).map(|c| c.id.clone());
+    for block in before {
+        let container = block.container.as_ref().and_then(id);
+        let key = (block.address, container);
+        if keys.contains(&key) {
+            app.store.add_blocks(&[key], block.until, block.reason.as_deref(), block.created_at)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_way_in(app: &App, caution: &Caution, before: &[Block], new: &[Block]) -> AppResult<()> {
+    let Some(ssh) = caution.ssh.as_ref().filter(|_| !caution.force) else { return Ok(()) };
+    let policy = app.store.policy()?;
+    let plan = Plan::of_stored(&policy, &facts(app)?);
+    match shut_out(ssh, &plan, &policy, new) {
+        Some(why) if shut_out(ssh, &plan, &policy, before).is_none() => Err(AppError::ShutOut(why)),
+        _ => Ok(()),
+    }
+}
+
+/// Has packets of neighbours routed first, if they are to meet these blocks.
+fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
+    let stored = Plan::of_stored(&app.store.policy()?, &facts(app)?);
+    let was = routed(stored.clone(), before);
+    let is = routed(was.clone(), new);
+    if was != is {
+        put(app, &is)?;
+    }
+    if !tell_blocks(app, new, &[])? {
+        // Everything that is stored is told then.
+        let plan = wanted(app)?;
+        put(app, &plan)?;
+    }
+    Ok(())
+}
+
+/// Takes back those of these addresses that are blocked so; returns how many were.
+pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>) -> AppResult<usize> {
+    let id = container.map(|name| app.find(name)).transpose()?.map(|container| container.id);
+    let _lock = lock::firewall(&app.instance)?;
+    let gone = app.store.remove_blocks(&keys(addresses, id.as_ref()))?;
+    let block = |address: &IpNetwork| Block {
+        address: *address,
+        container: container.cloned(),
+        until: None,
+        reason: None,
+        created_at: 0,
+    };
+    let all: Vec<Block> = addresses.iter().map(block).collect();
+    tell_blocks(app, &[], &all)?;
+    Ok(gone)
+}
+
+/// Those that hold, by address.
+pub fn blocks(app: &mut App) -> AppResult<Vec<BlockRow>> {
+    let blocks = app.store.blocks(now())?;
+    if blocks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let containers = app.store.containers()?;
+    let name = |id: &ContainerId| containers.iter().find(|c| c.id == *id).map(|c| c.name.clone());
+    let hits: Vec<Hits> = app.broker.firewall_counts("blocks")?;
+    let counted: HashMap<(IpNetwork, Option<Name>), (u64, u64)> = hits
+        .into_iter()
+        .map(|hit| ((hit.address, hit.container.as_ref().and_then(name)), (hit.packets, hit.bytes)))
+        .collect();
+    let row = |block: Block| {
+        let key = (block.address, block.container.clone());
+        let (packets, bytes) = counted.get(&key).copied().unwrap_or_default();
+        BlockRow { block, packets, bytes }
+    };
+    Ok(blocks.into_iter().map(row).collect())
+}

@@ -1,0 +1,62 @@
+//! Whole policies from files, and such that hold for good only if somebody confirms them.
+
+use super::super::context::App;
+use super::super::error::{AppError, AppResult};
+use super::super::launch::now;
+use super::super::lock;
+use super::{Caution, facts, install, push, routed};
+use crate::model::firewall::difference::difference;
+use crate::model::firewall::{Plan, Policy, duration};
+
+/// What a policy that was applied has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub lines: Vec<String>,
+}
+
+/// Puts `new` in the place of the policy; with a deadline, until then unless it is confirmed.
+pub fn apply(app: &mut App, new: Policy, caution: &Caution, deadline: Option<i64>) -> AppResult<Applied> {
+    let _lock = lock::firewall(&app.instance)?;
+    if let Some(pending) = app.store.pending_policy()? {
+        let left = pending.deadline.saturating_sub(now()).max(0).unsigned_abs();
+        return Err(AppError::Unconfirmed(duration::text(left)));
+    }
+    let (old, new) = (app.store.policy()?, new.tidied());
+    install(app, &old, &new, caution, deadline)?;
+    Ok(Applied { lines: difference(&old, &new) })
+}
+
+/// Keeps the policy that waits for it.
+pub fn confirm(app: &mut App) -> AppResult<()> {
+    let _lock = lock::firewall(&app.instance)?;
+    match app.store.confirm_policy()? {
+        true => Ok(()),
+        false => Err(AppError::Refused("no policy waits to be confirmed".to_owned())),
+    }
+}
+
+/// Goes back to the policy before one that nobody has confirmed in time. Tells whether it did.
+pub fn roll_back_due(app: &mut App) -> AppResult<bool> {
+    let due = |app: &App| -> AppResult<bool> {
+        Ok(app.store.pending_policy()?.is_some_and(|pending| pending.deadline <= now()))
+    };
+    if !due(app)? {
+        return Ok(false);
+    }
+    let _lock = lock::firewall(&app.instance)?;
+    // Somebody else may have been quicker.
+    if !due(app)? {
+        return Ok(false);
+    }
+    let tried = app.store.policy()?;
+    let Some(previous) = app.store.pending_policy()?.map(|pending| pending.previous) else {
+        return Ok(false);
+    };
+    let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
+    let before = routed(Plan::of_stored(&tried, &facts), &blocks);
+    let after = routed(Plan::of_stored(&previous, &facts), &blocks);
+    // Stored last: a command that dies in between leaves it to the next.
+    push(app, &before, &after)?;
+    app.store.take_policy_back()?;
+    Ok(true)
+}

@@ -1,0 +1,164 @@
+//! The firewall: a policy in the database, put into the kernel by the broker whenever either changes.
+
+mod ask;
+mod blocks;
+mod confirm;
+mod edit;
+mod hooks;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+pub use ask::{Asked, RuleRow, check, export, forwards, rules, trace, traffic};
+pub use blocks::{BlockRow, BlockWish, block, blocks, unblock};
+pub use confirm::{Applied, apply, confirm, roll_back_due};
+pub use edit::{
+    Position, add_forward, add_rule, add_to_set, create_group, create_set, delete_group, delete_set,
+    join_group, leave_group, remove_forward, remove_from_set, remove_rule, set_defaults,
+};
+pub use hooks::repair;
+pub(super) use hooks::{changed, forget, ready, refresh, renamed};
+
+use super::context::App;
+use super::error::{AppError, AppResult};
+use super::launch::now;
+use super::lock;
+use crate::model::firewall::block::KernelBlock;
+use crate::model::firewall::operator::{SshConnection, shut_out};
+use crate::model::firewall::{Block, Change, Facts, Member, Plan, Policy, duration};
+use crate::model::name::{ContainerId, Name};
+
+/// What the operator said besides the change itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caution {
+    /// The connection over which the operator works here.
+    pub ssh: Option<SshConnection>,
+    /// Not to ask whether that would be cut.
+    pub force: bool,
+}
+
+fn facts(app: &App) -> AppResult<Facts> {
+    let member = |container: crate::model::container::Container| Member {
+        nics: container
+            .nics
+            .iter()
+            .map(|nic| (app.instance.host_link(&container.id, nic.slot), nic.clone()))
+            .collect(),
+        id: container.id,
+        name: container.name,
+    };
+    let containers = app.store.containers()?.into_iter().map(member).collect();
+    Ok(Facts { networks: app.store.networks()?, containers })
+}
+
+/// Has packets between neighbours meet the blocks that are about them.
+fn routed(mut plan: Plan, blocks: &[Block]) -> Plan {
+    let each = blocks.iter().map(|block| (block.address, block.container.as_ref().map(Name::as_str)));
+    plan.route_for_blocks(each);
+    plan
+}
+
+/// What the kernel is to have.
+fn wanted(app: &App) -> AppResult<Plan> {
+    let blocks = app.store.blocks(now())?;
+    Ok(routed(Plan::of_stored(&app.store.policy()?, &facts(app)?), &blocks))
+}
+
+/// Changes the policy as `edit` says, all of it or nothing.
+fn change<T>(
+    app: &mut App,
+    caution: &Caution,
+    edit: impl FnOnce(&mut Policy) -> AppResult<T>,
+) -> AppResult<T> {
+    let _lock = lock::firewall(&app.instance)?;
+    if let Some(pending) = app.store.pending_policy()? {
+        let left = pending.deadline.saturating_sub(now()).max(0).unsigned_abs();
+        return Err(AppError::Unconfirmed(duration::text(left)));
+    }
+    let old = app.store.policy()?;
+    let mut new = old.clone();
+    let done = edit(&mut new)?;
+    install(app, &old, &new.tidied(), caution, None)?;
+    Ok(done)
+}
+
+/// Stores the new policy, to be confirmed before `deadline` if there is one, and puts it in place.
+fn install(
+    app: &mut App,
+    old: &Policy,
+    new: &Policy,
+    caution: &Caution,
+    deadline: Option<i64>,
+) -> AppResult<()> {
+    let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
+    let after = routed(Plan::of(new, &facts)?, &blocks);
+    let before = routed(Plan::of_stored(old, &facts), &blocks);
+    if let Some(ssh) = caution.ssh.as_ref().filter(|_| !caution.force)
+        && let Some(why) = shut_out(ssh, &after, new, &blocks)
+        && shut_out(ssh, &before, old, &blocks).is_none()
+    {
+        return Err(AppError::ShutOut(why));
+    }
+    match deadline {
+        Some(deadline) => app.store.try_policy(new, deadline)?,
+        None => app.store.set_policy(new)?,
+    }
+    if let Err(e) = push(app, &before, &after) {
+        // The kernel has made nothing of it, or all.
+        app.store.set_policy(old)?;
+        return Err(e);
+    }
+    Ok(())
+}
+
+/// Brings the kernel from one plan to another.
+fn push(app: &mut App, before: &Plan, after: &Plan) -> AppResult<()> {
+    let partly = match Change::between(before, after) {
+        Some(change) if change.is_empty() => return Ok(()),
+        Some(change) => app.broker.firewall_change(&change)?,
+        None => false,
+    };
+    if partly { Ok(()) } else { put(app, after) }
+}
+
+/// Puts a whole plan in place, with the blocks if they have to be told again.
+fn put(app: &mut App, plan: &Plan) -> AppResult<()> {
+    if app.broker.firewall_apply(plan)? {
+        let blocks = app.store.blocks(now())?;
+        tell_blocks(app, &blocks, &[])?;
+    }
+    Ok(())
+}
+
+/// Has the kernel block and unblock.
+fn tell_blocks(app: &mut App, add: &[Block], remove: &[Block]) -> AppResult<bool> {
+    let facts = facts(app)?;
+    let members: Vec<(ContainerId, Vec<IpAddr>)> = addressed(&facts, add);
+    let id = |name: &Name| facts.containers.iter().find(|m| m.name == *name).map(|m| m.id.number());
+    let now = now();
+    let kernel = |block: &Block| {
+        let container = match &block.container {
+            None => None,
+            Some(name) => Some(id(name)?),
+        };
+        // Those that end this very second are not worth a rule for good.
+        let seconds = match block.until {
+            None => 0,
+            Some(until) => until.saturating_sub(now).max(1).unsigned_abs(),
+        };
+        Some(KernelBlock { address: block.address, container, seconds })
+    };
+    let list = |blocks: &[Block]| blocks.iter().filter_map(kernel).collect::<Vec<_>>();
+    Ok(app.broker.firewall_block(&list(add), &list(remove), &members)?)
+}
+
+/// Containers for which alone something is blocked, with the addresses at which the host sees them.
+fn addressed(facts: &Facts, blocks: &[Block]) -> Vec<(ContainerId, Vec<IpAddr>)> {
+    let alone: BTreeSet<&Name> = blocks.iter().filter_map(|block| block.container.as_ref()).collect();
+    if alone.is_empty() {
+        return Vec::new();
+    }
+    let plan = Plan::of_stored(&Policy::default(), facts);
+    let own = plan.containers.into_iter().filter(|container| alone.contains(&container.name));
+    own.map(|container| (container.id, container.addresses)).collect()
+}
