@@ -10,6 +10,8 @@ mod delete;
 mod device;
 mod doctor;
 mod exec;
+mod firewall;
+mod forward;
 mod generate;
 mod grant;
 mod hostd;
@@ -111,6 +113,8 @@ enum Verb {
     Config(config::ConfigArgs),
     Network(network::NetworkArgs),
     Device(device::DeviceArgs),
+    Firewall(firewall::FirewallArgs),
+    Forward(forward::ForwardArgs),
     Top(top::TopArgs),
     Template(template::TemplateArgs),
     Setup(setup::SetupArgs),
@@ -159,6 +163,8 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Config(args) => config::run(args),
         Verb::Network(args) => network::run(args),
         Verb::Device(args) => device::run(args),
+        Verb::Firewall(args) => firewall::run(args),
+        Verb::Forward(args) => forward::run(args),
         Verb::Top(args) => top::run(args),
         Verb::Template(args) => template::run(args),
         Verb::Setup(args) => setup::run(args),
@@ -195,6 +201,12 @@ fn base_instance() -> CliResult<Instance> {
         Some(name) => Ok(Instance::new(&name.to_string_lossy())?),
         None => Ok(Instance::default()),
     }
+}
+
+/// For another command about the same owner's containers: the options that say whose.
+fn owner_arguments() -> Vec<String> {
+    let owner = WISH.get().and_then(|wish| wish.owner.clone());
+    owner.into_iter().flat_map(|owner| ["--owner".to_owned(), owner]).collect()
 }
 
 /// Opens the instance. Gives up root: what the user's own rights are needed for comes before.

@@ -37,6 +37,18 @@ pub enum CliError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot read '{}'", path.display())]
+    OpenFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("'{}' is not a policy", path.display())]
+    Policy {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
     #[error("'{}' is not an archive but {what}", path.display())]
     NoArchive { path: PathBuf, what: &'static str },
     #[error("cannot prepare the terminal")]
@@ -82,6 +94,8 @@ impl CliError {
             Self::Name(_)
             | Self::Instance(_)
             | Self::OpenArchive { .. }
+            | Self::OpenFile { .. }
+            | Self::Policy { .. }
             | Self::NoArchive { .. }
             | Self::Generate { .. }
             | Self::Terminal(_)
@@ -97,6 +111,7 @@ impl CliError {
                  last, not digits only"
             }
             Self::Instance(_) => "unset NAGAYA_INSTANCE to use the instance 'nagaya'",
+            Self::Policy { .. } => "see how one is written: nagaya firewall export",
             Self::NoArchive { .. } => "give a tar archive: nagaya template import rootfs.tar.gz --name NAME",
             Self::Terminal(_) => "try without a terminal: nagaya exec -T NAME -- COMMAND",
             _ => return None,

@@ -1,0 +1,205 @@
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde::Serialize;
+
+use super::super::output::{RowsFormat, print, print_json};
+use super::super::report::{CliError, CliResult, DONE, note};
+use super::super::table::Table;
+use super::super::time;
+use super::caution;
+use crate::app::AppError;
+use crate::app::firewall::{self, BlockRow, BlockWish};
+use crate::model::firewall::{block, duration};
+
+/// Keep addresses from containers altogether
+///
+/// In both directions, and at once: connections that there are end. Blocks go before all rules and
+/// may overlap; each ends by itself.
+///
+/// Examples:
+///   nagaya firewall block 203.0.113.66 --for 2h --reason scans
+///   nagaya firewall block 203.0.113.0/24 2001:db8::/32
+///   nagaya firewall block 198.51.100.7 --from web01
+///   nagaya firewall block --from-file list.txt --for 1d
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct BlockArgs {
+    #[command(flatten)]
+    addresses: AddressArgs,
+    /// How long, such as 90s, 30m, 2h or 1d [default: until it is taken back]
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    seconds: Option<u64>,
+    /// Why, for whoever looks at the list
+    #[arg(long)]
+    reason: Option<String>,
+    /// Also if that would shut yourself out
+    #[arg(long)]
+    force: bool,
+}
+
+/// Take blocks back
+///
+/// Exactly as they were made: a block of a subnet is not undone for single addresses of it.
+///
+/// Examples:
+///   nagaya firewall unblock 203.0.113.66
+///   nagaya firewall unblock 198.51.100.7 --from web01
+///   nagaya firewall unblock --from-file list.txt
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct UnblockArgs {
+    #[command(flatten)]
+    addresses: AddressArgs,
+}
+
+#[derive(clap::Args)]
+struct AddressArgs {
+    /// Addresses and subnets
+    #[arg(value_name = "ADDRESS", required_unless_present = "file")]
+    addresses: Vec<String>,
+    /// From this container only
+    #[arg(long = "from", value_name = "CONTAINER")]
+    container: Option<String>,
+    /// A file with one address a line, '-' for standard input
+    #[arg(long = "from-file", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// List what is blocked, and how often that was of use
+///
+/// Examples:
+///   nagaya firewall blocks
+///   nagaya firewall blocks --format json | jq '.[] | select(.hits.packets == 0).address'
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct BlocksArgs {
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: RowsFormat,
+}
+
+fn span(text: &str) -> Result<u64, String> {
+    duration::seconds(text).ok_or_else(|| "it must be a time such as 90s, 30m, 2h or 1d".to_owned())
+}
+
+impl AddressArgs {
+    fn read(&self) -> CliResult<Vec<IpNetwork>> {
+        let parse = |text: &String| block::parse(text);
+        let mut all: Vec<IpNetwork> =
+            self.addresses.iter().map(parse).collect::<Result<_, _>>().map_err(AppError::from)?;
+        if let Some(file) = &self.file {
+            let text = contents(file)?;
+            all.extend(block::parse_list(&text).map_err(AppError::from)?);
+        }
+        all.sort_unstable();
+        all.dedup();
+        if all.is_empty() {
+            return Err(AppError::Refused("there is no address in that list".to_owned()).into());
+        }
+        Ok(all)
+    }
+}
+
+/// Longest file, in bytes.
+const MOST: u64 = 64 << 20;
+
+pub(super) fn contents(path: &Path) -> CliResult<String> {
+    let read = |mut from: Box<dyn Read>| -> std::io::Result<String> {
+        let mut text = String::new();
+        from.by_ref().take(MOST).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = match path == Path::new("-") {
+        true => read(Box::new(std::io::stdin())),
+        false => std::fs::File::open(path).and_then(|file| read(Box::new(file))),
+    };
+    text.map_err(|source| CliError::OpenFile { path: path.to_owned(), source })
+}
+
+pub fn block(args: BlockArgs) -> CliResult<i32> {
+    let caution = caution(args.force);
+    let container = args.addresses.container.as_deref().map(super::super::name).transpose()?;
+    let wish = BlockWish {
+        addresses: args.addresses.read()?,
+        container,
+        seconds: args.seconds,
+        reason: args.reason,
+    };
+    firewall::block(&mut super::super::open()?, &caution, &wish)?;
+    Ok(DONE)
+}
+
+pub fn unblock(args: UnblockArgs) -> CliResult<i32> {
+    let container = args.addresses.container.as_deref().map(super::super::name).transpose()?;
+    let addresses = args.addresses.read()?;
+    let gone = firewall::unblock(&mut super::super::open()?, &addresses, container.as_ref())?;
+    match addresses.len() - gone {
+        0 => Ok(DONE),
+        left if gone == 0 && left == 1 => {
+            Err(AppError::Refused(format!("{} was not blocked so", addresses[0])).into())
+        }
+        left => {
+            note(&format!("{gone} taken back; {left} were not blocked so"));
+            Ok(DONE)
+        }
+    }
+}
+
+/// A block as programs see it.
+#[derive(Serialize)]
+struct BlockJson {
+    address: String,
+    /// None: all.
+    container: Option<String>,
+    hits: HitsJson,
+    /// RFC 3339, UTC; none: until it is taken back.
+    until: Option<String>,
+    reason: Option<String>,
+    created_at: String,
+}
+
+#[derive(Serialize)]
+struct HitsJson {
+    packets: u64,
+    bytes: u64,
+}
+
+impl From<BlockRow> for BlockJson {
+    fn from(row: BlockRow) -> Self {
+        let BlockRow { block, packets, bytes } = row;
+        Self {
+            address: block::text(block.address),
+            container: block.container.map(|name| name.to_string()),
+            hits: HitsJson { packets, bytes },
+            until: block.until.map(time::rfc3339),
+            reason: block.reason,
+            created_at: time::rfc3339(block.created_at),
+        }
+    }
+}
+
+pub fn blocks(args: BlocksArgs) -> CliResult<i32> {
+    let rows = firewall::blocks(&mut super::super::open()?)?;
+    let rows: Vec<BlockJson> = rows.into_iter().map(BlockJson::from).collect();
+    if args.format == RowsFormat::Json {
+        print_json(&rows)?;
+        return Ok(DONE);
+    }
+    let mut table =
+        Table::new(&["address", "container", "packets", "bytes", "until", "reason", "created_at"]);
+    for row in rows {
+        table.row(vec![
+            row.address,
+            row.container.unwrap_or_default(),
+            row.hits.packets.to_string(),
+            row.hits.bytes.to_string(),
+            row.until.unwrap_or_default(),
+            row.reason.unwrap_or_default(),
+            row.created_at,
+        ]);
+    }
+    print(&if args.format == RowsFormat::Csv { table.csv() } else { table.text() })?;
+    Ok(DONE)
+}

@@ -1,0 +1,331 @@
+use serde::Serialize;
+
+use super::super::output::{RowsFormat, print, print_json};
+use super::super::report::{CliResult, DONE, note};
+use super::super::table::Table;
+use super::caution;
+use crate::app::AppError;
+use crate::app::firewall::{self, RuleRow};
+use crate::model::firewall::policy::{Action, Direction, Proto, Rule, Target};
+
+/// Let packets pass
+///
+/// TARGET is a container, network:NAME or group:NAME. Without a direction it is about what comes in.
+///
+/// Examples:
+///   nagaya firewall allow web01 tcp 80,443
+///   nagaya firewall allow web01 out udp 53 --to 192.0.2.53
+///   nagaya firewall allow group:web tcp 8000-8100 --from set:office
+///   nagaya firewall allow network:nagaya0 icmp
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct AllowArgs {
+    #[command(flatten)]
+    rule: RuleArgs,
+}
+
+/// Drop packets, without a word to whom they come from
+///
+/// Examples:
+///   nagaya firewall deny web01 tcp 3306
+///   nagaya firewall deny web01 any --from 203.0.113.0/24 --at 1
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct DenyArgs {
+    #[command(flatten)]
+    rule: RuleArgs,
+}
+
+/// Drop packets, and tell whom they come from
+///
+/// Examples:
+///   nagaya firewall reject web01 out tcp 25 --log
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct RejectArgs {
+    #[command(flatten)]
+    rule: RuleArgs,
+}
+
+#[derive(clap::Args)]
+struct RuleArgs {
+    /// A container, network:NAME or group:NAME
+    target: String,
+    /// in or out (may be left out: in), the protocol (any, tcp, udp, sctp, icmp, gre, esp, ah), ports
+    /// (80,443,8000-8100; none: all)
+    #[arg(value_name = "[in|out] PROTO [PORTS]", required = true, num_args = 1..=3, value_parser = word)]
+    words: Vec<String>,
+    /// Whose packets, for direction in: addresses, subnets, set:NAME
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    from: Vec<String>,
+    /// To whom, for direction out
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    to: Vec<String>,
+    /// Write them to the kernel's log, 10 a second at most
+    #[arg(long)]
+    log: bool,
+    /// Put the rule at this place of the list, from 1 [default: its end]
+    #[arg(long, value_name = "N")]
+    at: Option<usize>,
+    /// Anything that you wish to keep with it
+    #[arg(long)]
+    note: Option<String>,
+    /// Also if that would shut yourself out
+    #[arg(long)]
+    force: bool,
+}
+
+fn word(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Take a rule out of its list
+///
+/// 'nagaya firewall rules' has the numbers.
+///
+/// Examples:
+///   nagaya firewall remove web01 in 2
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct RemoveArgs {
+    /// A container, network:NAME or group:NAME
+    target: String,
+    /// Of which list
+    #[arg(value_parser = direction)]
+    direction: Direction,
+    /// Its number
+    #[arg(value_name = "N")]
+    number: usize,
+    /// Also if that would shut yourself out
+    #[arg(long)]
+    force: bool,
+}
+
+/// List rules, and how many packets they have decided
+///
+/// Examples:
+///   nagaya firewall rules
+///   nagaya firewall rules web01
+///   nagaya firewall rules --format json | jq '.[] | select(.packets > 0)'
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct RulesArgs {
+    /// Only those of a container, network:NAME or group:NAME
+    target: Option<String>,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: RowsFormat,
+}
+
+/// Say what is done where no rule decides
+///
+/// allow, deny or reject; none leaves it to the container's network.
+///
+/// Examples:
+///   nagaya firewall default web01 in=deny
+///   nagaya firewall default network:nagaya0 in=deny out=allow
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct DefaultArgs {
+    /// A container or network:NAME
+    target: String,
+    /// in=ACTION, out=ACTION
+    #[arg(value_name = "DIRECTION=ACTION", required = true, value_parser = default_pair)]
+    pairs: Vec<(Direction, Option<Action>)>,
+    /// Also if that would shut yourself out
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn direction(text: &str) -> Result<Direction, String> {
+    match text {
+        "in" => Ok(Direction::In),
+        "out" => Ok(Direction::Out),
+        _ => Err("it must be in or out".to_owned()),
+    }
+}
+
+fn default_pair(text: &str) -> Result<(Direction, Option<Action>), String> {
+    let wrong = || "it must be in= or out= with allow, deny, reject or none".to_owned();
+    let (left, right) = text.split_once('=').ok_or_else(wrong)?;
+    let action = match right {
+        "allow" => Some(Action::Allow),
+        "deny" => Some(Action::Deny),
+        "reject" => Some(Action::Reject),
+        "none" => None,
+        _ => return Err(wrong()),
+    };
+    Ok((direction(left).map_err(|_| wrong())?, action))
+}
+
+pub(super) fn target(text: &str) -> Target {
+    text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+}
+
+pub fn allow(args: AllowArgs) -> CliResult<i32> {
+    add(args.rule, Action::Allow)
+}
+
+pub fn deny(args: DenyArgs) -> CliResult<i32> {
+    add(args.rule, Action::Deny)
+}
+
+pub fn reject(args: RejectArgs) -> CliResult<i32> {
+    add(args.rule, Action::Reject)
+}
+
+fn add(args: RuleArgs, action: Action) -> CliResult<i32> {
+    let (direction, proto, ports) = read(&args.words)?;
+    let rule = Rule { action, proto, ports, from: args.from, to: args.to, log: args.log, note: args.note };
+    let caution = caution(args.force);
+    firewall::add_rule(
+        &mut super::super::open()?,
+        &caution,
+        &target(&args.target),
+        direction,
+        rule,
+        args.at,
+    )?;
+    Ok(DONE)
+}
+
+/// Direction, protocol and ports, of which the first and the last may be left out.
+fn read(words: &[String]) -> Result<(Direction, Proto, String), AppError> {
+    let refused = |why: String| Err(AppError::Refused(why));
+    let (direction, rest) = match words.split_first() {
+        Some((first, rest)) => match direction(first) {
+            Ok(direction) => (direction, rest),
+            Err(_) => (Direction::In, words),
+        },
+        None => (Direction::In, words),
+    };
+    let (Some(proto), ports) = (rest.first(), rest.get(1)) else {
+        return refused("the protocol is missing: any, tcp, udp, sctp, icmp, gre, esp or ah".to_owned());
+    };
+    if let Some(more) = rest.get(2) {
+        return refused(format!("'{more}' is too much: ports are one word, such as 80,443,8000-8100"));
+    }
+    match proto.parse() {
+        Ok(proto) => Ok((direction, proto, ports.cloned().unwrap_or_default())),
+        Err(()) => refused(format!("'{proto}' is no protocol: any, tcp, udp, sctp, icmp, gre, esp or ah")),
+    }
+}
+
+pub fn remove(args: RemoveArgs) -> CliResult<i32> {
+    let (caution, target) = (caution(args.force), target(&args.target));
+    let app = &mut super::super::open()?;
+    let was = firewall::remove_rule(app, &caution, &target, args.direction, args.number)?;
+    note(&format!("removed '{was}' from {target}, direction {}", args.direction.as_str()));
+    Ok(DONE)
+}
+
+pub fn default(args: DefaultArgs) -> CliResult<i32> {
+    let caution = caution(args.force);
+    firewall::set_defaults(&mut super::super::open()?, &caution, &target(&args.target), &args.pairs)?;
+    Ok(DONE)
+}
+
+/// A rule as programs see it.
+#[derive(Serialize)]
+struct RuleJson {
+    target: String,
+    direction: &'static str,
+    /// None: what is done where no rule decides.
+    number: Option<usize>,
+    action: &'static str,
+    proto: &'static str,
+    ports: String,
+    /// From whom, or to whom.
+    peers: Vec<String>,
+    log: bool,
+    packets: u64,
+    bytes: u64,
+    note: Option<String>,
+}
+
+impl From<RuleRow> for RuleJson {
+    fn from(row: RuleRow) -> Self {
+        Self {
+            target: row.target.typed(),
+            direction: row.direction.as_str(),
+            number: row.number,
+            action: row.action.as_str(),
+            proto: row.proto.as_str(),
+            ports: row.ports,
+            peers: row.peers,
+            log: row.log,
+            packets: row.packets,
+            bytes: row.bytes,
+            note: row.note,
+        }
+    }
+}
+
+pub fn rules(args: RulesArgs) -> CliResult<i32> {
+    let only = args.target.as_deref().map(target);
+    let rows = firewall::rules(&mut super::super::open()?, only.as_ref())?;
+    let rows: Vec<RuleJson> = rows.into_iter().map(RuleJson::from).collect();
+    if args.format == RowsFormat::Json {
+        print_json(&rows)?;
+        return Ok(DONE);
+    }
+    let columns: &[&str] = &[
+        "target",
+        "direction",
+        "number",
+        "action",
+        "proto",
+        "ports",
+        "peers",
+        "log",
+        "packets",
+        "bytes",
+        "note",
+    ];
+    let mut table = Table::new(columns);
+    for row in rows {
+        table.row(vec![
+            row.target,
+            row.direction.to_owned(),
+            row.number.map_or_else(|| "default".to_owned(), |n| n.to_string()),
+            row.action.to_owned(),
+            row.proto.to_owned(),
+            row.ports,
+            row.peers.join(","),
+            if row.log { "yes".to_owned() } else { String::new() },
+            row.packets.to_string(),
+            row.bytes.to_string(),
+            row.note.unwrap_or_default(),
+        ]);
+    }
+    print(&if args.format == RowsFormat::Csv { table.csv() } else { table.text() })?;
+    Ok(DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions_and_ports_may_be_left_out() {
+        let of = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            read(&words).map_err(|e| e.to_string())
+        };
+        assert_eq!(of("tcp 80,443"), Ok((Direction::In, Proto::Tcp, "80,443".into())));
+        assert_eq!(of("out udp"), Ok((Direction::Out, Proto::Udp, String::new())));
+        assert_eq!(of("in icmp"), Ok((Direction::In, Proto::Icmp, String::new())));
+        for bad in ["out", "", "tcp 80 443", "http", "up tcp 80"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_directions_with_actions() {
+        assert_eq!(default_pair("in=deny"), Ok((Direction::In, Some(Action::Deny))));
+        assert_eq!(default_pair("out=none"), Ok((Direction::Out, None)));
+        for bad in ["in", "in=", "up=deny", "in=drop", "deny"] {
+            assert!(default_pair(bad).is_err(), "{bad}");
+        }
+    }
+}
