@@ -2,4 +2,5 @@
 
 pub mod dnsmasq;
 pub mod guest_files;
+pub mod iptables;
 pub mod nft;
