@@ -18,4 +18,8 @@ if [ -d /run/systemd/system ]; then
         systemctl try-restart nagaya-hostd.service nagaya-broker.service || :
     fi
 fi
+# What firewalld does not know it has not read yet.
+if command -v firewall-cmd >/dev/null && firewall-cmd --quiet --state 2>/dev/null; then
+    firewall-cmd --get-zones | grep -qw nagaya || firewall-cmd --quiet --reload || :
+fi
 exit 0

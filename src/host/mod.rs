@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod bus;
+pub mod coexist;
 pub mod dns;
 pub mod grants;
 mod guest_processes;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod base_chains;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
@@ -12,6 +13,7 @@ pub mod forked;
 pub mod guest_net;
 pub mod hardware;
 pub mod interrupt;
+pub mod iptables;
 pub mod limits;
 pub mod mount;
 pub mod netlink;
