@@ -2,7 +2,7 @@
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{layout, lifecycle, lock, monitor, network, pool, state, templates};
+use super::{firewall, layout, lifecycle, lock, monitor, network, pool, state, templates};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::sys::Context;
@@ -37,6 +37,7 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
     let networks = network::of(app, container)?;
     let doomed = app.store.delete_container(&container.id)?;
     network::answer_for(app, &networks);
+    firewall::forget(app, container);
     lock::forget_container(&app.instance, &container.id);
     if doomed.is_some() {
         templates::clean(app)?;

@@ -11,6 +11,7 @@ pub mod device;
 pub mod doctor;
 mod error;
 pub mod exec;
+pub mod firewall;
 pub mod grant;
 mod guest_config;
 pub mod launch;

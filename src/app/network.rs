@@ -8,7 +8,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::random;
-use super::state;
+use super::{firewall, state};
 use crate::host::dns::DnsLease;
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
@@ -123,7 +123,8 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     }
     app.store.add_network_anew(&network)?;
     let made = app.broker.ensure_network(&network).map_err(AppError::from);
-    let made = made.and_then(|()| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
+    let made = made.and_then(|_| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
+    let made = made.and_then(|()| firewall::apply(app));
     if let Err(e) = made {
         if let Err(undo) = app.broker.remove_network(&network) {
             tracing::warn!("something of network '{name}' is left: {undo}");
@@ -192,7 +193,7 @@ fn apply(app: &mut App, network: &Network) -> AppResult<()> {
         app.broker.ensure_network(network)?;
         answer(app, network)?;
     }
-    Ok(())
+    firewall::apply(app)
 }
 
 /// Tells whoever answers for the network who is on it; or has nobody answer, if it does not want that.
@@ -234,7 +235,8 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
         return Err(StoreError::NetworkInUse { name: name.to_owned(), users }.into());
     }
     app.broker.remove_network(&row.network)?;
-    Ok(app.store.delete_network(name)?)
+    app.store.delete_network(name)?;
+    firewall::apply(app)
 }
 
 fn users_of(row: &NetworkRow) -> Vec<Name> {
@@ -310,11 +312,22 @@ pub fn repair(app: &mut App) -> AppResult<()> {
                 .extend(more.into_iter().filter(|network| !networks.contains(network)).collect::<Vec<_>>());
         }
     }
-    for network in &networks {
-        app.broker.ensure_network(network)?;
-    }
+    ensure(app, &networks)?;
     answer_for(app, &networks);
     Ok(())
+}
+
+/// Makes sure of the networks and of the firewall around them.
+pub(super) fn ensure(app: &mut App, networks: &[Network]) -> AppResult<()> {
+    let mut in_place = true;
+    for network in networks {
+        in_place &= app.broker.ensure_network(network)?;
+    }
+    // Somebody without a network may have an interface that is routed.
+    if networks.is_empty() {
+        in_place = app.broker.firewall_in_place()?;
+    }
+    if in_place { Ok(()) } else { firewall::apply(app) }
 }
 
 /// The interfaces of a new container.

@@ -153,6 +153,7 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     for network in app.store.networks()?.into_iter().chain(found) {
         app.broker.remove_network(&network)?;
     }
+    app.broker.remove_firewall()?;
     if instance.is_private() {
         // Files of the subordinate ids, which their owner could not delete as an ordinary user.
         pool::empty(&mut app)?;

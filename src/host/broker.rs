@@ -2,18 +2,25 @@
 //! root and serves the interface on a socket pair, the other becomes the owner for good. An
 //! ordinary user's command finds the host's broker on the system bus.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
 
 use super::dns::DnsLease;
+use super::firewall::{RuleCount, Traffic};
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::setup::Owner;
 use super::{private, private_socket};
+use crate::model::firewall::Change;
+use crate::model::firewall::block::{self, Hits, KernelBlock};
+use crate::model::firewall::plan::Plan;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
+use crate::model::name::ContainerId;
 use crate::model::network::Network;
 use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
@@ -219,7 +226,7 @@ impl Broker {
     }
 
     /// See `Host1::ensure_network`.
-    pub fn ensure_network(&mut self, network: &Network) -> Result<(), BrokerError> {
+    pub fn ensure_network(&mut self, network: &Network) -> Result<bool, BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.ensure_network(&json(network)?))?)
     }
@@ -228,6 +235,67 @@ impl Broker {
     pub fn remove_network(&mut self, network: &Network) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.remove_network(&json(network)?))?)
+    }
+
+    /// See `Host1::firewall_in_place`.
+    pub fn firewall_in_place(&mut self) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_in_place())?)
+    }
+
+    /// See `Host1::apply_firewall`.
+    pub fn apply_firewall(&mut self, plan: &Plan) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.apply_firewall(&json(plan)?))?)
+    }
+
+    /// See `Host1::change_firewall`.
+    pub fn change_firewall(&mut self, change: &Change) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.change_firewall(&json(change)?))?)
+    }
+
+    /// See `Host1::forget_container`.
+    pub fn forget_container(&mut self, container: &str, addresses: &[IpAddr]) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let addresses = addresses.iter().map(IpAddr::to_string).collect();
+        Ok(runtime.block_on(proxy.forget_container(container, addresses))?)
+    }
+
+    /// See `Host1::block`.
+    pub fn block(
+        &mut self,
+        add: &[KernelBlock],
+        remove: &[KernelBlock],
+        members: &[(ContainerId, Vec<IpAddr>)],
+    ) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let members = json(&members)?;
+        Ok(runtime.block_on(proxy.block(block::encode(add), block::encode(remove), &members))?)
+    }
+
+    /// See `Host1::block_hits`.
+    pub fn block_hits(&mut self) -> Result<Vec<Hits>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        parsed(&runtime.block_on(proxy.block_hits())?)
+    }
+
+    /// See `Host1::traffic`.
+    pub fn traffic(&mut self) -> Result<BTreeMap<String, Traffic>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        parsed(&runtime.block_on(proxy.traffic())?)
+    }
+
+    /// See `Host1::rule_counts`.
+    pub fn rule_counts(&mut self) -> Result<Vec<RuleCount>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        parsed(&runtime.block_on(proxy.rule_counts())?)
+    }
+
+    /// See `Host1::remove_firewall`.
+    pub fn remove_firewall(&mut self) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.remove_firewall())?)
     }
 
     /// See `Host1::ensure_names`.
@@ -286,6 +354,10 @@ impl Broker {
 /// Data of the model as the interface takes it.
 fn json(value: &impl serde::Serialize) -> Result<String, BrokerError> {
     serde_json::to_string(value).map_err(|e| BrokerError::Failed(e.to_string()))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, BrokerError> {
+    serde_json::from_str(text).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
 impl Drop for Broker {

@@ -244,7 +244,7 @@ impl Front {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
         network: &str,
-    ) -> Result<(), HostError> {
+    ) -> Result<bool, HostError> {
         self.worker(&header, connection, Action::Network).await?.ensure_network(network).await
     }
 
@@ -255,6 +255,85 @@ impl Front {
         network: &str,
     ) -> Result<(), HostError> {
         self.worker(&header, connection, Action::Network).await?.remove_network(network).await
+    }
+
+    async fn firewall_in_place(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_in_place().await
+    }
+
+    async fn apply_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        plan: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.apply_firewall(plan).await
+    }
+
+    async fn change_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        change: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.change_firewall(change).await
+    }
+
+    async fn forget_container(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        addresses: Vec<String>,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.forget_container(container, addresses).await
+    }
+
+    async fn block(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        add: Vec<u8>,
+        remove: Vec<u8>,
+        members: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.block(add, remove, members).await
+    }
+
+    async fn block_hits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.block_hits().await
+    }
+
+    async fn traffic(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.traffic().await
+    }
+
+    async fn rule_counts(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.rule_counts().await
+    }
+
+    async fn remove_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.remove_firewall().await
     }
 
     async fn ensure_names(

@@ -102,6 +102,15 @@ pub fn claim(instance: &Instance, network: &Network, most: u32) -> Result<(), Le
     ledger.write()
 }
 
+/// An owner's bridges with their subnets.
+pub fn of(instance: &Instance) -> Result<BTreeMap<String, Vec<IpNetwork>>, LedgerError> {
+    if !instance.hostd_state_dir().join(FILE).exists() {
+        return Ok(BTreeMap::new());
+    }
+    let own = open(instance)?.networks.into_iter().filter(|(bridge, _)| instance.may_be_bridge(bridge));
+    Ok(own.map(|(bridge, subnets)| (bridge, subnets.iter().copied().collect())).collect())
+}
+
 /// Forgets the bridge.
 pub fn release(instance: &Instance, bridge: &str) -> Result<(), LedgerError> {
     if !instance.hostd_state_dir().join(FILE).exists() {

@@ -20,6 +20,8 @@ use crate::sys::netlink::Netlink;
 const MAX_JSON: usize = 64 * 1024;
 /// The same for the guests of a network.
 const MAX_LEASES: usize = 16 * 1024 * 1024;
+/// The same for a whole firewall.
+const MAX_PLAN: usize = 64 * 1024 * 1024;
 /// The widest subnet that an ordinary user may lay over the host's view of the world.
 const WIDEST_OF_USERS: u8 = 20;
 
@@ -98,6 +100,16 @@ pub fn fits(network: &Network, order: &NicOrder) -> Result<(), HostError> {
 /// What a network's guests are called and where they are.
 pub fn leases(text: &str) -> Result<Vec<DnsLease>, HostError> {
     bounded(text, "guests", MAX_LEASES)
+}
+
+/// A part of a firewall.
+pub fn plan<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, HostError> {
+    bounded(text, "a firewall", MAX_PLAN)
+}
+
+/// An answer as JSON.
+pub fn text(value: &impl serde::Serialize) -> Result<String, HostError> {
+    serde_json::to_string(value).map_err(|e| HostError::Failed(e.to_string()))
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, HostError> {

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod container;
+pub mod firewall;
 pub mod grant;
 pub mod guest_file;
 pub mod ids;

@@ -1,5 +1,14 @@
 //! nftables tables of our own, as plain data.
 
+pub mod blocks;
+pub mod filter;
+pub mod nat;
+pub mod ports;
+pub mod table;
+#[cfg(test)]
+pub(crate) mod tests;
+mod text;
+
 use ipnetwork::Ipv4Network;
 use nftables::batch::Batch;
 use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix};
@@ -7,6 +16,7 @@ use nftables::schema::{Chain, NfListObject, NfObject, Nftables, Rule, Table};
 use nftables::stmt::{Match, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
+use crate::model::firewall::Plan;
 use crate::model::lan::Network;
 
 const FORWARD: &str = "forward";
@@ -59,6 +69,14 @@ pub fn network_table(table: &str, network: &Network, others: &[String]) -> Table
     ];
     objects.extend(strangers.chain(own).map(|(chain, statements)| rule(table, chain, statements)));
     TableRules { family: NfFamily::INet, name: table.to_owned(), objects }
+}
+
+/// An owner's policy and translations, in one table. `strangers` are patterns of the names of other
+/// owners' bridges (a `*` at the end matches anything).
+pub fn policy_table(owner: &str, plan: &Plan, strangers: &[String]) -> table::Table {
+    let mut table = filter::table(owner, plan, strangers);
+    nat::add(&mut table, plan);
+    table
 }
 
 impl TableRules {
@@ -181,7 +199,7 @@ fn prefix(subnet: Ipv4Network) -> Expression<'static> {
 }
 
 #[cfg(test)]
-mod tests {
+mod network_tests {
     use super::*;
 
     fn rules() -> TableRules {

@@ -12,6 +12,7 @@ pub mod erase;
 pub mod forked;
 pub mod guest_net;
 pub mod hardware;
+pub mod hardware_address;
 pub mod interrupt;
 pub mod iptables;
 pub mod limits;

@@ -1,5 +1,14 @@
 //! nftables: whole tables through the `nft` program, and a question to the kernel itself that is
-//! cheap enough for every launch.
+//! cheap enough for every launch. Single changes go to the kernel as batches of messages, for nft
+//! reads all that there is before it changes anything: seconds where there are a thousand containers.
+
+mod batch;
+mod expression;
+#[cfg(test)]
+mod firewall_tests;
+mod listing;
+mod message;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,6 +18,10 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nftables::schema::Nftables;
 use nftables::types::NfFamily;
+
+pub use batch::Batch;
+pub use listing::{Count, Found, FoundRule, element, elements, generation, rules, sets};
+pub use watch::Watch;
 
 use crate::render::nft::{TableRules, removal};
 
@@ -31,6 +44,28 @@ pub enum NftError {
     ReadBack(String),
     #[error("cannot ask the kernel for table '{table}'")]
     Ask { table: String, source: io::Error },
+    /// `what` continues "cannot".
+    #[error("cannot {what}")]
+    Batch { what: String, source: io::Error },
+    #[error("cannot ask the kernel for {what}")]
+    List { what: String, source: io::Error },
+}
+
+impl NftError {
+    /// What the kernel said, where it did.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Ask { source, .. } | Self::Batch { source, .. } | Self::List { source, .. } => {
+                source.raw_os_error()
+            }
+            _ => None,
+        }
+    }
+
+    /// The kernel's rules have changed since they were looked at.
+    pub fn is_stale(&self) -> bool {
+        self.errno() == Some(libc::ERESTART)
+    }
 }
 
 /// Where distributions put it. Not looked for in PATH: the caller may be root with a user's

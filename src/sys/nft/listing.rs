@@ -1,0 +1,237 @@
+//! What the kernel holds, asked of it without a program.
+
+use std::io;
+
+use super::NftError;
+use super::batch::{family, open};
+use super::message::{
+    Attributes, Buffer, DUMP, INTERRUPTED, NLMSG_DONE, NLMSG_ERROR, Received, SUBSYSTEM, malformed, read_all,
+};
+use crate::render::nft::table::TableName;
+
+const GET_RULE: u16 = SUBSYSTEM | 7;
+const GET_SET: u16 = SUBSYSTEM | 10;
+const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
+const NEW_GENERATION: u16 = SUBSYSTEM | 15;
+const GET_GENERATION: u16 = SUBSYSTEM | 16;
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// An element of a set as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub key: Vec<u8>,
+    pub count: Option<Count>,
+    /// The chain that it leads to.
+    pub chain: Option<String>,
+    /// Milliseconds that are left to it.
+    pub expires: Option<u64>,
+}
+
+/// A rule as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRule {
+    pub chain: String,
+    pub comment: Option<String>,
+    /// Of its counter, if it has one.
+    pub count: Option<Count>,
+}
+
+/// The number of the kernel's present rules, which every change raises.
+pub fn generation() -> Result<u32, NftError> {
+    let mut found = None;
+    ask(
+        GET_GENERATION,
+        0,
+        0,
+        |_| {},
+        |attributes| {
+            found = attributes.number(1)?;
+            Ok(())
+        },
+    )
+    .and_then(|()| found.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| malformed("no generation")))
+    .map_err(|source| NftError::List { what: "the generation of its rules".to_owned(), source })
+}
+
+/// The names of a table's sets; none where there is no such table.
+pub fn sets(table: &TableName) -> Result<Vec<String>, NftError> {
+    let mut names = Vec::new();
+    let body = |m: &mut Buffer| m.string(1, &table.name);
+    let each = |attributes: Attributes<'_>| {
+        if attributes.text(1)?.as_deref() == Some(table.name.as_str()) {
+            names.extend(attributes.text(2)?);
+        }
+        Ok(())
+    };
+    match ask(GET_SET, DUMP, family(table.family), body, each) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        other => other.map(|()| names),
+    }
+    .map_err(|source| NftError::List { what: format!("the sets of table '{table}'"), source })
+}
+
+/// What a set holds; None where there is no such set.
+pub fn elements(table: &TableName, set: &str) -> Result<Option<Vec<Found>>, NftError> {
+    let mut found = Vec::new();
+    let body = |m: &mut Buffer| {
+        m.string(1, &table.name);
+        m.string(2, set);
+    };
+    let each = |attributes: Attributes<'_>| {
+        for element in attributes.within(3)?.into_iter().flatten() {
+            found.push(element_of(Attributes(element?.1))?);
+        }
+        Ok(())
+    };
+    match ask(GET_ELEMENTS, DUMP, family(table.family), body, each) {
+        Ok(()) => Ok(Some(found)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(source) => Err(NftError::List { what: format!("set '{set}' of table '{table}'"), source }),
+    }
+}
+
+/// One element of a set; None where the set does not hold the key, or there is no such set. Cheaper
+/// than `elements` where few keys are in question.
+pub fn element(table: &TableName, set: &str, key: &[u8]) -> Result<Option<Found>, NftError> {
+    let mut found = None;
+    let body = |m: &mut Buffer| {
+        m.string(1, &table.name);
+        m.string(2, set);
+        m.nest(3, |list| list.nest(1, |e| e.nest(1, |k| k.attribute(1, key))));
+    };
+    let each = |attributes: Attributes<'_>| {
+        for element in attributes.within(3)?.into_iter().flatten() {
+            found = Some(element_of(Attributes(element?.1))?);
+        }
+        Ok(())
+    };
+    match ask(GET_ELEMENTS, 0, family(table.family), body, each) {
+        Ok(()) => Ok(found),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(source) => Err(NftError::List { what: format!("set '{set}' of table '{table}'"), source }),
+    }
+}
+
+/// The rules of a table, chain by chain in their order.
+pub fn rules(table: &TableName) -> Result<Vec<FoundRule>, NftError> {
+    let mut found = Vec::new();
+    let body = |m: &mut Buffer| m.string(1, &table.name);
+    let each = |attributes: Attributes<'_>| {
+        if attributes.text(1)?.as_deref() == Some(table.name.as_str()) {
+            found.push(rule_of(attributes)?);
+        }
+        Ok(())
+    };
+    match ask(GET_RULE, DUMP, family(table.family), body, each) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        other => other.map(|()| found),
+    }
+    .map_err(|source| NftError::List { what: format!("the rules of table '{table}'"), source })
+}
+
+fn rule_of(attributes: Attributes<'_>) -> io::Result<FoundRule> {
+    let chain = attributes.text(2)?.ok_or_else(|| malformed("a rule without a chain"))?;
+    let mut count = None;
+    for expression in attributes.within(4)?.into_iter().flatten() {
+        count = count.or(count_of(Attributes(expression?.1))?);
+    }
+    // Kind, length, text and its NUL; comments are of kind 0.
+    let comment = attributes.find(7)?.and_then(|data| {
+        let (kind, length) = (*data.first()?, usize::from(*data.get(1)?));
+        let text = data.get(2..2 + length.checked_sub(1)?)?;
+        (kind == 0).then(|| String::from_utf8_lossy(text).into_owned())
+    });
+    Ok(FoundRule { chain, comment, count })
+}
+
+fn element_of(attributes: Attributes<'_>) -> io::Result<Found> {
+    let key = attributes.within(1)?.map(|key| key.find(1)).transpose()?.flatten().unwrap_or_default();
+    let verdict = attributes.within(2)?.map(|data| data.within(2)).transpose()?.flatten();
+    let chain = verdict.map(|verdict| verdict.text(2)).transpose()?.flatten();
+    let mut count = attributes.within(7)?.map(count_of).transpose()?.flatten();
+    for expression in attributes.within(11)?.into_iter().flatten() {
+        count = count.or(count_of(Attributes(expression?.1))?);
+    }
+    Ok(Found { key: key.to_vec(), count, chain, expires: attributes.number(5)? })
+}
+
+fn count_of(expression: Attributes<'_>) -> io::Result<Option<Count>> {
+    if expression.text(1)?.as_deref() != Some("counter") {
+        return Ok(None);
+    }
+    let Some(data) = expression.within(2)? else { return Ok(None) };
+    let (bytes, packets) = (data.number(1)?, data.number(2)?);
+    Ok(Some(Count { packets: packets.unwrap_or_default(), bytes: bytes.unwrap_or_default() }))
+}
+
+/// How often a dump is begun again because the rules changed meanwhile.
+const TRIES: usize = 20;
+
+/// Asks one question and hands every answer's attributes to `each`.
+fn ask(
+    kind: u16,
+    flags: u16,
+    family: u8,
+    body: impl Fn(&mut Buffer),
+    mut each: impl FnMut(Attributes<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    for _ in 0..TRIES {
+        // Complete before anything is handed on, or a dump that is begun again would count twice.
+        let answers = collect(kind, flags, family, &body)?;
+        if let Some(answers) = answers {
+            return answers.iter().try_for_each(|bytes| each(Attributes(bytes)));
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EINTR))
+}
+
+/// None: something changed while the kernel answered.
+fn collect(
+    kind: u16,
+    flags: u16,
+    family: u8,
+    body: impl Fn(&mut Buffer),
+) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let socket = open()?;
+    let mut question = Buffer::default();
+    question.message(kind, flags, 1, family, 0, |m| body(m));
+    socket.send(&question.bytes, 0)?;
+    let (mut answers, mut interrupted) = (Vec::new(), false);
+    let mut bytes = Vec::with_capacity(1 << 17);
+    loop {
+        bytes.clear();
+        socket.recv(&mut bytes, 0)?;
+        let done = read_all(&bytes, |message: Received<'_>| {
+            interrupted |= message.flags & INTERRUPTED != 0;
+            match message.kind {
+                NLMSG_DONE => Ok(true),
+                NLMSG_ERROR => match message.errno()? {
+                    0 => Ok(true),
+                    libc::EINTR => {
+                        interrupted = true;
+                        Ok(true)
+                    }
+                    errno => Err(io::Error::from_raw_os_error(errno)),
+                },
+                _ => {
+                    answers.push(message.attributes()?.0.to_vec());
+                    Ok(flags & DUMP == 0)
+                }
+            }
+        })?;
+        if done {
+            return Ok((!interrupted).then_some(answers));
+        }
+    }
+}
+
+/// Whether a message of the kernel's says that something has changed.
+pub(super) fn is_change(kind: u16) -> bool {
+    kind == NEW_GENERATION
+}
