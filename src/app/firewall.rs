@@ -23,8 +23,21 @@ pub(super) fn plan(app: &App) -> AppResult<Plan> {
 
 /// Puts all of it in place.
 pub(super) fn apply(app: &mut App) -> AppResult<()> {
+    put(app, false)
+}
+
+/// The same where anything of it is missing.
+pub(super) fn repair(app: &mut App) -> AppResult<()> {
+    put(app, true)
+}
+
+fn put(app: &mut App, if_needed: bool) -> AppResult<()> {
     let plan = plan(app)?;
-    Ok(app.broker.apply_firewall(&plan)?)
+    let (_, dropping) = app.broker.apply_firewall(&plan, if_needed)?;
+    for place in dropping {
+        tracing::warn!("{place} drops guests' traffic: see 'nagaya doctor'");
+    }
+    Ok(())
 }
 
 /// Forgets a container that is deleted. What is left of it is harmless, and goes with the next whole

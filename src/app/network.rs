@@ -302,7 +302,8 @@ pub(super) fn orders(container: &Container, networks: &[Network]) -> Vec<NicOrde
     container.nics.iter().map(order).collect()
 }
 
-/// Puts back what is missing of the networks that running containers are on.
+/// Puts back what is missing of the networks that running containers are on, and of the firewall; lets
+/// their traffic through firewalls that have come meanwhile.
 pub fn repair(app: &mut App) -> AppResult<()> {
     let mut networks: Vec<Network> = Vec::new();
     for container in app.store.containers()? {
@@ -312,7 +313,10 @@ pub fn repair(app: &mut App) -> AppResult<()> {
                 .extend(more.into_iter().filter(|network| !networks.contains(network)).collect::<Vec<_>>());
         }
     }
-    ensure(app, &networks)?;
+    for network in &networks {
+        app.broker.ensure_network(network)?;
+    }
+    firewall::repair(app)?;
     answer_for(app, &networks);
     Ok(())
 }

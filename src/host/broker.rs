@@ -244,9 +244,13 @@ impl Broker {
     }
 
     /// See `Host1::apply_firewall`.
-    pub fn apply_firewall(&mut self, plan: &Plan) -> Result<(), BrokerError> {
+    pub fn apply_firewall(
+        &mut self,
+        plan: &Plan,
+        if_needed: bool,
+    ) -> Result<(bool, Vec<String>), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.apply_firewall(&json(plan)?))?)
+        Ok(runtime.block_on(proxy.apply_firewall(&json(plan)?, if_needed))?)
     }
 
     /// See `Host1::change_firewall`.
@@ -293,9 +297,9 @@ impl Broker {
     }
 
     /// See `Host1::remove_firewall`.
-    pub fn remove_firewall(&mut self) -> Result<(), BrokerError> {
+    pub fn remove_firewall(&mut self, bridges: Vec<String>) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.remove_firewall())?)
+        Ok(runtime.block_on(proxy.remove_firewall(bridges))?)
     }
 
     /// See `Host1::ensure_names`.

@@ -270,8 +270,9 @@ impl Front {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
         plan: &str,
-    ) -> Result<(), HostError> {
-        self.worker(&header, connection, Action::Network).await?.apply_firewall(plan).await
+        if_needed: bool,
+    ) -> Result<(bool, Vec<String>), HostError> {
+        self.worker(&header, connection, Action::Network).await?.apply_firewall(plan, if_needed).await
     }
 
     async fn change_firewall(
@@ -332,8 +333,9 @@ impl Front {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
+        bridges: Vec<String>,
     ) -> Result<(), HostError> {
-        self.worker(&header, connection, Action::Network).await?.remove_firewall().await
+        self.worker(&header, connection, Action::Network).await?.remove_firewall(bridges).await
     }
 
     async fn ensure_names(

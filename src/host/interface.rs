@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
 
+use super::coexist::{self, Link};
 use super::firewall::{self, BlockOrder, FirewallError, Owned};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
@@ -270,11 +272,28 @@ impl Host1 {
         firewall::is_in_place(&self.instance.nft_table()).map_err(told_of_firewall)
     }
 
-    /// Puts the caller's whole firewall in place: `plan` is JSON of [`Plan`].
-    fn apply_firewall(&self, plan: &str) -> Result<(), HostError> {
+    /// Puts the caller's whole firewall in place: `plan` is JSON of [`Plan`]; and lets its traffic
+    /// through the firewalls of others. With `if_needed` what is in place already stays, with its counts.
+    /// Returns whether anything was done, so that blocks are to be told again; and what drops guests'
+    /// traffic all the same.
+    async fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
         let plan: Plan = network::plan(plan)?;
         let owned = self.owned(&plan.networks, &plan.containers)?;
-        firewall::apply_all(&owned, &plan).map_err(told_of_firewall)
+        let done = match if_needed {
+            true => firewall::repair(&owned, &plan),
+            false => firewall::apply_all(&owned, &plan).map(|()| true),
+        };
+        let done = done.map_err(told_of_firewall)?;
+        let bridges =
+            plan.networks.iter().map(|network| Link { name: network.bridge.clone(), is_answered: true });
+        let links = plan.containers.iter().flat_map(|container| &container.links);
+        let routed = links.filter(|link| link.bridge.is_none());
+        let routed = routed.map(|link| Link { name: link.link.clone(), is_answered: false });
+        let there = |link: &Link| Path::new("/sys/class/net").join(&link.name).exists();
+        let links: Vec<Link> = bridges.chain(routed).filter(there).collect();
+        let found = coexist::ensure(&self.instance, &links).await.map_err(failed)?;
+        let dropping = found.into_iter().filter(|finding| !finding.is_handled);
+        Ok((done, dropping.map(|finding| finding.place).collect()))
     }
 
     /// Changes parts of a firewall that is in place: `change` is JSON of [`Change`].
@@ -324,8 +343,12 @@ impl Host1 {
         network::text(&firewall::rule_counts(&self.instance.nft_table()).map_err(told_of_firewall)?)
     }
 
-    /// Takes the caller's whole firewall away.
-    fn remove_firewall(&self) -> Result<(), HostError> {
+    /// Takes the caller's whole firewall away, and what lets its networks' traffic, whose bridges these
+    /// are, through the firewalls of others.
+    async fn remove_firewall(&self, bridges: Vec<String>) -> Result<(), HostError> {
+        let own: Vec<String> =
+            bridges.into_iter().filter(|bridge| self.instance.may_be_bridge(bridge)).collect();
+        coexist::remove(&self.instance, &own).await.map_err(failed)?;
         firewall::remove_all(&self.instance.nft_table()).map_err(told_of_firewall)
     }
 
@@ -427,14 +450,14 @@ pub trait Host1Caller {
     fn storage_namespace(&self) -> Result<BusFd, HostError>;
     fn ensure_network(&self, network: &str) -> Result<bool, HostError>;
     fn firewall_in_place(&self) -> Result<bool, HostError>;
-    fn apply_firewall(&self, plan: &str) -> Result<(), HostError>;
+    fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError>;
     fn change_firewall(&self, change: &str) -> Result<(), HostError>;
     fn forget_container(&self, container: &str, addresses: Vec<String>) -> Result<(), HostError>;
     fn block(&self, add: Vec<u8>, remove: Vec<u8>, members: &str) -> Result<(), HostError>;
     fn block_hits(&self) -> Result<String, HostError>;
     fn traffic(&self) -> Result<String, HostError>;
     fn rule_counts(&self) -> Result<String, HostError>;
-    fn remove_firewall(&self) -> Result<(), HostError>;
+    fn remove_firewall(&self, bridges: Vec<String>) -> Result<(), HostError>;
     fn remove_network(&self, network: &str) -> Result<(), HostError>;
     fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError>;
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;

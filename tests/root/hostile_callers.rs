@@ -106,7 +106,7 @@ impl Caller {
     }
 
     fn apply_firewall(&self, plan: &str) -> Result<(), String> {
-        self.runtime.block_on(self.proxy.apply_firewall(plan)).map_err(|e| format!("{e:?}"))
+        self.runtime.block_on(self.proxy.apply_firewall(plan, false)).map(drop).map_err(|e| format!("{e:?}"))
     }
 
     fn change_firewall(&self, change: &str) -> Result<(), String> {
