@@ -41,6 +41,7 @@ mod text;
 mod time;
 mod top;
 mod wait;
+mod watch;
 
 use std::sync::OnceLock;
 
@@ -122,6 +123,8 @@ enum Verb {
     Autostart(autostart::AutostartArgs),
     Autostop(autostop::AutostopArgs),
     LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -165,6 +168,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Autostart(args) => autostart::run(args),
         Verb::Autostop(args) => autostop::run(args),
         Verb::LxcfsAttach(args) => lxcfs_attach::run(args),
+        Verb::Watch(args) => watch::run(&args),
     }
 }
 
