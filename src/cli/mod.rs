@@ -44,6 +44,7 @@ mod text;
 mod time;
 mod top;
 mod wait;
+mod watch;
 
 use std::sync::OnceLock;
 
@@ -127,6 +128,8 @@ enum Verb {
     Autostart(autostart::AutostartArgs),
     Autostop(autostop::AutostopArgs),
     LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -172,6 +175,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Autostart(args) => autostart::run(args),
         Verb::Autostop(args) => autostop::run(args),
         Verb::LxcfsAttach(args) => lxcfs_attach::run(args),
+        Verb::Watch(args) => watch::run(&args),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod netlink;
 #[cfg(test)]
 pub(crate) mod netns_fixture;
 pub mod nft;
+pub mod nft_watch;
 pub mod notify;
 pub mod outer_ns;
 #[cfg(test)]
