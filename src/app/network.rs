@@ -117,11 +117,12 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     }
     network.check()?;
     check_name(app, &network)?;
-    if !network.foreign {
-        network.ipv4.map_or(Ok(()), |net| used.check(net.into()))?;
-        network.ipv6.map_or(Ok(()), |net| used.check(net.into()))?;
-    }
+    // That another network has the subnet says more than that the host has it.
     app.store.add_network_anew(&network)?;
+    if let Err(e) = if network.foreign { Ok(()) } else { used.check_both(&network) } {
+        app.store.delete_network(name)?;
+        return Err(e);
+    }
     let made = app.broker.ensure_network(&network).map_err(AppError::from);
     let made = made.and_then(|_| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
     let made = made.and_then(|()| firewall::apply(app));
@@ -192,6 +193,7 @@ fn apply(app: &mut App, network: &Network) -> AppResult<()> {
     if is_up(app, network)? {
         app.broker.ensure_network(network)?;
         answer(app, network)?;
+        adjust_ports(app, network)?;
     }
     firewall::apply(app)
 }
@@ -217,6 +219,20 @@ pub(super) fn answer_for(app: &mut App, networks: &[Network]) {
             tracing::warn!("network '{}' is without answers: {e}", network.name);
         }
     }
+}
+
+/// Has running containers' ports be isolated or not, as the network says now.
+fn adjust_ports(app: &mut App, network: &Network) -> AppResult<()> {
+    for container in app.store.containers()? {
+        let on = |nic: &Nic| nic.network() == Some(network.name.as_str());
+        if !container.nics.iter().any(on) || state::of(app, &container) == State::Stopped {
+            continue;
+        }
+        for order in orders(&container, std::slice::from_ref(network)).into_iter().filter(|o| on(&o.nic)) {
+            app.broker.adjust_link(container.id.as_str(), &order)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether its bridge is there, in the namespace that it would be in.
@@ -415,6 +431,11 @@ impl Used {
             return Ok(None);
         }
         Ok(pick_ula(&self.ipv6, random()?))
+    }
+
+    fn check_both(&self, network: &Network) -> AppResult<()> {
+        network.ipv4.map_or(Ok(()), |net| self.check(net.into()))?;
+        network.ipv6.map_or(Ok(()), |net| self.check(net.into()))
     }
 
     fn check(&self, wanted: IpNetwork) -> AppResult<()> {

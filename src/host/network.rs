@@ -131,6 +131,9 @@ pub fn check_subnets(
     network: &Network,
 ) -> Result<(), HostError> {
     let Some(grant) = grant.filter(|_| !network.foreign) else { return Ok(()) };
+    if grant.networks() == 0 {
+        return Err(refused("your grant holds no network of your own on this host"));
+    }
     let granted = |ip: IpAddr| grant.addresses().any(|net| net.contains(ip));
     if let Some(net) = network.ipv4
         && !granted(net.ip().into())

@@ -378,7 +378,9 @@ fn firewalls_speak_of_what_is_the_callers() {
             refused(text, caller.apply_firewall(text));
             refused(text, caller.change_firewall(text));
             refused(text, caller.ensure_names(text, "[]"));
-            refused(text, caller.ensure_names(&network(&mine, "10.99.0.1/24"), text));
+            if text != "[]" {
+                refused(text, caller.ensure_names(&network(&mine, "10.99.0.1/24"), text));
+            }
         }
         for bytes in [&b"x"[..], &[0, 33, 0, 1, 2, 3, 4], &[0, 24, 0, 10, 0, 0, 1], &[0, 0, 0, 0, 0, 0, 0], &[255; 64]] {
             refused("a list of blocks", caller.block(bytes, "[]"));
