@@ -45,6 +45,10 @@ mod lxcfs;
 mod network;
 #[path = "root/networks.rs"]
 mod networks;
+#[path = "root/networks_answers.rs"]
+mod networks_answers;
+#[path = "root/networks_hostile.rs"]
+mod networks_hostile;
 #[path = "root/parallel.rs"]
 mod parallel;
 #[path = "root/people.rs"]

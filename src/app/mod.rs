@@ -36,6 +36,7 @@ mod template_builder;
 mod template_record;
 pub mod templates;
 pub mod top;
+pub mod watch;
 
 pub use context::App;
 pub use error::{AppError, AppResult, Kind};

@@ -169,9 +169,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
     };
     let networks = network::of(app, container)?;
     if adopt.is_none() {
-        for network in &networks {
-            app.broker.ensure_network(network).map_err(failed)?;
-        }
+        network::ensure(app, &networks)?;
         network::answer_for(app, &networks);
         firewall::ready(app, container)?;
     }

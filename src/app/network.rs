@@ -117,13 +117,15 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     }
     network.check()?;
     check_name(app, &network)?;
-    if !network.foreign {
-        network.ipv4.map_or(Ok(()), |net| used.check(net.into()))?;
-        network.ipv6.map_or(Ok(()), |net| used.check(net.into()))?;
-    }
+    // That another network has the subnet says more than that the host has it.
     app.store.add_network_anew(&network)?;
+    if let Err(e) = if network.foreign { Ok(()) } else { used.check_both(&network) } {
+        app.store.delete_network(name)?;
+        return Err(e);
+    }
     let made = app.broker.ensure_network(&network).map_err(AppError::from);
-    let made = made.and_then(|()| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
+    let made = made.and_then(|_| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
+    let made = made.and_then(|()| firewall::apply_all(app));
     if let Err(e) = made {
         if let Err(undo) = app.broker.remove_network(&network) {
             tracing::warn!("something of network '{name}' is left: {undo}");
@@ -131,7 +133,6 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
         app.store.delete_network(name)?;
         return Err(e);
     }
-    firewall::refresh(app)?;
     Ok(network)
 }
 
@@ -192,9 +193,9 @@ fn apply(app: &mut App, network: &Network) -> AppResult<()> {
     if is_up(app, network)? {
         app.broker.ensure_network(network)?;
         answer(app, network)?;
-        firewall::refresh(app)?;
+        adjust_ports(app, network)?;
     }
-    Ok(())
+    firewall::apply_all(app)
 }
 
 /// Tells whoever answers for the network who is on it; or has nobody answer, if it does not want that.
@@ -220,6 +221,20 @@ pub(super) fn answer_for(app: &mut App, networks: &[Network]) {
     }
 }
 
+/// Has running containers' ports be isolated or not, as the network says now.
+fn adjust_ports(app: &mut App, network: &Network) -> AppResult<()> {
+    for container in app.store.containers()? {
+        let on = |nic: &Nic| nic.network() == Some(network.name.as_str());
+        if !container.nics.iter().any(on) || state::of(app, &container) == State::Stopped {
+            continue;
+        }
+        for order in orders(&container, std::slice::from_ref(network)).into_iter().filter(|o| on(&o.nic)) {
+            app.broker.adjust_link(container.id.as_str(), &order)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether its bridge is there, in the namespace that it would be in.
 fn is_up(app: &App, network: &Network) -> AppResult<bool> {
     let path = format!("/sys/class/net/{}", network.bridge);
@@ -237,7 +252,7 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
     }
     app.broker.remove_network(&row.network)?;
     app.store.delete_network(name)?;
-    firewall::refresh(app)
+    firewall::apply_all(app)
 }
 
 fn users_of(row: &NetworkRow) -> Vec<Name> {
@@ -303,7 +318,8 @@ pub(super) fn orders(container: &Container, networks: &[Network]) -> Vec<NicOrde
     container.nics.iter().map(order).collect()
 }
 
-/// Puts back what is missing of the networks that running containers are on.
+/// Puts back what is missing of the networks that running containers are on, and of the firewall; lets
+/// their traffic through firewalls that have come meanwhile.
 pub fn repair(app: &mut App) -> AppResult<()> {
     let mut networks: Vec<Network> = Vec::new();
     for container in app.store.containers()? {
@@ -316,8 +332,22 @@ pub fn repair(app: &mut App) -> AppResult<()> {
     for network in &networks {
         app.broker.ensure_network(network)?;
     }
+    firewall::repair(app)?;
     answer_for(app, &networks);
-    firewall::repair(app).map(drop)
+    Ok(())
+}
+
+/// Makes sure of the networks and of the firewall around them.
+pub(super) fn ensure(app: &mut App, networks: &[Network]) -> AppResult<()> {
+    let mut in_place = true;
+    for network in networks {
+        in_place &= app.broker.ensure_network(network)?;
+    }
+    // Somebody without a network may have an interface that is routed.
+    if networks.is_empty() {
+        in_place = app.broker.firewall_in_place()?;
+    }
+    if in_place { Ok(()) } else { firewall::apply_all(app) }
 }
 
 /// The interfaces of a new container.
@@ -401,6 +431,11 @@ impl Used {
             return Ok(None);
         }
         Ok(pick_ula(&self.ipv6, random()?))
+    }
+
+    fn check_both(&self, network: &Network) -> AppResult<()> {
+        network.ipv4.map_or(Ok(()), |net| self.check(net.into()))?;
+        network.ipv6.map_or(Ok(()), |net| self.check(net.into()))
     }
 
     fn check(&self, wanted: IpNetwork) -> AppResult<()> {

@@ -150,10 +150,12 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
         clear_unknown(&mut app)?;
     }
     let found = if lost { network::found(&app)? } else { None };
-    for network in app.store.networks()?.into_iter().chain(found) {
+    let networks: Vec<_> = app.store.networks()?.into_iter().chain(found).collect();
+    let bridges = networks.iter().map(|network| network.bridge.clone()).collect();
+    for network in networks {
         app.broker.remove_network(&network)?;
     }
-    app.broker.firewall_remove()?;
+    app.broker.remove_firewall(bridges)?;
     if instance.is_private() {
         // Files of the subordinate ids, which their owner could not delete as an ordinary user.
         pool::empty(&mut app)?;

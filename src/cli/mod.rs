@@ -46,6 +46,7 @@ mod text;
 mod time;
 mod top;
 mod wait;
+mod watch;
 
 use std::sync::OnceLock;
 
@@ -131,6 +132,8 @@ enum Verb {
     Autostart(autostart::AutostartArgs),
     Autostop(autostop::AutostopArgs),
     LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
 }
 
 /// The whole command. Returns its exit code.
@@ -178,6 +181,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Autostart(args) => autostart::run(args),
         Verb::Autostop(args) => autostop::run(args),
         Verb::LxcfsAttach(args) => lxcfs_attach::run(args),
+        Verb::Watch(args) => watch::run(&args),
     }
 }
 

@@ -2,18 +2,21 @@
 //! root and serves the interface on a socket pair, the other becomes the owner for good. An
 //! ordinary user's command finds the host's broker on the system bus.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
 
 use super::dns::DnsLease;
+use super::firewall::{RuleCount, Traffic};
 use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
 use super::setup::Owner;
 use super::{private, private_socket};
-use crate::model::firewall::block::{self, KernelBlock};
-use crate::model::firewall::plan::LinkPlan;
-use crate::model::firewall::{Change, Plan};
+use crate::model::firewall::Change;
+use crate::model::firewall::block::{self, Hits, KernelBlock};
+use crate::model::firewall::plan::Plan;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
@@ -223,7 +226,7 @@ impl Broker {
     }
 
     /// See `Host1::ensure_network`.
-    pub fn ensure_network(&mut self, network: &Network) -> Result<(), BrokerError> {
+    pub fn ensure_network(&mut self, network: &Network) -> Result<bool, BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.ensure_network(&json(network)?))?)
     }
@@ -232,6 +235,71 @@ impl Broker {
     pub fn remove_network(&mut self, network: &Network) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.remove_network(&json(network)?))?)
+    }
+
+    /// See `Host1::firewall_in_place`.
+    pub fn firewall_in_place(&mut self) -> Result<bool, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.firewall_in_place())?)
+    }
+
+    /// See `Host1::apply_firewall`.
+    pub fn apply_firewall(
+        &mut self,
+        plan: &Plan,
+        if_needed: bool,
+    ) -> Result<(bool, Vec<String>), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.apply_firewall(&json(plan)?, if_needed))?)
+    }
+
+    /// See `Host1::change_firewall`.
+    pub fn change_firewall(&mut self, change: &Change) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.change_firewall(&json(change)?))?)
+    }
+
+    /// See `Host1::forget_container`.
+    pub fn forget_container(&mut self, container: &str, addresses: &[IpAddr]) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let addresses = addresses.iter().map(IpAddr::to_string).collect();
+        Ok(runtime.block_on(proxy.forget_container(container, addresses))?)
+    }
+
+    /// See `Host1::block`.
+    pub fn block(
+        &mut self,
+        add: &[KernelBlock],
+        remove: &[KernelBlock],
+        members: &[(ContainerId, Vec<IpAddr>)],
+    ) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        let members = json(&members)?;
+        Ok(runtime.block_on(proxy.block(block::encode(add), block::encode(remove), &members))?)
+    }
+
+    /// See `Host1::block_hits`.
+    pub fn block_hits(&mut self) -> Result<Vec<Hits>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        parsed(&runtime.block_on(proxy.block_hits())?)
+    }
+
+    /// See `Host1::traffic`.
+    pub fn traffic(&mut self) -> Result<BTreeMap<String, Traffic>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        parsed(&runtime.block_on(proxy.traffic())?)
+    }
+
+    /// See `Host1::rule_counts`.
+    pub fn rule_counts(&mut self) -> Result<Vec<RuleCount>, BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        parsed(&runtime.block_on(proxy.rule_counts())?)
+    }
+
+    /// See `Host1::remove_firewall`.
+    pub fn remove_firewall(&mut self, bridges: Vec<String>) -> Result<(), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.remove_firewall(bridges))?)
     }
 
     /// See `Host1::ensure_names`.
@@ -244,71 +312,6 @@ impl Broker {
     pub fn adjust_link(&mut self, container: &str, order: &NicOrder) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.adjust_link(container, &json(order)?))?)
-    }
-
-    /// See `Host1::firewall_apply`.
-    pub fn firewall_apply(&mut self, plan: &Plan) -> Result<bool, BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.firewall_apply(&json(plan)?))?)
-    }
-
-    /// See `Host1::firewall_change`.
-    pub fn firewall_change(&mut self, change: &Change) -> Result<bool, BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.firewall_change(&json(change)?))?)
-    }
-
-    /// See `Host1::firewall_repair`.
-    pub fn firewall_repair(&mut self, plan: &Plan) -> Result<bool, BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.firewall_repair(&json(plan)?))?)
-    }
-
-    /// See `Host1::firewall_links`.
-    pub fn firewall_links(
-        &mut self,
-        container: &str,
-        links: &[LinkPlan],
-        routed: &[String],
-    ) -> Result<bool, BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.firewall_links(container, &json(&links)?, &json(&routed)?))?)
-    }
-
-    /// See `Host1::firewall_forget`.
-    pub fn firewall_forget(
-        &mut self,
-        container: &str,
-        links: &[String],
-        addresses: &[std::net::IpAddr],
-    ) -> Result<(), BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.firewall_forget(container, &json(&links)?, &json(&addresses)?))?)
-    }
-
-    /// See `Host1::firewall_block`.
-    pub fn firewall_block(
-        &mut self,
-        add: &[KernelBlock],
-        remove: &[KernelBlock],
-        members: &[(ContainerId, Vec<std::net::IpAddr>)],
-    ) -> Result<bool, BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        let (add, remove) = (block::encode(add), block::encode(remove));
-        Ok(runtime.block_on(proxy.firewall_block(&add, &remove, &json(&members)?))?)
-    }
-
-    /// See `Host1::firewall_counts`.
-    pub fn firewall_counts<T: serde::de::DeserializeOwned>(&mut self, what: &str) -> Result<T, BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        let text = runtime.block_on(proxy.firewall_counts(what))?;
-        serde_json::from_str(&text).map_err(|e| BrokerError::Failed(e.to_string()))
-    }
-
-    /// See `Host1::firewall_remove`.
-    pub fn firewall_remove(&mut self) -> Result<(), BrokerError> {
-        let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.firewall_remove())?)
     }
 
     /// See `Host1::spawn`.
@@ -355,6 +358,10 @@ impl Broker {
 /// Data of the model as the interface takes it.
 fn json(value: &impl serde::Serialize) -> Result<String, BrokerError> {
     serde_json::to_string(value).map_err(|e| BrokerError::Failed(e.to_string()))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, BrokerError> {
+    serde_json::from_str(text).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
 impl Drop for Broker {

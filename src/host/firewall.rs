@@ -9,9 +9,7 @@
 //! and a part in `inet INSTANCE-owners`, by which owners are kept from one another.
 
 mod blocks;
-pub mod calls;
 mod check;
-mod ground;
 mod look;
 #[cfg(test)]
 mod packet_tests;
@@ -22,6 +20,8 @@ use std::net::IpAddr;
 pub use blocks::{BlockOrder, block, block_hits};
 pub use check::{Owned, Ports};
 pub use look::{is_in_place, matches, rule_counts, traffic};
+
+pub use crate::model::firewall::traffic::{RuleCount, Traffic};
 
 use crate::model::firewall::plan::{ContainerPlan, LinkPlan, Plan};
 use crate::model::firewall::policy::Direction;
@@ -312,24 +312,11 @@ pub fn remove_container(
 }
 
 /// Makes a container's links known: before its every start. Of those that are known already nothing
-/// changes. `routed` are those of its bridges whose ports are led to the host.
-///
-/// # Errors
-/// `NotInPlace` also where such a bridge was made after the plan was applied.
-pub fn add_links(
-    owned: &Owned,
-    id: &ContainerId,
-    links: &[LinkPlan],
-    routed: &[String],
-) -> FirewallResult<()> {
+/// changes.
+pub fn add_links(owned: &Owned, id: &ContainerId, links: &[LinkPlan]) -> FirewallResult<()> {
     owned.check_links(id, links)?;
-    let owner = owned.owner.as_str();
     retried(|generation| {
-        let ready = is_in_place(&owned.instance, owner)?
-            && routed
-                .iter()
-                .try_fold(true, |all, bridge| routing(owner, bridge).map(|r| all && r.is_some()))?;
-        if !ready {
+        if !is_in_place(&owned.instance, &owned.owner)? {
             return Err(FirewallError::NotInPlace);
         }
         let mut batch = Batch::new().only_at(generation);

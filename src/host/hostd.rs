@@ -244,7 +244,7 @@ impl Front {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
         network: &str,
-    ) -> Result<(), HostError> {
+    ) -> Result<bool, HostError> {
         self.worker(&header, connection, Action::Network).await?.ensure_network(network).await
     }
 
@@ -255,6 +255,87 @@ impl Front {
         network: &str,
     ) -> Result<(), HostError> {
         self.worker(&header, connection, Action::Network).await?.remove_network(network).await
+    }
+
+    async fn firewall_in_place(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<bool, HostError> {
+        self.worker(&header, connection, Action::Network).await?.firewall_in_place().await
+    }
+
+    async fn apply_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        plan: &str,
+        if_needed: bool,
+    ) -> Result<(bool, Vec<String>), HostError> {
+        self.worker(&header, connection, Action::Network).await?.apply_firewall(plan, if_needed).await
+    }
+
+    async fn change_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        change: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.change_firewall(change).await
+    }
+
+    async fn forget_container(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        addresses: Vec<String>,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.forget_container(container, addresses).await
+    }
+
+    async fn block(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        add: Vec<u8>,
+        remove: Vec<u8>,
+        members: &str,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.block(add, remove, members).await
+    }
+
+    async fn block_hits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.block_hits().await
+    }
+
+    async fn traffic(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.traffic().await
+    }
+
+    async fn rule_counts(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, HostError> {
+        self.worker(&header, connection, Action::Network).await?.rule_counts().await
+    }
+
+    async fn remove_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        bridges: Vec<String>,
+    ) -> Result<(), HostError> {
+        self.worker(&header, connection, Action::Network).await?.remove_firewall(bridges).await
     }
 
     async fn ensure_names(
@@ -275,89 +356,6 @@ impl Front {
         nic: &str,
     ) -> Result<(), HostError> {
         self.worker(&header, connection, Action::Containers).await?.adjust_link(container, nic).await
-    }
-
-    async fn firewall_apply(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        plan: &str,
-    ) -> Result<bool, HostError> {
-        self.worker(&header, connection, Action::Network).await?.firewall_apply(plan).await
-    }
-
-    async fn firewall_change(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        change: &str,
-    ) -> Result<bool, HostError> {
-        self.worker(&header, connection, Action::Network).await?.firewall_change(change).await
-    }
-
-    async fn firewall_repair(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        plan: &str,
-    ) -> Result<bool, HostError> {
-        self.worker(&header, connection, Action::Network).await?.firewall_repair(plan).await
-    }
-
-    async fn firewall_links(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        container: &str,
-        links: &str,
-        routed: &str,
-    ) -> Result<bool, HostError> {
-        self.worker(&header, connection, Action::Network)
-            .await?
-            .firewall_links(container, links, routed)
-            .await
-    }
-
-    async fn firewall_forget(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        container: &str,
-        links: &str,
-        addresses: &str,
-    ) -> Result<(), HostError> {
-        self.worker(&header, connection, Action::Network)
-            .await?
-            .firewall_forget(container, links, addresses)
-            .await
-    }
-
-    async fn firewall_block(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        add: &[u8],
-        remove: &[u8],
-        members: &str,
-    ) -> Result<bool, HostError> {
-        self.worker(&header, connection, Action::Network).await?.firewall_block(add, remove, members).await
-    }
-
-    async fn firewall_counts(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        what: &str,
-    ) -> Result<String, HostError> {
-        self.worker(&header, connection, Action::Network).await?.firewall_counts(what).await
-    }
-
-    async fn firewall_remove(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<(), HostError> {
-        self.worker(&header, connection, Action::Network).await?.firewall_remove().await
     }
 
     async fn spawn(

@@ -3,26 +3,29 @@
 //! again, ids against what the caller owns, and nothing is opened by a path that a caller gave.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
 
-use super::firewall::calls as firewall_calls;
+use super::coexist::{self, Link};
+use super::firewall::{self, BlockOrder, FirewallError, Owned};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, private, quota};
-#[allow(unused_imports)] // Named in comments.
-use crate::model::firewall;
+use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, owned, private, quota};
+use crate::model::firewall::plan::{ContainerPlan, LinkPlan, NetworkPlan, Plan};
+use crate::model::firewall::{Change, block};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
-use crate::model::nic::{NicKind, NicOrder};
+use crate::model::nic::{MOST_NICS, NicKind, NicOrder};
 use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
@@ -86,6 +89,13 @@ fn failed(error: impl std::error::Error) -> HostError {
     HostError::Failed(error_text(&error))
 }
 
+fn told_of_firewall(error: FirewallError) -> HostError {
+    match error {
+        FirewallError::Refused(why) => HostError::Refused(why),
+        other => failed(other),
+    }
+}
+
 fn refused(why: impl Into<String>) -> HostError {
     HostError::Refused(why.into())
 }
@@ -146,6 +156,31 @@ impl Host1 {
         Ok((Some(*index), nic))
     }
 
+    /// Makes the links known to the firewall before anything passes them.
+    fn count_links(&self, order: &Order) -> Result<(), HostError> {
+        let link = |(_, nic): &(Option<u32>, NicOrder)| LinkPlan {
+            link: self.instance.host_link(&order.container, nic.nic.slot),
+            bridge: (!nic.bridge.is_empty()).then(|| nic.bridge.clone()),
+        };
+        let with_end = order.links.iter().filter(|(_, nic)| nic.nic.has_host_end());
+        let links: Vec<LinkPlan> = with_end.map(link).collect();
+        let mut owned = self.owned(&[], &[])?;
+        for bridge in links.iter().filter_map(|link| link.bridge.clone()) {
+            // Each was made sure of, and so checked, before.
+            owned.bridges.entry(bridge).or_default();
+        }
+        match firewall::add_links(&owned, &order.container, &links) {
+            // Somebody has emptied it since it was looked at: it is put back with all links.
+            Ok(()) | Err(FirewallError::NotInPlace) => Ok(()),
+            Err(e) => Err(told_of_firewall(e)),
+        }
+    }
+
+    /// What of a firewall is this caller's.
+    fn owned(&self, networks: &[NetworkPlan], containers: &[ContainerPlan]) -> Result<Owned, HostError> {
+        owned::owned(&self.instance, self.grant()?.as_ref(), networks, containers).map_err(failed)
+    }
+
     /// What the administrator lets this caller have; the service user and a private owner may have
     /// what there is.
     fn grant(&self) -> Result<Option<Grant>, HostError> {
@@ -204,8 +239,9 @@ impl Host1 {
     }
 
     /// Makes sure that a network of the caller's is there as `network`, JSON of [`Network`], says: its
-    /// bridge with its addresses, that the host forwards, and that what leaves it is translated.
-    async fn ensure_network(&self, network: &str) -> Result<(), HostError> {
+    /// bridge with its addresses, and that the host forwards. Returns whether the caller's firewall is in
+    /// place; if not, `ApplyFirewall` is to follow.
+    async fn ensure_network(&self, network: &str) -> Result<bool, HostError> {
         let grant = self.grant()?;
         let network = network::parsed(&self.instance, grant.as_ref(), network)?;
         network::check_subnets(&self.instance, grant.as_ref(), &self.netlink, &network)?;
@@ -216,10 +252,10 @@ impl Host1 {
         }
         let mut bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         bridges.insert(network.bridge.clone(), (bridge.index, network));
-        Ok(())
+        self.firewall_in_place()
     }
 
-    /// Removes the caller's bridge, which has no port any more, and its rules. None is fine.
+    /// Removes the caller's bridge, which has no port any more. None is fine.
     async fn remove_network(&self, network: &str) -> Result<(), HostError> {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
         dns::stop(&self.instance, &network).await.map_err(failed)?;
@@ -229,6 +265,91 @@ impl Host1 {
             ledger::release(&self.instance, &network.bridge).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Whether the caller's tables are there.
+    fn firewall_in_place(&self) -> Result<bool, HostError> {
+        firewall::is_in_place(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)
+    }
+
+    /// Puts the caller's whole firewall in place: `plan` is JSON of [`Plan`]; and lets its traffic
+    /// through the firewalls of others. With `if_needed` what is in place already stays, with its counts.
+    /// Returns whether blocks are to be told again; and what drops guests'
+    /// traffic all the same.
+    async fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
+        let plan: Plan = network::plan(plan)?;
+        let owned = self.owned(&plan.networks, &plan.containers)?;
+        let done = match if_needed {
+            true => firewall::repair(&owned, &plan),
+            false => firewall::apply_all(&owned, &plan),
+        };
+        let done = done.map_err(told_of_firewall)?;
+        let bridges =
+            plan.networks.iter().map(|network| Link { name: network.bridge.clone(), is_answered: true });
+        let links = plan.containers.iter().flat_map(|container| &container.links);
+        let routed = links.filter(|link| link.bridge.is_none());
+        let routed = routed.map(|link| Link { name: link.link.clone(), is_answered: false });
+        let there = |link: &Link| Path::new("/sys/class/net").join(&link.name).exists();
+        let links: Vec<Link> = bridges.chain(routed).filter(there).collect();
+        let found = coexist::ensure(&self.instance, &links).await.map_err(failed)?;
+        let dropping = found.into_iter().filter(|finding| !finding.is_handled);
+        Ok((done, dropping.map(|finding| finding.place).collect()))
+    }
+
+    /// Changes parts of a firewall that is in place: `change` is JSON of [`Change`].
+    fn change_firewall(&self, change: &str) -> Result<(), HostError> {
+        let change: Change = network::plan(change)?;
+        let owned = self.owned(&change.networks, &change.containers)?;
+        firewall::apply_change(&owned, &change).map_err(told_of_firewall)
+    }
+
+    /// Forgets a container that is deleted, with its counts; `addresses` are those that it had.
+    fn forget_container(&self, container: &str, addresses: Vec<String>) -> Result<(), HostError> {
+        let container = Self::check_container(container)?;
+        if !self.firewall_in_place()? {
+            return Ok(());
+        }
+        let parsed = addresses.iter().map(|text| text.parse::<IpAddr>());
+        let addresses: Vec<IpAddr> =
+            parsed.collect::<Result<_, _>>().map_err(|e| refused(format!("an address: {e}")))?;
+        let links: Vec<String> =
+            (0..MOST_NICS).map(|slot| self.instance.host_link(&container, slot)).collect();
+        let owned = self.owned(&[], &[])?;
+        firewall::remove_container(&owned, &container, &links, &addresses).map_err(told_of_firewall)
+    }
+
+    /// Blocks and unblocks addresses in one transaction: the lists are as `model::firewall::block`
+    /// writes them; `members`, JSON, has the addresses of containers for which alone something is
+    /// blocked.
+    fn block(&self, add: Vec<u8>, remove: Vec<u8>, members: &str) -> Result<(), HostError> {
+        let list = |bytes: &[u8]| block::decode(bytes).ok_or_else(|| refused("that is not a list of blocks"));
+        let order = BlockOrder { add: list(&add)?, remove: list(&remove)?, members: network::plan(members)? };
+        firewall::block(&self.owned(&[], &[])?, &order).map_err(told_of_firewall)
+    }
+
+    /// What has hit the caller's blocks, as JSON of [`block::Hits`].
+    fn block_hits(&self) -> Result<String, HostError> {
+        let hits = firewall::block_hits(&self.instance.nft_table()).map_err(told_of_firewall)?;
+        network::text(&hits)
+    }
+
+    /// What has passed the caller's links, by their names, as JSON.
+    fn traffic(&self) -> Result<String, HostError> {
+        network::text(&firewall::traffic(&self.instance.nft_table()).map_err(told_of_firewall)?)
+    }
+
+    /// What the caller's rules have decided, as JSON.
+    fn rule_counts(&self) -> Result<String, HostError> {
+        network::text(&firewall::rule_counts(&self.instance.nft_table()).map_err(told_of_firewall)?)
+    }
+
+    /// Takes the caller's whole firewall away, and what lets its networks' traffic, whose bridges these
+    /// are, through the firewalls of others.
+    async fn remove_firewall(&self, bridges: Vec<String>) -> Result<(), HostError> {
+        let own: Vec<String> =
+            bridges.into_iter().filter(|bridge| self.instance.may_be_bridge(bridge)).collect();
+        coexist::remove(&self.instance, &own).await.map_err(failed)?;
+        firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)
     }
 
     /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array
@@ -264,51 +385,6 @@ impl Host1 {
         Ok(())
     }
 
-    /// Puts the caller's whole firewall in place: `plan` is JSON of [`firewall::Plan`]. Returns whether
-    /// blocks have to be told again.
-    fn firewall_apply(&self, plan: &str) -> Result<bool, HostError> {
-        firewall_calls::apply(&self.instance, self.grant()?.as_ref(), plan)
-    }
-
-    /// Changes parts of it: `change` is JSON of [`firewall::Change`]. False: it is not in place.
-    fn firewall_change(&self, change: &str) -> Result<bool, HostError> {
-        firewall_calls::change(&self.instance, self.grant()?.as_ref(), change)
-    }
-
-    /// Puts it in place, if it is not as `plan` says. Returns whether that was necessary.
-    fn firewall_repair(&self, plan: &str) -> Result<bool, HostError> {
-        firewall_calls::repair(&self.instance, self.grant()?.as_ref(), plan)
-    }
-
-    /// Makes a container's links known to it: `links` is a JSON array of [`firewall::plan::LinkPlan`],
-    /// `routed` one of bridges. False: it is not in place.
-    fn firewall_links(&self, container: &str, links: &str, routed: &str) -> Result<bool, HostError> {
-        let container = Self::check_container(container)?;
-        firewall_calls::links(&self.instance, self.grant()?.as_ref(), &container, links, routed)
-    }
-
-    /// Forgets a container with these links and addresses, JSON arrays.
-    fn firewall_forget(&self, container: &str, links: &str, addresses: &str) -> Result<(), HostError> {
-        let container = Self::check_container(container)?;
-        firewall_calls::forget(&self.instance, self.grant()?.as_ref(), &container, links, addresses)
-    }
-
-    /// Blocks and unblocks addresses: both lists as [`firewall::block::encode`] writes them, `members`
-    /// JSON of the containers' ids with their addresses. False: the firewall is not in place.
-    fn firewall_block(&self, add: &[u8], remove: &[u8], members: &str) -> Result<bool, HostError> {
-        firewall_calls::block(&self.instance, self.grant()?.as_ref(), add, remove, members)
-    }
-
-    /// What has been counted of `what`: `traffic`, `rules` or `blocks`; JSON.
-    fn firewall_counts(&self, what: &str) -> Result<String, HostError> {
-        firewall_calls::counts(&self.instance, what)
-    }
-
-    /// Removes it.
-    fn firewall_remove(&self) -> Result<(), HostError> {
-        firewall_calls::remove(&self.instance)
-    }
-
     /// Starts a container, or gives a running one a new monitor. Returns the monitor's and init's
     /// process numbers.
     async fn spawn(&self, order: SpawnOrder, fds: Vec<BusFd>) -> Result<(i32, i32), HostError> {
@@ -319,6 +395,7 @@ impl Host1 {
         let _hold = hold::take(&self.instance, &order.container).map_err(failed)?;
         if order.adopt.is_none() {
             self.check_room(ground, &order.container).await?;
+            self.count_links(&order)?;
         }
         ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
@@ -371,18 +448,19 @@ impl Host1 {
 pub trait Host1Caller {
     fn setup(&self) -> Result<(u32, u32, u32, u32), HostError>;
     fn storage_namespace(&self) -> Result<BusFd, HostError>;
-    fn ensure_network(&self, network: &str) -> Result<(), HostError>;
+    fn ensure_network(&self, network: &str) -> Result<bool, HostError>;
+    fn firewall_in_place(&self) -> Result<bool, HostError>;
+    fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError>;
+    fn change_firewall(&self, change: &str) -> Result<(), HostError>;
+    fn forget_container(&self, container: &str, addresses: Vec<String>) -> Result<(), HostError>;
+    fn block(&self, add: Vec<u8>, remove: Vec<u8>, members: &str) -> Result<(), HostError>;
+    fn block_hits(&self) -> Result<String, HostError>;
+    fn traffic(&self) -> Result<String, HostError>;
+    fn rule_counts(&self) -> Result<String, HostError>;
+    fn remove_firewall(&self, bridges: Vec<String>) -> Result<(), HostError>;
     fn remove_network(&self, network: &str) -> Result<(), HostError>;
     fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError>;
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;
-    fn firewall_apply(&self, plan: &str) -> Result<bool, HostError>;
-    fn firewall_change(&self, change: &str) -> Result<bool, HostError>;
-    fn firewall_repair(&self, plan: &str) -> Result<bool, HostError>;
-    fn firewall_links(&self, container: &str, links: &str, routed: &str) -> Result<bool, HostError>;
-    fn firewall_forget(&self, container: &str, links: &str, addresses: &str) -> Result<(), HostError>;
-    fn firewall_block(&self, add: &[u8], remove: &[u8], members: &str) -> Result<bool, HostError>;
-    fn firewall_counts(&self, what: &str) -> Result<String, HostError>;
-    fn firewall_remove(&self) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod bus;
+pub mod coexist;
 pub mod dns;
 pub mod firewall;
 pub mod grants;
@@ -17,6 +18,7 @@ pub mod listener;
 pub mod lxcfs;
 pub mod machined;
 mod network;
+mod owned;
 mod polkit;
 pub mod private;
 pub mod private_cgroup;

@@ -20,6 +20,8 @@ use crate::sys::netlink::Netlink;
 const MAX_JSON: usize = 64 * 1024;
 /// The same for the guests of a network.
 const MAX_LEASES: usize = 16 * 1024 * 1024;
+/// The same for a whole firewall.
+const MAX_PLAN: usize = 64 * 1024 * 1024;
 /// The widest subnet that an ordinary user may lay over the host's view of the world.
 const WIDEST_OF_USERS: u8 = 20;
 
@@ -100,6 +102,16 @@ pub fn leases(text: &str) -> Result<Vec<DnsLease>, HostError> {
     bounded(text, "guests", MAX_LEASES)
 }
 
+/// A part of a firewall.
+pub fn plan<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, HostError> {
+    bounded(text, "a firewall", MAX_PLAN)
+}
+
+/// An answer as JSON.
+pub fn text(value: &impl serde::Serialize) -> Result<String, HostError> {
+    serde_json::to_string(value).map_err(|e| HostError::Failed(e.to_string()))
+}
+
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, HostError> {
     bounded(text, what, MAX_JSON)
 }
@@ -119,6 +131,9 @@ pub fn check_subnets(
     network: &Network,
 ) -> Result<(), HostError> {
     let Some(grant) = grant.filter(|_| !network.foreign) else { return Ok(()) };
+    if grant.networks() == 0 {
+        return Err(refused("your grant holds no network of your own on this host"));
+    }
     let granted = |ip: IpAddr| grant.addresses().any(|net| net.contains(ip));
     if let Some(net) = network.ipv4
         && !granted(net.ip().into())

@@ -105,12 +105,18 @@ impl Instance {
     }
 
     /// What the bridge of a further network called `network` may be, the first that is free: the
-    /// network's name, or for an ordinary user `b`, uid, `n` and a number, in base 36.
-    pub fn bridges(&self, network: &str) -> Box<dyn Iterator<Item = String>> {
+    /// network's name, or for an ordinary user the uid and a number in base 36, `nagaya-rs.1`.
+    pub fn bridges(&self, network: &str) -> Box<dyn Iterator<Item = String> + '_> {
         match self.holder {
-            Holder::User { uid, .. } => Box::new((1..36).map(move |n| users_bridge(uid, n))),
+            Holder::User { uid, .. } => Box::new((1..36).map(move |n| self.users_bridge(uid, n))),
             _ => Box::new(std::iter::once(network.to_owned())),
         }
+    }
+
+    fn users_bridge(&self, uid: u32, number: u32) -> String {
+        let tail = format!("-{}.{}", base36(uid), base36(number));
+        let room = LINK_NAME - tail.len();
+        format!("{}{tail}", &self.name[..self.name.len().min(room)])
     }
 
     /// Whether a bridge of that name may be this owner's.
@@ -119,13 +125,11 @@ impl Instance {
             return true;
         }
         match self.holder {
-            Holder::User { uid, .. } => (1..36).any(|n| bridge == users_bridge(uid, n)),
+            Holder::User { uid, .. } => (1..36).any(|n| bridge == self.users_bridge(uid, n)),
             Holder::Private { .. } => is_network_name(bridge),
             Holder::Service => {
-                let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-                let tail = bridge.strip_prefix(&format!("{}-", self.name));
-                let of_user = tail.is_some_and(|tail| number(tail) || tail.ends_with('z'));
-                is_network_name(bridge) && !is_host_link(bridge) && !is_users_bridge(bridge) && !of_user
+                let of_user = bridge.starts_with(&format!("{}-", self.name));
+                is_network_name(bridge) && !is_host_link(bridge) && !is_shaper_link(bridge) && !of_user
             }
         }
     }
@@ -275,19 +279,6 @@ fn is_uid_and_id(text: &str) -> bool {
     number(uid).is_some_and(|n| base36(n) == uid) && number(id).is_some()
 }
 
-fn users_bridge(uid: u32, number: u32) -> String {
-    format!("b{}n{}", base36(uid), base36(number))
-}
-
-/// Whether `name` is what [`users_bridge`] makes of some uid and number. `n` is a digit of base 36 too.
-fn is_users_bridge(name: &str) -> bool {
-    let base36 = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
-    let Some((uid, number)) = name.strip_prefix('b').and_then(|tail| tail.rsplit_once('n')) else {
-        return false;
-    };
-    (1..=7).contains(&uid.len()) && uid.bytes().all(base36) && number.len() == 1 && number.bytes().all(base36)
-}
-
 fn base36(mut number: u32) -> String {
     let mut digits = Vec::new();
     loop {
@@ -327,7 +318,7 @@ mod tests {
         let service = Instance::default();
         let (ann, bob) = (service.of_user(1000, "ann"), service.of_user(1001, "bob"));
         assert_eq!(service.bridges("dmz").collect::<Vec<_>>(), ["dmz"]);
-        assert_eq!(ann.bridges("dmz").next().unwrap(), "brsn1");
+        assert_eq!(ann.bridges("dmz").next().unwrap(), "nagaya-rs.1");
         for bridge in ann.bridges("dmz").chain([ann.bridge()]) {
             assert!(bridge.len() <= LINK_NAME && ann.may_be_bridge(&bridge), "{bridge}");
             assert!(!bob.may_be_bridge(&bridge) && !service.may_be_bridge(&bridge), "{bridge}");

@@ -152,8 +152,12 @@ pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
     for nic in &container.nics {
         let on = networks.iter().find(|network| Some(network.name.as_str()) == nic.network());
         let fits = on.is_none_or(|network| {
-            nic.ipv4.is_none_or(|net| network.is_guest_address4(net.ip()))
-                && nic.ipv6.is_none_or(|net| network.is_guest_address6(net.ip()))
+            let prefix4 = network.ipv4.map(|net| net.prefix());
+            let prefix6 = network.ipv6.map(|net| net.prefix());
+            nic.ipv4.is_none_or(|net| network.is_guest_address4(net.ip()) && prefix4 == Some(net.prefix()))
+                && nic
+                    .ipv6
+                    .is_none_or(|net| network.is_guest_address6(net.ip()) && prefix6 == Some(net.prefix()))
         });
         if !fits || (nic.network().is_some() && on.is_none()) {
             let value = nic.addresses().map(|ip| ip.to_string()).collect::<Vec<_>>().join(" ");

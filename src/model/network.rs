@@ -153,6 +153,13 @@ impl Network {
                 return Err(KeyError::wrong("ipv6.dhcp", "true", "false where the prefix length is not 64"));
             }
         }
+        if let Some(domain) = self.domain.as_ref().filter(|domain| !is_domain(domain)) {
+            return Err(KeyError::wrong("dns.domain", domain, "a domain's name in lower case, or none"));
+        }
+        if let Some(bytes) = self.mtu {
+            nic::mtu(&bytes.to_string())?;
+        }
+        self.notes.iter().try_for_each(|(key, value)| check_note(key, value))?;
         let nat_to = |nat: Nat, v4: bool| match nat {
             Nat::To(ip) => {
                 ip.is_ipv4() == v4 && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback()
@@ -224,10 +231,8 @@ impl Network {
             "mtu" => self.mtu = if value.is_empty() { None } else { Some(nic::mtu(value)?) },
             "security.port_isolation" => self.isolated = flag(value)?,
             "parent" => return Err(KeyError::fixed(key)),
-            _ if key.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && rest.len() <= 64) => {
-                if value.len() > 1024 || key.chars().chain(value.chars()).any(char::is_control) {
-                    return Err(KeyError::wrong(key, value, "1024 bytes at most without control characters"));
-                }
+            _ if key.starts_with("user.") => {
+                check_note(key, value)?;
                 match value {
                     "" => self.notes.remove(key),
                     text => self.notes.insert(key.to_owned(), text.to_owned()),
@@ -265,6 +270,16 @@ impl Network {
             put("parent", self.bridge.clone());
         }
         pairs
+    }
+}
+
+/// Whether `user.*` may be so.
+fn check_note(key: &str, value: &str) -> Result<(), KeyError> {
+    let named = key.strip_prefix("user.").is_some_and(|rest| (1..=64).contains(&rest.len()));
+    let plain = !key.chars().chain(value.chars()).any(char::is_control);
+    match named && plain && value.len() <= 1024 {
+        true => Ok(()),
+        false => Err(KeyError::wrong(key, value, "1024 bytes at most without control characters")),
     }
 }
 

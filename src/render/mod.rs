@@ -2,5 +2,6 @@
 
 pub mod dnsmasq;
 pub mod guest_files;
+pub mod iptables;
 pub mod nft;
 pub mod spoof;

@@ -90,6 +90,11 @@ pub(super) fn allot(conn: &Connection, id: &ContainerId, request: &NicRequest) -
             place(&mut nic, &network, ipv4, ipv6);
             // Nobody but the bridge's own network knows what is free there.
             nic.settings.dhcp |= network.foreign && ipv4.is_none() && ipv6.is_none();
+            // What somebody else will give it cannot be known to a filter.
+            if nic.settings.dhcp {
+                nic.settings.ipv4_filtering &= ipv4.is_some();
+                nic.settings.ipv6_filtering &= ipv6.is_some();
+            }
         }
         NicKind::Macvlan { .. } => {
             if let (Wanted::At(ip), Some((prefix, gateway))) = (request.ipv4, request.outside4) {

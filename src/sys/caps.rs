@@ -1,4 +1,4 @@
-//! Capabilities of a guest.
+//! Capabilities of a guest, and of a service that needs few.
 
 use super::{SysError, SysResult};
 
@@ -38,6 +38,14 @@ pub fn confine_guest() -> SysResult<()> {
     let mut sets = rustix::thread::capabilities(None).map_err(|e| SysError::new("read capabilities", e))?;
     sets.inheritable = rustix::thread::CapabilitySet::empty();
     rustix::thread::set_capabilities(None, sets).map_err(|e| SysError::new("empty the inheritable set", e))
+}
+
+/// Gives up all capabilities but one, until the next exec.
+pub fn keep_only(capability: u32) -> SysResult<()> {
+    let kept = rustix::thread::CapabilitySet::from_bits_retain(1 << capability);
+    let empty = rustix::thread::CapabilitySet::empty();
+    let sets = rustix::thread::CapabilitySets { effective: kept, permitted: kept, inheritable: empty };
+    rustix::thread::set_capabilities(None, sets).map_err(|e| SysError::new("give up capabilities", e))
 }
 
 /// Lets other processes of the same uid neither trace this one nor open its /proc files, until

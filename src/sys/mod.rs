@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod base_chains;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
@@ -13,12 +14,14 @@ pub mod guest_net;
 pub mod hardware;
 pub mod hardware_address;
 pub mod interrupt;
+pub mod iptables;
 pub mod limits;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
 pub(crate) mod netns_fixture;
 pub mod nft;
+pub mod nft_watch;
 pub mod notify;
 pub mod outer_ns;
 #[cfg(test)]

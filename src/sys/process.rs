@@ -16,6 +16,12 @@ pub fn started(pid: i32) -> Option<u64> {
     text.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
+/// The process that has started it, or has taken over after that one's end; none where it is gone.
+pub fn parent(pid: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// Its arguments, the program's name first; none where it is gone.
 pub fn command_line(pid: i32) -> Vec<Vec<u8>> {
     let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -81,17 +81,15 @@ fn programs_that_the_host_lacks() {
     host.ok(&["create", "tiny", "a"]);
     let before = but_for_a_monitor(&host);
     let doctor = "nagaya doctor";
-    for args in [&["launch", "tiny", "b"][..], &["start", "a"]] {
-        let output = without(&host, "/usr/sbin/nft", args);
-        check(&output, LACKING, "there is no nft program on this host …", doctor);
-        assert_eq!(but_for_a_monitor(&host), before, "{}", args.join(" "));
-    }
     for args in [&["template", "build", "debian12"][..], &["launch", "debian12", "b"]] {
         let output = without(&host, "/usr/bin/mmdebstrap", args);
         check(&output, LACKING, "cannot build template 'debian12': cannot execute mmdebstrap: …", doctor);
+        assert_eq!(but_for_a_monitor(&host), before, "{}", args.join(" "));
     }
-    assert!(without(&host, "/usr/sbin/nft", &["list"]).status.success(), "what needs no nft works");
-    host.ok(&["start", "a"]);
+    // Rules and links take no program.
+    for program in ["/usr/sbin/nft", "/usr/sbin/ip"] {
+        assert!(without(&host, program, &["restart", "--force", "a"]).status.success(), "{program}");
+    }
     host.see_links();
 }
 

@@ -94,7 +94,7 @@ impl Caller {
     }
 
     fn ensure_network(&self, network: &str) -> Result<(), String> {
-        self.runtime.block_on(self.proxy.ensure_network(network)).map_err(|e| format!("{e:?}"))
+        self.runtime.block_on(self.proxy.ensure_network(network)).map(drop).map_err(|e| format!("{e:?}"))
     }
 
     fn remove_network(&self, network: &str) -> Result<(), String> {
@@ -103,6 +103,29 @@ impl Caller {
 
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), String> {
         self.runtime.block_on(self.proxy.adjust_link(container, nic)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn apply_firewall(&self, plan: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.apply_firewall(plan, false)).map(drop).map_err(|e| format!("{e:?}"))
+    }
+
+    fn change_firewall(&self, change: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.change_firewall(change)).map_err(|e| format!("{e:?}"))
+    }
+
+    fn forget_container(&self, container: &str, addresses: &[&str]) -> Result<(), String> {
+        let addresses = addresses.iter().map(|&text| text.to_owned()).collect();
+        let answer = self.runtime.block_on(self.proxy.forget_container(container, addresses));
+        answer.map_err(|e| format!("{e:?}"))
+    }
+
+    fn block(&self, add: &[u8], members: &str) -> Result<(), String> {
+        let answer = self.runtime.block_on(self.proxy.block(add.to_vec(), Vec::new(), members));
+        answer.map_err(|e| format!("{e:?}"))
+    }
+
+    fn ensure_names(&self, network: &str, leases: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.ensure_names(network, leases)).map_err(|e| format!("{e:?}"))
     }
 
     fn clear(&self, container: &str) -> Result<Vec<String>, String> {
@@ -285,12 +308,91 @@ fn networks_of_others_and_of_the_host_are_refused() {
         }
         // Beyond what one may have without a grant for more: a second one.
         caller.ensure_network(&good).expect("one network of one's own");
-        let second =
-            changed(&network(&format!("b{}n1", base36(bob.uid)), "10.98.0.1/24"), &json!({"name": "two"}));
+        let second = changed(
+            &network(&format!("{}-{}.1", people.host.name(), base36(bob.uid)), "10.98.0.1/24"),
+            &json!({"name": "two"}),
+        );
         refused("a second network", caller.ensure_network(&second));
         caller.remove_network(&good).expect("remove it");
     });
     assert_eq!(view(&people), before);
+}
+
+#[test]
+fn firewalls_speak_of_what_is_the_callers() {
+    let people = People::new(2);
+    let (ann, bob) = (people.granted(0), people.granted(1));
+    for person in [&ann, &bob] {
+        person.ok(&["launch", "tiny", "one"]);
+    }
+    let bridge_of = |person: &Person<'_>| format!("{}-{}", people.host.name(), person.uid);
+    let (of_ann, of_bob) = (ann.info("one"), bob.info("one"));
+    let id = of_bob["id"].as_str().expect("an id").to_owned();
+    let address = |info: &Value| {
+        let text = info["addresses"][0].as_str().expect("an address");
+        text.split('/').next().unwrap_or_default().to_owned()
+    };
+    let (foreign, own) = (address(&of_ann), address(&of_bob));
+    let bus = people.address();
+    let of_ann_table = format!("{}-{}", people.host.name(), ann.uid);
+    let before = run_tool("nft", &["-s", "list", "table", "inet", &of_ann_table]);
+    bob.does(|| {
+        let caller = Caller::new(&bus);
+        let empty = json!({"networks": [], "sets": {}, "groups": [], "containers": [], "forwards": []});
+        let with = |key: &str, value: Value| {
+            let mut plan = empty.clone();
+            plan[key] = json!([value]);
+            plan.to_string()
+        };
+        let container = |link: &str, bridge: &str, address: &str| {
+            json!({"id": id, "name": "one", "links": [{"link": link, "bridge": bridge}], "addresses": [address],
+                   "groups": [], "rules": {"inward": [], "outward": []}, "default_in": "deny", "default_out": null})
+        };
+        let link = of_bob["host_link"].as_str().expect("a link");
+        let (mine, others) = (bridge_of(&bob), bridge_of(&ann));
+        let strange = of_ann["host_link"].as_str().expect("a link");
+        for (link, bridge, address) in [
+            (strange, mine.as_str(), own.as_str()),
+            ("eth0", &mine, &own),
+            ("a\"b", &mine, &own),
+            (link, &others, &own),
+            (link, "eth0", &own),
+            (link, &mine, &foreign),
+            (link, &mine, "8.8.8.8"),
+            (link, &mine, "127.0.0.1"),
+        ] {
+            let plan = with("containers", container(link, bridge, address));
+            refused(&plan, caller.apply_firewall(&plan));
+        }
+        for (listen, port, to) in [(None, 80, own.as_str()), (None, 22, &foreign), (Some("192.0.2.1"), 8080, &own)] {
+            let plan = with("forwards", json!({"proto": "tcp", "listen": listen, "port": port, "to": to, "to_port": 80}));
+            refused(&plan, caller.apply_firewall(&plan));
+        }
+        for name in [others.as_str(), "eth0", "lo", "a b", ""] {
+            let network = json!({"name": "net", "bridge": name, "ipv4": "10.99.0.1/24", "ipv6": null, "nat4": "masquerade",
+                "nat6": "off", "routed": true, "rules": {"inward": [], "outward": []}, "default_in": "deny", "default_out": "deny"});
+            let plan = with("networks", network);
+            refused(&plan, caller.apply_firewall(&plan));
+        }
+        for text in ["", "x", "[]", "null", "{\"networks\": 7}", &"9".repeat(70_000)] {
+            refused(text, caller.apply_firewall(text));
+            refused(text, caller.change_firewall(text));
+            refused(text, caller.ensure_names(text, "[]"));
+            if text != "[]" {
+                refused(text, caller.ensure_names(&network(&mine, "10.99.0.1/24"), text));
+            }
+        }
+        for bytes in [&b"x"[..], &[0, 33, 0, 1, 2, 3, 4], &[0, 24, 0, 10, 0, 0, 1], &[0, 0, 0, 0, 0, 0, 0], &[255; 64]] {
+            refused("a list of blocks", caller.block(bytes, "[]"));
+        }
+        refused("members", caller.block(&[], "x"));
+        for container in ["", "..", "0000000G"] {
+            refused(container, caller.forget_container(container, &[]));
+        }
+        refused("an address", caller.forget_container(&id, &["x"]));
+    });
+    assert_eq!(run_tool("nft", &["-s", "list", "table", "inet", &of_ann_table]), before);
+    ann.ok(&["exec", "one", "--", "true"]);
 }
 
 #[test]

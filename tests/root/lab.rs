@@ -104,14 +104,10 @@ while True:
         });
         server
     }
-
-    /// What a server says that is connected to: the address that it sees. None where nobody answers.
-    pub fn asks(&self, address: &str, port: u16) -> Option<String> {
-        asks(|args| self.command("python3", args), address, port)
-    }
 }
 
-/// The same from wherever `python` runs.
+/// What a server that is connected to says: the address that it sees. None where nobody answers.
+/// `python` makes the command that runs a script.
 pub fn asks(python: impl Fn(&[&str]) -> Command, address: &str, port: u16) -> Option<String> {
     let script = format!(
         "import socket

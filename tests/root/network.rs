@@ -81,6 +81,9 @@ fn what_leaves_the_subnet_is_masqueraded() {
     let masquerades = |rule: &Vec<Value>| {
         rule.iter()
             .any(|e| e["match"]["left"]["payload"]["field"] == "saddr" && e["match"]["right"] == subnet)
+            && rule
+                .iter()
+                .any(|e| e["match"]["left"]["payload"]["field"] == "daddr" && e["match"]["op"] == "!=")
             && rule.iter().any(|e| e.get("masquerade").is_some())
     };
     assert_eq!(rules.filter(|rule| masquerades(rule)).count(), 1, "{table:#}");

@@ -14,7 +14,8 @@ import sys
 NAME, PATH = "org.nagaya.Host1", "/org/nagaya/Host1"
 MEMBERS = [
     "Setup", "StorageNamespace", "EnsureNetwork", "RemoveNetwork", "Spawn", "SetLimits", "Clear", "AttachLxcfs",
-    "RegisterMachine", "AdjustLink", "NoSuchMember",
+    "RegisterMachine", "AdjustLink", "EnsureNames", "ApplyFirewall", "ChangeFirewall", "ForgetContainer", "Block",
+    "NoSuchMember",
 ]
 SIGNATURES = ["", "s", "ss", "sss", "u", "as", "ssu", "a{sv}", "(sayu)", "h", "ay"]
 

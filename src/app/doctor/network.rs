@@ -4,10 +4,11 @@ use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::{Command, Stdio};
 
+use crate::host::coexist::{self, Finding, Who};
 use crate::model::instance::Instance;
 use crate::sys::probe;
 
-use super::check::{Check, Packages, Tried, read, sysctl};
+use super::check::{Check, Packages, Tried, chain, read, sysctl};
 
 const AREA: &str = "network";
 
@@ -27,9 +28,14 @@ table bridge ngprobe {
 pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check> {
     let nft = if root { nft_in_namespace() } else { Tried::NotRoot };
     let links = if root { Tried::of(probe::bridge_and_veth()) } else { Tried::NotRoot };
-    let chains =
-        if root { run_nft(&["-j", "list", "chains"], "").unwrap_or_default() } else { String::new() };
-    let drops = forward_drops(&chains, &instance.nft_table());
+    let bridge = instance.bridge();
+    let has_network = nix::net::if_::if_nametoindex(bridge.as_str()).is_ok();
+    let firewalls = if root { firewalls(instance, has_network.then_some(&bridge)) } else { Ok(Vec::new()) };
+    let foreign = match &firewalls {
+        Ok(found) => foreign_firewall(found, &bridge, has_network),
+        Err(why) => Check::degraded(AREA, FIREWALLS, why, "nft list chains"),
+    };
+    let found = firewalls.unwrap_or_default();
     vec![
         nft.judge(
             AREA,
@@ -39,8 +45,12 @@ pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check>
         ),
         links.judge(AREA, "bridge and veth", "work", "modprobe bridge && modprobe veth"),
         forwarding(read("/proc/sys/net/ipv4/ip_forward").as_deref()),
-        foreign_firewall(&drops),
-        bridge_netfilter(read("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref(), &drops),
+        foreign,
+        bridge_netfilter(
+            read("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref(),
+            &found,
+            has_network,
+        ),
         tun(tun_mode()),
     ]
 }
@@ -90,46 +100,67 @@ fn forwarding(value: Option<&str>) -> Check {
     }
 }
 
-/// Chains of others that drop what is forwarded unless a rule of theirs lets it pass, as `family
-/// table chain`. `chains` is the output of `nft -j list chains`. A drop wins over every accept in
-/// other tables.
-fn forward_drops(chains: &str, own_table: &str) -> Vec<String> {
-    let Ok(listed) = serde_json::from_str::<serde_json::Value>(chains) else { return Vec::new() };
-    let objects = listed["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-    objects
-        .iter()
-        .map(|object| &object["chain"])
-        .filter(|chain| chain["hook"] == "forward" && chain["policy"] == "drop")
-        .filter(|chain| ["ip", "inet"].iter().any(|family| chain["family"] == *family))
-        .filter(|chain| chain["table"] != own_table)
-        .map(|chain| {
-            let word = |key: &str| chain[key].as_str().unwrap_or_default();
-            format!("{} {} {}", word("family"), word("table"), word("name"))
-        })
-        .collect()
+const FIREWALLS: &str = "other firewalls";
+
+/// What of others drops forwarded traffic; a drop wins over every accept in other tables.
+fn firewalls(instance: &Instance, bridge: Option<&String>) -> Result<Vec<Finding>, String> {
+    let names: Vec<String> = bridge.cloned().into_iter().collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot look at other firewalls: {error}"))?;
+    runtime.block_on(coexist::look(instance, &names)).map_err(|error| chain(&error))
 }
 
-fn foreign_firewall(drops: &[String]) -> Check {
-    const NAME: &str = "other firewalls";
-    match drops.first() {
-        None => Check::ok(AREA, NAME, "none drops forwarded traffic"),
-        Some(chain) => Check::degraded(
-            AREA,
-            NAME,
-            format!("chain '{}' drops what is forwarded, guests' traffic too", drops.join("', '")),
-            format!("nft list chain {chain}"),
-        ),
+fn of_whom(finding: &Finding) -> String {
+    let place = &finding.place;
+    match finding.who {
+        Who::Docker => format!("Docker ({place})"),
+        Who::Ufw => format!("ufw ({place})"),
+        Who::Firewalld => format!("firewalld ({place})"),
+        Who::Iptables => format!("a rule of iptables ({place})"),
+        Who::Unknown => format!("chain '{place}'"),
+    }
+}
+
+fn foreign_firewall(found: &[Finding], bridge: &str, has_network: bool) -> Check {
+    if let Some(finding) = found.iter().find(|finding| finding.who == Who::Unknown) {
+        let place = &finding.place;
+        let fix = format!(
+            "nft insert rule {place} iifname {bridge} accept && nft insert rule {place} oifname {bridge} accept"
+        );
+        let detail = format!("{} drops what is forwarded, guests' traffic too", of_whom(finding));
+        return Check::degraded(AREA, FIREWALLS, detail, fix);
+    }
+    let whom = |handled: bool| {
+        let of_kind = found.iter().filter(|finding| finding.is_handled == handled);
+        of_kind.map(of_whom).collect::<Vec<_>>().join(", ")
+    };
+    match (whom(true), whom(false)) {
+        (done, left) if done.is_empty() && left.is_empty() => {
+            Check::ok(AREA, FIREWALLS, "none drops forwarded traffic")
+        }
+        (done, left) if left.is_empty() => {
+            Check::ok(AREA, FIREWALLS, format!("{done}: guests' traffic is let through there"))
+        }
+        (_, left) if has_network => {
+            let detail = format!("{left}: drops guests' traffic");
+            Check::degraded(AREA, FIREWALLS, detail, "nagaya network repair")
+        }
+        (_, left) => {
+            let detail = format!("{left}: guests' traffic is let through there once there is a network");
+            Check::ok(AREA, FIREWALLS, detail)
+        }
     }
 }
 
 /// With br_netfilter, frames between two guests of one bridge pass the host's forward chains.
-fn bridge_netfilter(value: Option<&str>, drops: &[String]) -> Check {
+fn bridge_netfilter(value: Option<&str>, found: &[Finding], has_network: bool) -> Check {
     const NAME: &str = "br_netfilter";
-    match (value, drops.first()) {
-        (Some("1"), Some(chain)) => Check::degraded(
+    let dropping = found.iter().find(|finding| !finding.is_handled);
+    match (value, dropping.filter(|finding| has_network || finding.who == Who::Unknown)) {
+        (Some("1"), Some(finding)) => Check::degraded(
             AREA,
             NAME,
-            format!("on, and chain '{chain}' drops: guests of one bridge do not reach each other"),
+            format!("on, and {} drops: guests of one bridge do not reach each other", of_whom(finding)),
             sysctl("net.bridge.bridge-nf-call-iptables", 0),
         ),
         (Some("1"), None) => {
@@ -170,25 +201,50 @@ mod tests {
     use super::super::check::Status;
     use super::*;
 
-    const DOCKER: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}},
-        {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "type": "filter", "hook": "forward", "policy": "drop"}},
-        {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "type": "filter", "hook": "input", "policy": "drop"}},
-        {"chain": {"family": "ip", "table": "filter", "name": "DOCKER"}},
-        {"chain": {"family": "ip6", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}},
-        {"chain": {"family": "inet", "table": "nagaya", "name": "forward", "hook": "forward", "policy": "drop"}}]}"#;
+    fn line(found: &[(Who, &str, bool)], has_network: bool) -> String {
+        let found: Vec<Finding> = found
+            .iter()
+            .map(|(who, place, is_handled)| Finding {
+                who: *who,
+                place: (*place).to_owned(),
+                is_handled: *is_handled,
+            })
+            .collect();
+        let checks = [
+            foreign_firewall(&found, "nagaya0", has_network),
+            bridge_netfilter(Some("1"), &found, has_network),
+        ];
+        let text = |check: &Check| {
+            let fix = check.fix.as_ref().map(|fix| format!("\n    {fix}")).unwrap_or_default();
+            format!("{:?} {}: {}{fix}\n", check.status, check.name, check.detail)
+        };
+        checks.iter().map(text).collect()
+    }
 
     #[test]
-    fn dockers_drop_is_seen_and_our_own_is_not() {
-        let drops = forward_drops(DOCKER, "nagaya");
-        assert_eq!(drops, ["ip filter FORWARD"]);
-        let check = foreign_firewall(&drops);
-        assert_eq!(check.status, Status::Degraded);
-        assert_eq!(check.fix.as_deref(), Some("nft list chain ip filter FORWARD"));
-        assert_eq!(bridge_netfilter(Some("1"), &drops).status, Status::Degraded);
-        assert_eq!(bridge_netfilter(Some("0"), &drops).status, Status::Ok);
-        for text in ["", "{}", "{\"nftables\": [1, {\"chain\": 2}]}"] {
-            assert_eq!(forward_drops(text, "nagaya"), Vec::<String>::new());
-        }
+    fn firewalls_are_told_as_the_golden_lines() {
+        let docker = [(Who::Docker, "ip filter FORWARD", true), (Who::Docker, "ip6 filter FORWARD", true)];
+        let undone = [(Who::Ufw, "ip filter FORWARD", false), (Who::Firewalld, "zone nagaya", true)];
+        let unknown =
+            [(Who::Docker, "ip filter FORWARD", true), (Who::Unknown, "inet filter forward", false)];
+        let legacy = [(Who::Iptables, "legacy ip filter FORWARD", false)];
+        let text = [
+            line(&[], true),
+            line(&docker, true),
+            line(&undone, true),
+            line(&undone, false),
+            line(&unknown, true),
+            line(&legacy, true),
+        ]
+        .join("\n");
+        snapbox::assert_data_eq!(text, snapbox::file!["../../../tests/golden/doctor-firewalls.txt"].raw());
+    }
+
+    #[test]
+    fn br_netfilter_that_is_off_does_no_harm() {
+        let found = [Finding { who: Who::Unknown, place: "ip x y".into(), is_handled: false }];
+        assert_eq!(bridge_netfilter(Some("0"), &found, true).status, Status::Ok);
+        assert_eq!(bridge_netfilter(None, &found, true).status, Status::Ok);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Asked {
 /// All rules in the order of the document, or those of one target.
 pub fn rules(app: &mut App, only: Option<&Target>) -> AppResult<Vec<RuleRow>> {
     let (policy, facts) = (app.store.policy()?, facts(app)?);
-    let counts: Vec<RuleCount> = app.broker.firewall_counts("rules")?;
+    let counts: Vec<RuleCount> = app.broker.rule_counts()?;
     let targets = match only {
         Some(target) => vec![target.clone()],
         None => policy.targets(),
@@ -173,7 +173,7 @@ pub fn forwards(app: &App) -> AppResult<Vec<Forward>> {
 /// What has passed every container's links in all their time: the container, the host's name of the
 /// link, and the count.
 pub fn traffic(app: &mut App) -> AppResult<Vec<(Name, String, Traffic)>> {
-    let counted: std::collections::BTreeMap<String, Traffic> = app.broker.firewall_counts("traffic")?;
+    let counted: std::collections::BTreeMap<String, Traffic> = app.broker.traffic()?;
     let mut now = Vec::new();
     let mut names = Vec::new();
     for container in app.store.containers()? {

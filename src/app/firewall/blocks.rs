@@ -8,7 +8,7 @@ use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
 use super::super::lock;
-use super::{Caution, facts, put, routed, tell_blocks, wanted};
+use super::{Caution, facts, put, routed, tell_blocks};
 use crate::model::firewall::block::{Hits, check_reason};
 use crate::model::firewall::operator::shut_out;
 use crate::model::firewall::{Block, Plan};
@@ -96,14 +96,13 @@ fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
     let was = routed(stored.clone(), before);
     let is = routed(was.clone(), new);
     if was != is {
-        put(app, &is)?;
+        put(app, &is, false)?;
     }
-    if !tell_blocks(app, new, &[])? {
+    match app.broker.firewall_in_place()? {
+        true => tell_blocks(app, new, &[]),
         // Everything that is stored is told then.
-        let plan = wanted(app)?;
-        put(app, &plan)?;
+        false => put(app, &is, false),
     }
-    Ok(())
 }
 
 /// Takes back those of these addresses that are blocked so; returns how many were.
@@ -119,7 +118,9 @@ pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>)
         created_at: 0,
     };
     let all: Vec<Block> = addresses.iter().map(block).collect();
-    tell_blocks(app, &[], &all)?;
+    if app.broker.firewall_in_place()? {
+        tell_blocks(app, &[], &all)?;
+    }
     Ok(gone)
 }
 
@@ -131,7 +132,7 @@ pub fn blocks(app: &mut App) -> AppResult<Vec<BlockRow>> {
     }
     let containers = app.store.containers()?;
     let name = |id: &ContainerId| containers.iter().find(|c| c.id == *id).map(|c| c.name.clone());
-    let hits: Vec<Hits> = app.broker.firewall_counts("blocks")?;
+    let hits: Vec<Hits> = app.broker.block_hits()?;
     let counted: HashMap<(IpNetwork, Option<Name>), (u64, u64)> = hits
         .into_iter()
         .map(|hit| ((hit.address, hit.container.as_ref().and_then(name)), (hit.packets, hit.bytes)))

@@ -13,41 +13,37 @@ use crate::model::firewall::{Change, Plan};
 use crate::model::name::Name;
 use crate::model::nic::Nic;
 
-/// Before a container starts, when its bridges are there: sees to it that the firewall is in place and
-/// knows its links.
+/// Before a container starts, when its bridges are there: where packets between neighbours are led
+/// through the host, the firewall has to know the bridges as they are now.
 pub fn ready(app: &mut App, container: &Container) -> AppResult<()> {
-    if container.nics.is_empty() {
-        return Ok(());
-    }
     let plan = wanted(app)?;
     let Some(own) = plan.containers.iter().find(|other| other.id == container.id) else { return Ok(()) };
-    let bridges = own.links.iter().filter_map(|link| link.bridge.as_deref());
-    let routed: Vec<String> = bridges
-        .filter(|bridge| plan.network_of(bridge).is_some_and(|network| network.routed))
-        .map(str::to_owned)
-        .collect();
-    match app.broker.firewall_links(container.id.as_str(), &own.links, &routed)? {
-        true => Ok(()),
-        false => {
-            let _lock = lock::firewall(&app.instance)?;
-            let plan = wanted(app)?;
-            put(app, &plan)
-        }
+    let mut bridges = own.links.iter().filter_map(|link| link.bridge.as_deref());
+    match bridges.any(|bridge| plan.network_of(bridge).is_some_and(|network| network.routed)) {
+        true => repair(app),
+        false => Ok(()),
     }
 }
 
-/// Networks have come or gone, or are otherwise than they were.
-pub fn refresh(app: &mut App) -> AppResult<()> {
+/// Puts all of it in place: networks have come or gone, or are otherwise than they were.
+pub fn apply(app: &mut App) -> AppResult<()> {
     let _lock = lock::firewall(&app.instance)?;
-    let mut policy = app.store.policy()?;
+    let old = app.store.policy()?;
+    let mut policy = old.clone();
     let networks = app.store.networks()?;
     policy.networks.retain(|name, _| networks.iter().any(|network| network.name == *name));
-    app.store.amend_policy(&policy)?;
-    if networks.is_empty() {
-        return Ok(app.broker.firewall_remove()?);
+    if policy != old {
+        app.store.amend_policy(&policy)?;
     }
     let plan = wanted(app)?;
-    put(app, &plan)
+    put(app, &plan, false)
+}
+
+/// The same where anything of it is missing.
+pub fn repair(app: &mut App) -> AppResult<()> {
+    let _lock = lock::firewall(&app.instance)?;
+    let plan = wanted(app)?;
+    put(app, &plan, true)
 }
 
 /// A container's interfaces have changed; `before` are those that it had.
@@ -63,8 +59,10 @@ pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
         ..Change::default()
     };
     // Where it is not in place, the next start puts it there.
-    app.broker.firewall_change(&change)?;
-    Ok(())
+    match app.broker.firewall_in_place()? {
+        true => Ok(app.broker.change_firewall(&change)?),
+        false => Ok(()),
+    }
 }
 
 /// A container goes by another name.
@@ -99,30 +97,19 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
         let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
         let before = routed(Plan::of_stored(&old, &facts), &blocks);
         let after = routed(Plan::of_stored(&new, &facts), &blocks);
-        if let Some(change) = Change::between(&before, &after) {
-            app.broker.firewall_change(&change)?;
+        let change = Change::between(&before, &after).filter(|change| !change.is_empty());
+        if let Some(change) = change
+            && app.broker.firewall_in_place()?
+        {
+            app.broker.change_firewall(&change)?;
         }
     }
-    let with_links = container.nics.iter().filter(|nic| nic.has_host_end());
-    let links: Vec<String> = with_links.map(|nic| app.instance.host_link(&container.id, nic.slot)).collect();
+    // What is left of it is harmless, and goes with the next whole plan.
     let addresses: Vec<IpAddr> = container.nics.iter().flat_map(Nic::addresses).collect();
-    if !links.is_empty() {
-        app.broker.firewall_forget(container.id.as_str(), &links, &addresses)?;
+    if !container.nics.is_empty()
+        && let Err(e) = app.broker.forget_container(container.id.as_str(), &addresses)
+    {
+        tracing::warn!("the firewall still knows container '{}': {e}", container.name);
     }
     Ok(())
-}
-
-/// Puts the firewall in place, if it is not. Returns whether that was necessary.
-pub fn repair(app: &mut App) -> AppResult<bool> {
-    let _lock = lock::firewall(&app.instance)?;
-    if app.store.networks()?.is_empty() {
-        return Ok(false);
-    }
-    let plan = wanted(app)?;
-    let repaired = app.broker.firewall_repair(&plan)?;
-    if repaired {
-        let blocks = app.store.blocks(now())?;
-        super::tell_blocks(app, &blocks, &[])?;
-    }
-    Ok(repaired)
 }

@@ -17,7 +17,7 @@ pub use edit::{
     join_group, leave_group, remove_forward, remove_from_set, remove_rule, set_defaults,
 };
 pub use hooks::repair;
-pub(super) use hooks::{changed, forget, ready, refresh, renamed};
+pub(super) use hooks::{apply as apply_all, changed, forget, ready, renamed};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
@@ -113,25 +113,28 @@ fn install(
 
 /// Brings the kernel from one plan to another.
 fn push(app: &mut App, before: &Plan, after: &Plan) -> AppResult<()> {
-    let partly = match Change::between(before, after) {
-        Some(change) if change.is_empty() => return Ok(()),
-        Some(change) => app.broker.firewall_change(&change)?,
-        None => false,
-    };
-    if partly { Ok(()) } else { put(app, after) }
+    match Change::between(before, after) {
+        Some(change) if change.is_empty() => Ok(()),
+        Some(change) if app.broker.firewall_in_place()? => Ok(app.broker.change_firewall(&change)?),
+        _ => put(app, after, false),
+    }
 }
 
 /// Puts a whole plan in place, with the blocks if they have to be told again.
-fn put(app: &mut App, plan: &Plan) -> AppResult<()> {
-    if app.broker.firewall_apply(plan)? {
+fn put(app: &mut App, plan: &Plan, if_needed: bool) -> AppResult<()> {
+    let (anew, dropping) = app.broker.apply_firewall(plan, if_needed)?;
+    for place in dropping {
+        tracing::warn!("{place} drops guests' traffic: see 'nagaya doctor'");
+    }
+    if anew && app.store.has_blocks()? {
         let blocks = app.store.blocks(now())?;
         tell_blocks(app, &blocks, &[])?;
     }
     Ok(())
 }
 
-/// Has the kernel block and unblock.
-fn tell_blocks(app: &mut App, add: &[Block], remove: &[Block]) -> AppResult<bool> {
+/// Has the kernel block and unblock. The firewall is in place.
+fn tell_blocks(app: &mut App, add: &[Block], remove: &[Block]) -> AppResult<()> {
     let facts = facts(app)?;
     let members: Vec<(ContainerId, Vec<IpAddr>)> = addressed(&facts, add);
     let id = |name: &Name| facts.containers.iter().find(|m| m.name == *name).map(|m| m.id.number());
@@ -149,7 +152,7 @@ fn tell_blocks(app: &mut App, add: &[Block], remove: &[Block]) -> AppResult<bool
         Some(KernelBlock { address: block.address, container, seconds })
     };
     let list = |blocks: &[Block]| blocks.iter().filter_map(kernel).collect::<Vec<_>>();
-    Ok(app.broker.firewall_block(&list(add), &list(remove), &members)?)
+    Ok(app.broker.block(&list(add), &list(remove), &members)?)
 }
 
 /// Containers for which alone something is blocked, with the addresses at which the host sees them.

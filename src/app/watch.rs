@@ -1,0 +1,298 @@
+//! `watch`: notices when somebody else changes the host's firewall, and has what networks need
+//! repaired.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::error::{AppError, AppResult};
+use super::owner;
+use crate::model::instance::Instance;
+use crate::sys::nft_watch::{Change, Kind, NftWatch, Transaction};
+use crate::sys::{Context, caps, error_text, process};
+
+/// How long it is to be quiet before a repair: who loads rules loads many.
+const SETTLE: Duration = Duration::from_millis(150);
+/// … and how long that is waited for at most.
+const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
+/// From one repair to the next. It doubles as long as every repair is followed by another change:
+/// somebody else may be as stubborn.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
+const GLANCE: Duration = Duration::from_millis(50);
+const IDLE: Duration = Duration::from_secs(3600);
+const NET_ADMIN: u32 = 12;
+
+/// Watches until this process is ended. `ready` is called once nothing can be missed any more.
+///
+/// # Errors
+/// Where this is not root, or the kernel does not tell.
+pub fn run(base: &Instance, ready: impl FnOnce()) -> AppResult<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(AppError::Refused("only root can watch the host's firewall".to_owned()));
+    }
+    let mut watch = NftWatch::open()?;
+    // Those who repair have them again: root's programs begin with what the service may have at all.
+    caps::keep_only(NET_ADMIN)?;
+    ready();
+    let name = process_name(std::process::id() as i32);
+    let own = Own { base: base.name().to_owned(), process: name };
+    // What happened before is not known.
+    guard(&mut watch, &own, true, || start_repairs(base), || false)
+}
+
+/// A repair for each owner; each finds out by itself what it has to do.
+fn start_repairs(base: &Instance) -> Vec<Child> {
+    let owners = owner::everybody(base).unwrap_or_else(|e| {
+        tracing::warn!("{}", error_text(&e));
+        Vec::new()
+    });
+    let start = |owner: &Instance| {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("nagaya").stdin(Stdio::null());
+        if owner.person().is_some() {
+            command.args(["--owner", owner.user()]);
+        }
+        command.args(["network", "repair"]).spawn().cannot(|| "start 'nagaya network repair'")
+    };
+    let started = owners.iter().map(start);
+    started.filter_map(|child| child.inspect_err(|e| tracing::warn!("{}", error_text(e))).ok()).collect()
+}
+
+/// What is ours: tables by name, and processes.
+struct Own {
+    /// The service user's instance, from which all owners' tables have the beginning of their names.
+    base: String,
+    process: String,
+}
+
+impl Own {
+    fn has_table(&self, change: &Change) -> bool {
+        let rest = change.table.strip_prefix(&self.base);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// Whether one of our commands has done it, by itself or through a program like nft. One that is
+    /// gone already is a stranger's: to repair once too often does no harm.
+    fn has_done(&self, transaction: &Transaction) -> bool {
+        let Some((pid, _)) = &transaction.process else { return false };
+        process_name(*pid) == self.process
+            || process::parent(*pid).is_some_and(|parent| process_name(parent) == self.process)
+    }
+
+    /// Whether it may have harmed our networks.
+    fn concerns(&self, transaction: &Transaction) -> bool {
+        transaction.has_gaps
+            || (!self.has_done(transaction) && transaction.changes.iter().any(|change| self.is_harm(change)))
+    }
+
+    fn is_harm(&self, change: &Change) -> bool {
+        if self.has_table(change) {
+            return true;
+        }
+        let is_iptables = ["ip", "ip6"].contains(&change.family) && change.table == "filter";
+        let is_built_in = matches!(change.chain.as_deref(), Some("FORWARD" | "INPUT"));
+        match change.kind {
+            // A firewall was loaded, or has another policy.
+            Kind::NewBaseChain => ["ip", "ip6", "inet", "bridge"].contains(&change.family),
+            Kind::NewRule | Kind::DeletedRule => is_iptables && is_built_in,
+            _ => false,
+        }
+    }
+}
+
+fn process_name(pid: i32) -> String {
+    let argv0 = process::argv0(pid);
+    String::from_utf8_lossy(argv0.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).into_owned()
+}
+
+/// Listens, and repairs what concerns us, until `is_over`.
+fn guard(
+    watch: &mut NftWatch,
+    own: &Own,
+    repair_first: bool,
+    mut start_repairs: impl FnMut() -> Vec<Child>,
+    is_over: impl Fn() -> bool,
+) -> AppResult<()> {
+    let mut is_due = repair_first;
+    let mut pause = PAUSE;
+    let mut next_at = Instant::now();
+    while !is_over() {
+        if !is_due {
+            // A long time without trouble, and the next is the first again.
+            let patience = next_at.saturating_duration_since(Instant::now());
+            let patience = if patience.is_zero() { IDLE } else { patience };
+            match watch.next(patience)? {
+                Some(transaction) => is_due = own.concerns(&transaction),
+                None if Instant::now() >= next_at => pause = PAUSE,
+                None => {}
+            }
+            continue;
+        }
+        settle(watch, next_at)?;
+        tracing::info!("the host's firewall has changed: repairing what networks need");
+        let mut repairs = start_repairs();
+        is_due = false;
+        while !repairs.is_empty() {
+            // Heard while it is done, it can be told who does it.
+            if let Some(transaction) = watch.next(GLANCE)? {
+                is_due |= own.concerns(&transaction);
+            }
+            repairs.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        }
+        while let Some(transaction) = watch.next(Duration::ZERO)? {
+            is_due |= own.concerns(&transaction);
+        }
+        next_at = Instant::now() + pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Ok(())
+}
+
+/// Waits until it is quiet, and not before `not_before`.
+fn settle(watch: &mut NftWatch, not_before: Instant) -> AppResult<()> {
+    let at_most = (Instant::now() + SETTLE_AT_MOST).max(not_before);
+    loop {
+        let left = at_most.saturating_duration_since(Instant::now());
+        let is_quiet = watch.next(SETTLE.min(left))?.is_none();
+        let now = Instant::now();
+        if now >= at_most || (is_quiet && now >= not_before) {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::sys::netns_fixture::{in_new_netns, run};
+
+    fn own() -> Own {
+        Own { base: "ngwatch".into(), process: "ngrepair".into() }
+    }
+
+    fn change(kind: Kind, family: &'static str, table: &str, chain: Option<&str>) -> Change {
+        Change { kind, family, table: table.into(), chain: chain.map(str::to_owned) }
+    }
+
+    #[test]
+    fn only_what_may_harm_concerns_us() {
+        let concerns = |changes: &[Change]| {
+            let changes = changes.iter().cloned().collect();
+            own().concerns(&Transaction { changes, process: None, has_gaps: false })
+        };
+        for (changes, is_harm) in [
+            (vec![change(Kind::DeletedTable, "inet", "ngwatch", None)], true),
+            (vec![change(Kind::DeletedTable, "inet", "ngwatch-1000", None)], true),
+            (vec![change(Kind::DeletedTable, "inet", "ngwatchdog", None)], false),
+            (vec![change(Kind::DeletedRule, "inet", "ngwatch", Some("forward"))], true),
+            (vec![change(Kind::OtherDeleted, "inet", "ngwatch-blocks", None)], true),
+            (vec![change(Kind::NewBaseChain, "inet", "filter", Some("forward"))], true),
+            (vec![change(Kind::NewBaseChain, "arp", "filter", Some("in"))], false),
+            (vec![change(Kind::DeletedRule, "ip", "filter", Some("FORWARD"))], true),
+            (vec![change(Kind::NewRule, "ip", "filter", Some("DOCKER"))], false),
+            (vec![change(Kind::NewRule, "inet", "firewalld", Some("filter_FORWARD"))], false),
+        ] {
+            assert_eq!(concerns(&changes), is_harm, "{changes:?}");
+        }
+        assert!(own().concerns(&Transaction { has_gaps: true, ..Default::default() }));
+    }
+
+    /// Has nft do this as a child of one that is known for ours by its name. It stays for a moment, as
+    /// one may that has more to do: who is gone when it is looked for is a stranger.
+    fn script(commands: &str) -> Child {
+        let text = format!("(echo '{commands}'; sleep 0.3) | nft -i >/dev/null");
+        Command::new("sh").arg0("ngrepair").args(["-c", &text]).spawn().unwrap()
+    }
+
+    fn until(what: &str, patience: Duration, is_so: impl Fn() -> bool) -> Duration {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < patience, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        start.elapsed()
+    }
+
+    const REPAIR: &str = "add table inet ngwatch; add chain inet ngwatch c; add rule inet ngwatch c accept";
+
+    /// Runs `body` beside a watcher that repairs with a script, and counts how often it did.
+    fn beside(body: impl FnOnce(&AtomicUsize) + Send) {
+        in_new_netns(|| {
+            run("nft", "add table inet ngwatch");
+            let mut watch = NftWatch::open().unwrap();
+            let (count, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+            let repair = || {
+                count.fetch_add(1, Ordering::SeqCst);
+                vec![script(REPAIR)]
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    guard(&mut watch, &own(), false, repair, || over.load(Ordering::SeqCst)).unwrap()
+                });
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&count)));
+                over.store(true, Ordering::SeqCst);
+                // It looks up at the next change.
+                run("nft", "add table inet bye");
+                done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            });
+        });
+    }
+
+    fn has_rule() -> bool {
+        let listed = Command::new("nft").args(["list", "table", "inet", "ngwatch"]).output().unwrap();
+        String::from_utf8_lossy(&listed.stdout).contains("accept")
+    }
+
+    #[test]
+    fn a_lost_table_is_back_within_a_second_and_once_is_enough() {
+        beside(|count| {
+            run("nft", "flush ruleset");
+            let took = until("the table is back", Duration::from_secs(1), has_rule);
+            println!("back after {took:?}");
+            std::thread::sleep(Duration::from_millis(2500));
+            assert_eq!(count.load(Ordering::SeqCst), 1, "a repair is no reason for a repair");
+        });
+    }
+
+    #[test]
+    fn own_commands_are_left_alone_and_a_storm_is_one_repair() {
+        beside(|count| {
+            for n in 0..5 {
+                assert!(script(&format!("add chain inet ngwatch own{n}")).wait().unwrap().success());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(count.load(Ordering::SeqCst), 0, "own commands");
+            run("nft", "add table inet other");
+            run("nft", "add chain inet other plain");
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(count.load(Ordering::SeqCst), 0, "strangers' own affairs");
+            let end = Instant::now() + Duration::from_millis(400);
+            while Instant::now() < end {
+                run("iptables-nft", "-A FORWARD -j DROP");
+            }
+            until("the storm is noticed", Duration::from_secs(2), || count.load(Ordering::SeqCst) > 0);
+            std::thread::sleep(Duration::from_millis(1500));
+            assert_eq!(count.load(Ordering::SeqCst), 1);
+        });
+    }
+
+    /// Two that undo each other's work do not keep the host busy.
+    #[test]
+    fn the_pauses_grow_while_somebody_fights() {
+        beside(|count| {
+            run("nft", "flush ruleset");
+            let end = Instant::now() + Duration::from_secs(7);
+            while Instant::now() < end {
+                if has_rule() {
+                    run("nft", "flush ruleset");
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let count = count.load(Ordering::SeqCst);
+            assert!((3..=4).contains(&count), "{count} repairs in 7 s");
+        });
+    }
+}

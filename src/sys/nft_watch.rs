@@ -1,0 +1,319 @@
+//! What changes in the rulesets of nftables, as the kernel tells all who listen.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::{Context, SysError, SysResult};
+
+/// NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h.
+const GROUP: u32 = 7;
+/// The kernel's datagrams have 32 KiB at most (NLMSG_GOODSIZE).
+const DATAGRAM: usize = 64 << 10;
+/// How long the rest of a transaction may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What was done to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    NewTable,
+    DeletedTable,
+    NewChain,
+    /// A new chain, or one with another policy, that packets come to without a jump.
+    NewBaseChain,
+    DeletedChain,
+    NewRule,
+    DeletedRule,
+    /// Sets, their elements, and whatever else there is.
+    Other,
+    OtherDeleted,
+}
+
+/// One change, of however many of the same kind in the same place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    pub kind: Kind,
+    /// `ip`, `ip6`, `inet`, …
+    pub family: &'static str,
+    pub table: String,
+    /// Of a chain or a rule.
+    pub chain: Option<String>,
+}
+
+/// What was done at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transaction {
+    pub changes: BTreeSet<Change>,
+    /// Who did it, where the kernel says so: process number and name.
+    pub process: Option<(i32, String)>,
+    /// More has happened than the kernel could tell.
+    pub has_gaps: bool,
+}
+
+/// A socket that hears of changes in the network namespace in which it was opened.
+pub struct NftWatch {
+    socket: Socket,
+    /// Heard, and not yet complete.
+    pending: Transaction,
+    ready: std::collections::VecDeque<Transaction>,
+}
+
+impl NftWatch {
+    /// Hears of what happens from now on. Needs CAP_NET_ADMIN.
+    pub fn open() -> SysResult<Self> {
+        let open = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_NETFILTER)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            socket.add_membership(GROUP)?;
+            socket.set_non_blocking(true)?;
+            Ok(socket)
+        };
+        let socket = open().cannot(|| "listen to changes of nftables")?;
+        Ok(Self { socket, pending: Transaction::default(), ready: Default::default() })
+    }
+
+    /// The next transaction; none where there is none within `patience`.
+    pub fn next(&mut self, patience: Duration) -> SysResult<Option<Transaction>> {
+        let end = Instant::now() + patience;
+        loop {
+            if let Some(transaction) = self.ready.pop_front() {
+                return Ok(Some(transaction));
+            }
+            let is_midway = !self.pending.changes.is_empty();
+            let left = if is_midway { PATIENCE } else { end.saturating_duration_since(Instant::now()) };
+            if self.wait(left)? {
+                self.hear()?;
+            } else if is_midway {
+                // Whatever has ended it was lost.
+                return Ok(Some(Transaction { has_gaps: true, ..std::mem::take(&mut self.pending) }));
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn wait(&self, patience: Duration) -> SysResult<bool> {
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        // SAFETY: the socket lives longer than this borrow of its descriptor.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(count) => Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(e) => Err(SysError::new("wait for changes of nftables", e)),
+        }
+    }
+
+    fn hear(&mut self) -> SysResult<()> {
+        let mut datagram = Vec::with_capacity(DATAGRAM);
+        match self.socket.recv_from(&mut datagram, 0) {
+            // Only the kernel has the number 0: other senders are not heard.
+            Ok((_, sender)) if sender.port_number() != 0 => Ok(()),
+            Ok(_) => wire::read(&datagram, &mut self.pending, &mut self.ready)
+                .cannot(|| "read changes of nftables"),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.ready.push_back(Transaction { has_gaps: true, ..std::mem::take(&mut self.pending) });
+                Ok(())
+            }
+            Err(e) => Err(SysError::new("hear of changes of nftables", e)),
+        }
+    }
+}
+
+/// The bytes, as linux/netfilter/nfnetlink.h and nf_tables.h lay them out.
+mod wire {
+    use std::collections::VecDeque;
+    use std::io;
+
+    use super::{Change, Kind, Transaction};
+
+    /// Header of the message and of nfnetlink.
+    const HEADERS: usize = 20;
+    const SUBSYSTEM: u16 = 10;
+    const NEW_TABLE: u16 = 0;
+    const DELETED_TABLE: u16 = 2;
+    const NEW_CHAIN: u16 = 3;
+    const DELETED_CHAIN: u16 = 5;
+    const NEW_RULE: u16 = 6;
+    const DELETED_RULE: u16 = 8;
+    const NEW_GENERATION: u16 = 15;
+    /// Attribute 1 is the table's name in all messages but that of a generation.
+    const TABLE: u16 = 1;
+    const RULE_CHAIN: u16 = 2;
+    const CHAIN_NAME: u16 = 3;
+    const CHAIN_HOOK: u16 = 4;
+    const GENERATION_PROCESS: u16 = 2;
+    const GENERATION_NAME: u16 = 3;
+    const TYPE_MASK: u16 = 0x3fff;
+
+    /// Takes in one datagram: a message that says "new generation" ends a transaction.
+    pub fn read(
+        mut datagram: &[u8],
+        pending: &mut Transaction,
+        ready: &mut VecDeque<Transaction>,
+    ) -> io::Result<()> {
+        while !datagram.is_empty() {
+            let length = u32_at(datagram, 0)? as usize;
+            let message = datagram.get(..length).filter(|m| m.len() >= HEADERS).ok_or_else(cut_short)?;
+            let kind = u16_at(message, 4)?;
+            if kind >> 8 == SUBSYSTEM {
+                match kind & 0xff {
+                    NEW_GENERATION => {
+                        pending.process = process(&message[HEADERS..])?;
+                        ready.push_back(std::mem::take(pending));
+                    }
+                    kind => drop(pending.changes.insert(change(kind, message)?)),
+                }
+            }
+            datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn change(kind: u16, message: &[u8]) -> io::Result<Change> {
+        let (mut table, mut rule_chain, mut chain, mut is_base) = (String::new(), None, None, false);
+        each(&message[HEADERS..], |kind, value| match kind {
+            TABLE => table = text(value),
+            RULE_CHAIN => rule_chain = Some(text(value)),
+            CHAIN_NAME => chain = Some(text(value)),
+            CHAIN_HOOK => is_base = true,
+            _ => {}
+        })?;
+        let (kind, chain) = match kind {
+            NEW_TABLE => (Kind::NewTable, None),
+            DELETED_TABLE => (Kind::DeletedTable, None),
+            NEW_CHAIN if is_base => (Kind::NewBaseChain, chain),
+            NEW_CHAIN => (Kind::NewChain, chain),
+            DELETED_CHAIN => (Kind::DeletedChain, chain),
+            NEW_RULE => (Kind::NewRule, rule_chain),
+            DELETED_RULE => (Kind::DeletedRule, rule_chain),
+            // Set, element, object, flow table: new, get, delete, in this order.
+            11 | 14 | 20 | 24 => (Kind::OtherDeleted, None),
+            _ => (Kind::Other, None),
+        };
+        Ok(Change { kind, family: family(message[16]), table, chain })
+    }
+
+    fn process(attributes: &[u8]) -> io::Result<Option<(i32, String)>> {
+        let (mut number, mut name) = (None, None);
+        each(attributes, |kind, value| match kind {
+            GENERATION_PROCESS => number = value.try_into().ok().map(i32::from_be_bytes),
+            GENERATION_NAME => name = Some(text(value)),
+            _ => {}
+        })?;
+        Ok(number.zip(name))
+    }
+
+    fn family(number: u8) -> &'static str {
+        match number {
+            1 => "inet",
+            2 => "ip",
+            3 => "arp",
+            5 => "netdev",
+            7 => "bridge",
+            10 => "ip6",
+            _ => "other",
+        }
+    }
+
+    fn each(mut rest: &[u8], mut with: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        while !rest.is_empty() {
+            let length = usize::from(u16_at(rest, 0)?);
+            let value = rest.get(4..length).ok_or_else(cut_short)?;
+            with(u16_at(rest, 2)? & TYPE_MASK, value);
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn text(value: &[u8]) -> String {
+        String::from_utf8_lossy(value.strip_suffix(b"\0").unwrap_or(value)).into_owned()
+    }
+
+    fn u16_at(bytes: &[u8], at: usize) -> io::Result<u16> {
+        let two = bytes.get(at..at + 2).and_then(|two| two.try_into().ok());
+        two.map(u16::from_ne_bytes).ok_or_else(cut_short)
+    }
+
+    fn u32_at(bytes: &[u8], at: usize) -> io::Result<u32> {
+        let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
+        four.map(u32::from_ne_bytes).ok_or_else(cut_short)
+    }
+
+    fn cut_short() -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, "a message that is cut short")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netns_fixture::{in_new_netns, run};
+
+    const SOON: Duration = Duration::from_secs(2);
+
+    fn change(kind: Kind, family: &'static str, table: &str, chain: Option<&str>) -> Change {
+        Change { kind, family, table: table.into(), chain: chain.map(str::to_owned) }
+    }
+
+    #[test]
+    fn transactions_are_heard_with_their_changes_and_authors() {
+        in_new_netns(|| {
+            run("nft", "add table inet before");
+            let mut watch = NftWatch::open().unwrap();
+            assert_eq!(watch.next(Duration::from_millis(50)).unwrap(), None);
+            run("nft", "add chain inet before way { type filter hook forward priority 0 ; }");
+            let heard = watch.next(SOON).unwrap().unwrap();
+            assert_eq!(heard.process.unwrap().1, "nft");
+            let base = change(Kind::NewBaseChain, "inet", "before", Some("way"));
+            assert_eq!(heard.changes.into_iter().collect::<Vec<_>>(), [base]);
+            run("nft", "add rule inet before way accept ; add chain inet before plain");
+            let heard = watch.next(SOON).unwrap().unwrap();
+            assert!(heard.changes.contains(&change(Kind::NewRule, "inet", "before", Some("way"))));
+            assert!(heard.changes.contains(&change(Kind::NewChain, "inet", "before", Some("plain"))));
+            run("nft", "flush ruleset");
+            let heard = watch.next(SOON).unwrap().unwrap();
+            assert!(heard.changes.contains(&change(Kind::DeletedTable, "inet", "before", None)), "{heard:?}");
+            run("iptables-nft", "-P FORWARD DROP");
+            let heard = std::iter::from_fn(|| watch.next(Duration::from_millis(100)).unwrap());
+            let base = change(Kind::NewBaseChain, "ip", "filter", Some("FORWARD"));
+            assert!(heard.flat_map(|heard| heard.changes).any(|change| change == base));
+            // Another namespace's are not heard.
+            in_new_netns(|| run("nft", "add table inet elsewhere"));
+            assert_eq!(watch.next(Duration::from_millis(100)).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn many_changes_are_one_and_too_many_are_a_gap() {
+        in_new_netns(|| {
+            let mut watch = NftWatch::open().unwrap();
+            let elements: Vec<String> = (0..3000).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();
+            let set =
+                format!("add set inet t s {{ type ipv4_addr ; elements = {{ {} }} ; }}", elements.join(", "));
+            run("nft", "add table inet t");
+            run("nft", &set);
+            let heard: Vec<_> =
+                std::iter::from_fn(|| watch.next(Duration::from_millis(200)).unwrap()).collect();
+            let has_gaps = heard.iter().any(|heard| heard.has_gaps);
+            let changes: BTreeSet<_> = heard.into_iter().flat_map(|heard| heard.changes).collect();
+            assert!(has_gaps || changes.contains(&change(Kind::Other, "inet", "t", None)), "{changes:?}");
+            assert!(changes.len() <= 2, "{changes:?}");
+        });
+    }
+
+    #[test]
+    fn a_damaged_message_is_an_error() {
+        let read = |bytes: &[u8]| wire::read(bytes, &mut Transaction::default(), &mut Default::default());
+        assert!(read(&[20, 0, 0, 0, 0, 10]).is_err());
+        let mut message = vec![0; 24];
+        (message[0], message[5], message[20]) = (24, 10, 9);
+        assert!(read(&message).is_err());
+    }
+}
