@@ -269,7 +269,7 @@ impl Host {
         let there = links.iter().filter(|link| Path::new("/sys/class/net").join(link).exists());
         found.extend(there.map(|link| format!("link {link}")));
         let tables = run_tool("nft", &["list", "tables"]);
-        let table = tables.lines().find(|line| line.split(' ').any(|word| word == self.name));
+        let table = tables.lines().find(|line| line.split(' ').any(|word| word.starts_with(&self.name)));
         found.extend(table.map(|line| format!("nft {line}")));
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
         let mounts = mounts.lines().filter(|line| line.contains(&self.name));

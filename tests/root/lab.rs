@@ -80,6 +80,11 @@ impl Netns {
         self.succeeds("ping", &["-n", "-c1", "-W1", address])
     }
 
+    /// What a server says that is connected to from here.
+    pub fn asks(&self, address: &str, port: u16) -> Option<String> {
+        asks(|args| self.command("python3", args), address, port)
+    }
+
     /// Joins both by a link: `name` here, `peer` there.
     pub fn join(&self, name: &str, other: &Self, peer: &str) {
         let there = other.pid().to_string();
