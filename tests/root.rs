@@ -17,6 +17,8 @@ mod errors_of_host;
 mod errors_of_templates;
 #[path = "root/exec.rs"]
 mod exec;
+#[path = "root/firewall.rs"]
+mod firewall;
 #[path = "root/host.rs"]
 mod host;
 #[path = "root/hostd.rs"]
