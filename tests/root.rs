@@ -19,6 +19,8 @@ mod errors_of_templates;
 mod exec;
 #[path = "root/firewall.rs"]
 mod firewall;
+#[path = "root/firewall_verbs.rs"]
+mod firewall_verbs;
 #[path = "root/host.rs"]
 mod host;
 #[path = "root/hostd.rs"]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::context::App;
 use super::error::AppResult;
-use super::{lifecycle, lock, machine, network, state};
+use super::{firewall, lifecycle, lock, machine, network, state};
 use crate::host::private;
 use crate::model::container::{Container, Phase, State};
+use crate::model::firewall::traffic::Traffic;
 use crate::model::name::Name;
 use crate::runtime::protocol::Ended;
 use crate::sys::cgroup;
@@ -40,6 +41,8 @@ pub struct Info {
     pub limits: BTreeMap<&'static str, String>,
     /// None where it does not run.
     pub usage: Option<Usage>,
+    /// What has passed its links since it was made; None where that is not counted.
+    pub traffic: Option<Traffic>,
     /// What the container runs without, and how to get it.
     pub notes: Vec<String>,
 }
@@ -85,6 +88,20 @@ fn sweep(app: &mut App, container: &Container) {
     }
 }
 
+/// Of all its links together, restarts of the container and of the host included.
+fn traffic(app: &mut App, name: &Name) -> Option<Traffic> {
+    let all = firewall::traffic(app)
+        .inspect_err(|e| tracing::warn!("traffic is not counted: {e}"))
+        .unwrap_or_default();
+    let own = all.into_iter().filter(|(whose, ..)| whose == name).map(|(_, _, traffic)| traffic);
+    own.reduce(|a, b| Traffic {
+        sent_packets: a.sent_packets + b.sent_packets,
+        sent_bytes: a.sent_bytes + b.sent_bytes,
+        received_packets: a.received_packets + b.received_packets,
+        received_bytes: a.received_bytes + b.received_bytes,
+    })
+}
+
 pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     let container = app.find(name)?;
     let row = row(app, container);
@@ -101,6 +118,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         notes.extend(private::shortcomings(&app.instance));
     }
     Ok(Info {
+        traffic: traffic(app, name),
         ready: up && record.as_ref().is_some_and(|r| r.ready),
         boots: record.as_ref().map_or(0, |r| r.boots),
         ended: record.and_then(|r| r.ended),

@@ -8,6 +8,7 @@ use super::report::{CliResult, DONE};
 use super::table::pairs;
 use super::{text, time};
 use crate::app::list::{self, Info};
+use crate::model::firewall::traffic::Traffic;
 use crate::model::ids::SLICE;
 use crate::model::nic::Nic;
 use crate::sys::usage::Usage;
@@ -52,6 +53,8 @@ struct InfoJson {
     /// What the kernel holds it to.
     limits: BTreeMap<&'static str, String>,
     usage: Option<Usage>,
+    /// What has passed its links since it was made.
+    traffic: Option<Traffic>,
     notes: Vec<String>,
 }
 
@@ -109,6 +112,7 @@ impl From<&Info> for InfoJson {
             cgroup: info.cgroup.clone(),
             limits: info.limits.clone(),
             usage: info.usage.clone(),
+            traffic: info.traffic,
             notes: info.notes.iter().map(|n| text::line(n)).collect(),
         }
     }
@@ -160,6 +164,16 @@ fn sheet(info: &InfoJson, age: &str) -> String {
     for line in info.usage.iter().flat_map(usage_lines) {
         add(line.0, Some(line.1));
     }
+    add(
+        "Traffic",
+        info.traffic.map(|t| {
+            let (received, sent) = (text::size(t.received_bytes), text::size(t.sent_bytes));
+            format!(
+                "{received} in {} packets received, {sent} in {} sent, in all",
+                t.received_packets, t.sent_packets
+            )
+        }),
+    );
     for (file, value) in info.limits.iter().filter(|(file, value)| !is_usual(file, value)) {
         add("Limit", Some(format!("{file} {value}")));
     }
@@ -247,6 +261,12 @@ mod tests {
                 net_sent: Some(17),
                 ..Usage::default()
             }),
+            traffic: Some(Traffic {
+                sent_packets: 3,
+                sent_bytes: 300,
+                received_packets: 4,
+                received_bytes: 4096,
+            }),
             notes: vec!["It runs without limits.".to_owned()],
         };
         let json = InfoJson::from(&info);
@@ -272,6 +292,7 @@ Memory:    40 MiB, 90 MiB at most
 CPU time:  1.2 s
 Network:   0 B received, 17 B sent
 Waits:     not measured by this kernel (boot it with psi=1)
+Traffic:   4 KiB in 4 packets received, 300 B in 3 sent, in all
 Limit:     cpu.weight 50
 Limit:     memory.max 536870912
 Last end:  its init died (nobody asked for it)

@@ -146,7 +146,7 @@ fn what_cannot_be_a_network_is_refused_by_its_field() {
         (vec!["n2", "dns.domain=a b"], "dns.domain"),
         (vec!["n2", "ipv4.nat.address=fd00::1"], "ipv4.nat.address"),
         (vec!["n2", "vlan=7"], "vlan"),
-        (vec!["n2", "parent=up0"], "up0"),
+        (vec!["n2", "parent=lo"], "lo"),
         (vec!["n2", "parent=missing"], "missing"),
         (vec!["br9"], "br9"),
         (vec!["dmz"], "dmz"),
