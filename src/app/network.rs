@@ -87,6 +87,9 @@ fn check_wanted(wanted: Ipv4Network) -> AppResult<()> {
 pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<Network> {
     let get = |key: &str| pairs.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
     let parent = get("parent").filter(|parent| !parent.is_empty());
+    if app.store.network(name)?.is_some() {
+        return Err(StoreError::NetworkTaken { name: name.to_owned() }.into());
+    }
     let bridge = match parent {
         Some(parent) => parent.to_owned(),
         None => bridge_for(app, name)?,
