@@ -292,7 +292,7 @@ Memory:    40 MiB, 90 MiB at most
 CPU time:  1.2 s
 Network:   0 B received, 17 B sent
 Waits:     not measured by this kernel (boot it with psi=1)
-Traffic:   4 KiB in 4 packets received, 300 B in 3 sent, in all
+Traffic:   4.0 KiB in 4 packets received, 300 B in 3 sent, in all
 Limit:     cpu.weight 50
 Limit:     memory.max 536870912
 Last end:  its init died (nobody asked for it)

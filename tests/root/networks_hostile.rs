@@ -241,17 +241,23 @@ except OSError: pass"
             .unwrap_or_else(|_| panic!("{}", super::host::told(&output)))
     };
     wire.host.ok(&["device", "set", "good", "eth0", "limits.ingress=40Mbit", "limits.egress=20Mbit"]);
-    let near = |found: f64, wanted: f64| {
-        assert!((wanted * 0.8..wanted * 1.15).contains(&found), "{found} of {wanted} Mbit/s")
+    // Never more, and as much in one of a few tries: a busy machine may be slower.
+    let near = |measure: &dyn Fn() -> f64, wanted: f64| {
+        let reached = (0..4).any(|_| {
+            let found = measure();
+            assert!(found < wanted * 1.15, "{found} of {wanted} Mbit/s");
+            found > wanted * 0.8
+        });
+        assert!(reached, "less than {wanted} Mbit/s");
     };
-    near(rate("host", "good", "10.20.0.7"), 40.0);
-    near(rate("good", "host", "10.20.0.1"), 20.0);
+    near(&|| rate("host", "good", "10.20.0.7"), 40.0);
+    near(&|| rate("good", "host", "10.20.0.1"), 20.0);
     wire.host.ok(&["device", "set", "good", "eth0", "limits.ingress=10Mbit"]);
-    near(rate("bad", "good", "10.20.0.7"), 10.0);
+    near(&|| rate("bad", "good", "10.20.0.7"), 10.0);
     wire.host.ok(&["device", "unset", "good", "eth0", "limits.ingress", "limits.egress"]);
     assert!(rate("host", "good", "10.20.0.7") > 60.0);
     // What holds at a start holds too.
     wire.host.ok(&["device", "set", "good", "eth0", "limits.egress=20Mbit"]);
     wire.host.ok(&["restart", "--force", "good"]);
-    near(rate("good", "host", "10.20.0.1"), 20.0);
+    near(&|| rate("good", "host", "10.20.0.1"), 20.0);
 }

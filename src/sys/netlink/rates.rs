@@ -176,9 +176,16 @@ mod tests {
         passing(listener, dial)
     }
 
-    fn holds(measured: f64, limit: f64) -> bool {
-        println!("{:.2} Mbit/s where the limit is {:.0}", measured / 1e6, limit / 1e6);
-        (0.85 * limit..=1.15 * limit).contains(&measured)
+    /// Never more than the limit, and as much in one of a few tries: a machine that has something else to
+    /// do may be slower.
+    fn holds(measure: impl Fn() -> f64, limit: f64) -> bool {
+        const TRIES: u32 = 4;
+        (0..TRIES).any(|_| {
+            let measured = measure();
+            println!("{:.2} Mbit/s where the limit is {:.0}", measured / 1e6, limit / 1e6);
+            assert!(measured <= 1.15 * limit, "{measured} where the limit is {limit}");
+            measured >= 0.85 * limit
+        })
     }
 
     #[test]
@@ -187,13 +194,13 @@ mod tests {
             let (guest, mut nic) = (Netns::new(), own());
             (nic.settings.ingress, nic.settings.egress) = (Some(50_000_000), Some(5_000_000));
             let netlink = plugged(&nic, &guest);
-            assert!(holds(to_guest(&guest), 50e6));
-            assert!(holds(from_guest(&guest), 5e6));
+            assert!(holds(|| to_guest(&guest), 50e6));
+            assert!(holds(|| from_guest(&guest), 5e6));
             let set =
                 |ingress, egress| netlink.set_rates("ng00000001", "ig00000001", ingress, egress).unwrap();
             set(Some(4_000_000), Some(100_000_000));
-            assert!(holds(to_guest(&guest), 4e6));
-            assert!(holds(from_guest(&guest), 100e6));
+            assert!(holds(|| to_guest(&guest), 4e6));
+            assert!(holds(|| from_guest(&guest), 100e6));
             set(None, None);
             let (free_in, free_out) = (to_guest(&guest), from_guest(&guest));
             println!("unlimited: {:.0} Mbit/s to the guest, {:.0} from it", free_in / 1e6, free_out / 1e6);
@@ -202,7 +209,7 @@ mod tests {
             assert!(!run("tc", "qdisc show dev ng00000001").contains("tbf"));
             assert!(netlink.is_guarded("ng00000001", &frames::guard()).unwrap());
             set(None, Some(20_000_000));
-            assert!(holds(from_guest(&guest), 20e6));
+            assert!(holds(|| from_guest(&guest), 20e6));
         });
     }
 

@@ -31,7 +31,8 @@ def run(host: Host) -> None:
 
     # They come after nagaya, which notices by itself.
     for package, start in (
-        ("docker.io", "systemctl start docker"),
+        # Docker itself drops only where it was the one to switch forwarding on.
+        ("docker.io", "systemctl start docker && iptables -P FORWARD DROP && ip6tables -P FORWARD DROP"),
         ("ufw", "ufw --force enable"),
         ("firewalld", "ufw --force disable && systemctl start firewalld"),
     ):
