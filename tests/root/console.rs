@@ -42,7 +42,10 @@ fn several_watch_at_once_until_the_guest_ends() {
     let mut deaf =
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    host.sh("web", "yes watch me | head -c 300000 > /dev/console; echo to all of you > /dev/console");
+    host.sh("web", "yes watch me | head -c 300000 > /dev/console");
+    // Those that read are given the time to: who is too slow loses what comes meanwhile.
+    std::thread::sleep(Duration::from_secs(1));
+    host.sh("web", "echo to all of you > /dev/console");
     host.ok(&["stop", "web"]);
     for watcher in watchers {
         let done = watcher.wait_for(Duration::from_secs(10));
