@@ -18,7 +18,7 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
 /// From one repair to the next. It doubles as long as every repair is followed by another change:
 /// somebody else may be as stubborn.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(64);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const GLANCE: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
 const NET_ADMIN: u32 = 12;
@@ -292,7 +292,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(20));
             }
             let count = count.load(Ordering::SeqCst);
-            assert!((3..=4).contains(&count), "{count} repairs in 7 s");
+            assert!((3..=5).contains(&count), "{count} repairs in 7 s");
         });
     }
 }
