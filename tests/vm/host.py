@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from image import ssh_key
-from machine import Machine, MachineFailed, until
+from machine import Machine, MachineFailed, MachineHung, until
 
 # Without KVM a guest is some ten times slower than this machine.
 PATIENCE = 300
@@ -198,6 +198,8 @@ class Host(Shell):
             if not self.machine.running():
                 raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
             if not self.machine.answers():
+                if standstill := self.machine.hung():
+                    raise MachineHung(standstill)
                 return False
             command = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait"
             done = self.attempt(command, timeout=BOOT_SECONDS, silent=True)

@@ -1,6 +1,7 @@
 """One QEMU process: started, looked at, killed and started again on the same disks."""
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import qemu
 from image import HostImage
+
+# Seconds. A guest that only waits for this machine's processors complains of less.
+LONGEST_STANDSTILL = 60
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Variant:
     disk_size: str = "8G"
     # MiB
     memory: int = 2048
-    cpus: int = 2
+    # One emulated processor does not race with another one: see Machine.hung().
+    cpus: int = 1
     kernel_arguments: str = ""
 
     def __str__(self) -> str:
@@ -37,6 +42,10 @@ class Variant:
 
 class MachineFailed(Exception):
     """QEMU ended, or does not do what was asked of it."""
+
+
+class MachineHung(MachineFailed):
+    """The guest's kernel says that its emulated processor stands still."""
 
 
 class Machine:
@@ -77,6 +86,18 @@ class Machine:
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def hung(self) -> str:
+        """The guest kernel's word that a processor has stood still for a minute, or "".
+
+        QEMU's emulation of several processors at once has such hangs, in any program of the guest's.
+        """
+        if not self.serial.exists():
+            return ""
+        lockups = re.findall(r"soft lockup - CPU#\d+ stuck for (\d+)s!.*", text := self.serial.read_text(errors="replace"))
+        if not any(int(seconds) >= LONGEST_STANDSTILL for seconds in lockups):
+            return ""
+        return next(line for line in reversed(text.splitlines()) if "soft lockup" in line)
 
     def answers(self) -> bool:
         """Whether sshd greets. Asked before ssh itself, whose attempts cost a guest much that has just begun to boot."""

@@ -38,6 +38,8 @@ class Run:
         self.directory = working_directory()
         self.passed: list[Case] = []
         self.failed: list[Case] = []
+        # Those whose emulated host hung, and that were run once more.
+        self.hung: list[Case] = []
         self.machines: list[Machine] = []
         self.interrupted = threading.Event()
         self.printing = threading.Lock()
@@ -47,7 +49,7 @@ class Run:
             print(text, flush=True)
 
     def run_group(self, number: int, group: Group) -> None:
-        """Runs its cases, on new hosts again after one that failed."""
+        """Runs its cases, on new hosts again after one that failed, and once more the one whose host hung."""
         left = list(group.cases)
         while left and not self.interrupted.is_set():
             directory = self.directory / str(number)
@@ -69,8 +71,7 @@ class Run:
         try:
             self.boot(cases[0], directory, hosts)
         except Exception as error:
-            self.report_failure(cases[0], hosts, error, started)
-            return cases[1:]
+            return self.after_failure(cases, hosts, error, started)
         for position, case in enumerate(cases):
             started = time.monotonic()
             try:
@@ -79,8 +80,7 @@ class Run:
                     for host in hosts:
                         host.clean()
             except Exception as error:
-                self.report_failure(case, hosts, error, started)
-                return cases[position + 1 :]
+                return self.after_failure(cases[position:], hosts, error, started)
             self.passed.append(case)
             self.say(f"pass {case.title()} ({time.monotonic() - started:.0f} s)")
         return []
@@ -98,6 +98,18 @@ class Run:
             host.prepare()
         what = " ".join(filter(None, [" and ".join(case.kinds), str(case.variant)]))
         self.say(f"     booted {what} in {time.monotonic() - started:.0f} s")
+
+    def after_failure(self, cases: list[Case], hosts: list[Host], error: Exception, started: float) -> list[Case]:
+        """What is left to run: a host that hung has judged nothing, but a case is not tried more than twice."""
+        case, rest = cases[0], cases[1:]
+        for standstill in filter(None, (host.machine.hung() for host in hosts)):
+            if case in self.hung:
+                break
+            self.hung.append(case)
+            self.say(f"HUNG {case.title()} ({time.monotonic() - started:.0f} s), once more: {standstill}")
+            return cases
+        self.report_failure(case, hosts, error, started)
+        return rest
 
     def report_failure(self, case: Case, hosts: list[Host], error: Exception, started: float) -> None:
         if self.interrupted.is_set():
@@ -153,7 +165,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose names contain this")
     parser.add_argument("--hosts", help="run on these instead, a case each: debian12,debian13")
     parser.add_argument("--package", type=Path, default=newest_package(), help="what install_package installs")
-    parser.add_argument("--jobs", type=int, default=1, help="groups of scenarios at the same time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="hosts at the same time (default: %(default)s, the processors)")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running until Ctrl-C")
     parser.add_argument("--verbose", action="store_true", help="print each command that runs on a host")
     parser.add_argument("--logs", type=Path, default=LOGS, help="where failures leave their journals")
@@ -190,15 +202,19 @@ def main() -> int:
 
 
 def run_all(run: Run, groups: list[Group]) -> int:
+    numbered = list(enumerate(groups))
     with ThreadPoolExecutor(max(1, run.options.jobs)) as pool:
         try:
-            running = [pool.submit(run.run_group, number, group) for number, group in enumerate(groups)]
+            running = [pool.submit(run.run_group, *each) for each in numbered if not each[1].alone()]
             for future in running:
                 future.result()
+            for each in numbered:
+                if each[1].alone():
+                    run.run_group(*each)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             run.close()
-    print(f"{len(run.passed)} passed, {len(run.failed)} failed")
+    print(f"{len(run.passed)} passed, {len(run.failed)} failed, {len(run.hung)} run once more")
     return 1 if run.failed or not run.passed else 0
 
 

@@ -28,6 +28,8 @@ class Case:
     kinds: tuple[str, ...]
     variant: Variant
     shares_host: bool
+    # Measures times, and so runs beside nothing else.
+    alone: bool
 
     def title(self) -> str:
         return " ".join(filter(None, [self.scenario, *self.kinds, str(self.variant)]))
@@ -40,6 +42,9 @@ class Group:
     kinds: tuple[str, ...]
     variant: Variant
     cases: list[Case] = field(default_factory=list)
+
+    def alone(self) -> bool:
+        return any(case.alone for case in self.cases)
 
 
 def load(path: Path, kinds: list[str] | None) -> list[Case]:
@@ -67,8 +72,8 @@ def load(path: Path, kinds: list[str] | None) -> list[Case]:
     if isinstance(variants, Variant):
         variants = [variants]
     about = inspect.cleandoc(module.__doc__).splitlines()[0]
-    shares = getattr(module, "SHARES_HOST", False)
-    return [Case(path.stem, about, module.run, kind, variant, shares) for kind in wanted for variant in variants]
+    ways = (getattr(module, "SHARES_HOST", False), getattr(module, "ALONE", False))
+    return [Case(path.stem, about, module.run, kind, variant, *ways) for kind in wanted for variant in variants]
 
 
 def find(only: list[str], kinds: list[str] | None) -> list[Case]:

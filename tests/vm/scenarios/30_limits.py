@@ -5,8 +5,11 @@ import statistics
 import time
 
 from host import Host
+from machine import Variant
 
 HOSTS = ["debian12"]
+VARIANT = Variant(cpus=2)
+ALONE = True
 MIB = 1 << 20
 HOG = "nagaya exec noisy -- sh -c"
 
