@@ -11,6 +11,7 @@ use crate::model::name::Name;
 use crate::model::network::KeyError;
 use crate::store::StoreError;
 use crate::sys::SysError;
+use crate::sys::nft::NftError;
 
 /// Whose failure it is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,6 +46,8 @@ pub enum AppError {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Sys(#[from] SysError),
+    #[error(transparent)]
+    Nft(#[from] NftError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::{firewall, guest_config, layout, limits, lock, network, pool, state};
+use super::{guest_config, layout, limits, lock, network, pool, state};
 use crate::host::interface::SpawnOrder;
 use crate::model::container::Container;
 use crate::model::limits::Limits;
@@ -171,7 +171,6 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
     if adopt.is_none() {
         network::ensure(app, &networks)?;
         network::answer_for(app, &networks);
-        firewall::ready(app, container)?;
     }
     let limits = match limits::of(app, &container.config, Some(&container.id)) {
         // Those that hold are kept.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::{AppError, AppResult};
 use super::owner;
 use crate::model::instance::Instance;
-use crate::sys::nft_watch::{Change, Kind, NftWatch, Transaction};
+use crate::sys::nft::{Change, Kind, Transaction, Watch};
 use crate::sys::{Context, caps, error_text, process};
 
 /// How long it is to be quiet before a repair: who loads rules loads many.
@@ -31,7 +31,7 @@ pub fn run(base: &Instance, ready: impl FnOnce()) -> AppResult<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(AppError::Refused("only root can watch the host's firewall".to_owned()));
     }
-    let mut watch = NftWatch::open()?;
+    let mut watch = Watch::open()?;
     // Those who repair have them again: root's programs begin with what the service may have at all.
     caps::keep_only(NET_ADMIN)?;
     ready();
@@ -108,7 +108,7 @@ fn process_name(pid: i32) -> String {
 
 /// Listens, and repairs what concerns us, until `is_over`.
 fn guard(
-    watch: &mut NftWatch,
+    watch: &mut Watch,
     own: &Own,
     repair_first: bool,
     mut start_repairs: impl FnMut() -> Vec<Child>,
@@ -150,7 +150,7 @@ fn guard(
 }
 
 /// Waits until it is quiet, and not before `not_before`.
-fn settle(watch: &mut NftWatch, not_before: Instant) -> AppResult<()> {
+fn settle(watch: &mut Watch, not_before: Instant) -> AppResult<()> {
     let at_most = (Instant::now() + SETTLE_AT_MOST).max(not_before);
     loop {
         let left = at_most.saturating_duration_since(Instant::now());
@@ -222,7 +222,7 @@ mod tests {
     fn beside(body: impl FnOnce(&AtomicUsize) + Send) {
         in_new_netns(|| {
             run("nft", "add table inet ngwatch");
-            let mut watch = NftWatch::open().unwrap();
+            let mut watch = Watch::open().unwrap();
             let (count, over) = (AtomicUsize::new(0), AtomicBool::new(false));
             let repair = || {
                 count.fetch_add(1, Ordering::SeqCst);

@@ -12,8 +12,8 @@ use crate::model::instance::Instance;
 use crate::model::network::is_interface_name;
 use crate::render::iptables::Chains;
 pub use crate::render::iptables::Link;
-use crate::sys::base_chains::{self, Chain, Hook};
-use crate::sys::{SysError, error_text};
+use crate::sys::error_text;
+use crate::sys::nft::{self, BaseChain, BaseHook, NftError};
 
 /// Whose firewall it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum CoexistError {
     #[error("'{0}' cannot be an interface")]
     Name(String),
     #[error(transparent)]
-    Sys(#[from] SysError),
+    Nft(#[from] NftError),
 }
 
 /// Lets the traffic of guests behind `links`, which are all of this owner's, through whatever would
@@ -62,7 +62,7 @@ async fn ensure_with(bus: &Path, instance: &Instance, links: &[Link]) -> Result<
         // Nobody else is in that network namespace.
         return Ok(Vec::new());
     }
-    let chains = base_chains::list()?;
+    let chains = nft::chains()?;
     let mut findings = iptables::ensure(&chains, &own(instance), links);
     findings.extend(of_firewalld(firewalld::ensure(bus, links).await));
     findings.extend(unknown(&chains, instance));
@@ -78,7 +78,7 @@ async fn look_with(bus: &Path, instance: &Instance, names: &[String]) -> Result<
     if instance.is_private() {
         return Ok(Vec::new());
     }
-    let chains = base_chains::list()?;
+    let chains = nft::chains()?;
     let mut findings = iptables::look(&chains, &own(instance));
     findings.extend(of_firewalld(firewalld::look(bus, names).await));
     findings.extend(unknown(&chains, instance));
@@ -95,7 +95,7 @@ async fn remove_with(bus: &Path, instance: &Instance, names: &[String]) -> Resul
     if instance.is_private() {
         return Ok(());
     }
-    iptables::forget(&base_chains::list()?, &own(instance), names);
+    iptables::forget(&nft::chains()?, &own(instance), names);
     if let Err(e) = firewalld::forget(bus, names).await {
         tracing::warn!("{}", error_text(&e));
     }
@@ -123,14 +123,14 @@ fn of_firewalld(found: Result<Vec<Finding>, BusError>) -> Vec<Finding> {
 }
 
 /// Chains that drop what is forwarded and that nobody but their author may change.
-fn unknown(chains: &[Chain], instance: &Instance) -> Vec<Finding> {
+fn unknown(chains: &[BaseChain], instance: &Instance) -> Vec<Finding> {
     let ours = |table: &str| {
         let rest = table.strip_prefix(instance.name());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
     chains
         .iter()
-        .filter(|chain| chain.hook == Some(Hook::Forward) && chain.drops)
+        .filter(|chain| chain.hook == Some(BaseHook::Forward) && chain.drops)
         .filter(|chain| ["ip", "ip6", "inet", "bridge"].contains(&chain.family))
         .filter(|chain| !ours(&chain.table) && !iptables::is_of_iptables(chain))
         .map(|chain| Finding {

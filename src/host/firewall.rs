@@ -34,7 +34,7 @@ use crate::render::nft::nat;
 use crate::render::nft::owners;
 use crate::render::nft::policy_table;
 use crate::render::nft::ports;
-use crate::render::nft::table::{Chain, Element, Family, TableName};
+use crate::render::nft::table::{Chain, Element, TableName};
 use crate::sys::hardware_address;
 use crate::sys::nft::{self, Batch, NftError};
 
@@ -86,7 +86,7 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
         batch.replace(&policy_table(owner, plan));
         batch.replace(&ports::routing_table(owner, plan, &macs(plan)));
         for table in ports::traffic_tables(owner, plan) {
-            match exists(&table.name)? {
+            match nft::has_table(&table.name)? {
                 false => batch.add(&table),
                 true => {
                     table.elements.iter().for_each(|(set, all)| batch.add_elements(&table.name, set, all))
@@ -94,7 +94,7 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
             }
         }
         let blocks = block_rules::table(owner, plan);
-        anew = !exists(&blocks.name)?;
+        anew = !nft::has_table(&blocks.name)?;
         match !anew {
             false => batch.add(&blocks),
             true => {
@@ -109,11 +109,14 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
     Ok(anew)
 }
 
-/// The Ethernet addresses of the bridges whose ports are to be routed, as far as they are there.
+/// The Ethernet addresses of the bridges whose ports are to be routed: those that they will have, where
+/// they are not there yet.
 fn macs(plan: &Plan) -> BTreeMap<String, Mac> {
     let routed = plan.networks.iter().filter(|network| network.routed);
-    let mac = |bridge: &str| hardware_address::of(bridge).map(|mac| (bridge.to_owned(), mac));
-    routed.filter_map(|network| mac(&network.bridge)).collect()
+    let mac = |bridge: &str| {
+        hardware_address::of(bridge).unwrap_or_else(|| hardware_address::of_new_bridge(bridge))
+    };
+    routed.map(|network| (network.bridge.clone(), mac(&network.bridge))).collect()
 }
 
 /// Changes parts of a firewall that is in place, in one transaction.
@@ -289,7 +292,7 @@ pub fn remove_container(
     retried(|generation| {
         let mut batch = Batch::new().only_at(generation);
         let table = policy_name(owner);
-        if exists(&table)? {
+        if nft::has_table(&table)? {
             drop_container(&mut batch, owner, id, addresses.to_vec())?;
         }
         let mut sets = vec![(table, filter::LINKS), (block_rules::table_name(owner), filter::LINKS)];
@@ -329,8 +332,7 @@ pub fn add_links(owned: &Owned, id: &ContainerId, links: &[LinkPlan]) -> Firewal
 fn routing(owner: &str, bridge: &str) -> FirewallResult<Option<Mac>> {
     let Some(mac) = hardware_address::of(bridge) else { return Ok(None) };
     let chain = ports::routing_chain(bridge, mac);
-    let there = nft::rules(&TableName::bridge(owner))?.iter().any(|rule| rule.chain == chain);
-    Ok(there.then_some(mac))
+    Ok((nft::rule_count(&TableName::bridge(owner), &chain)? > 0).then_some(mac))
 }
 
 fn add_link_elements(batch: &mut Batch, owned: &Owned, links: &[LinkPlan]) -> FirewallResult<()> {
@@ -391,7 +393,7 @@ pub fn remove_all(instance: &str, owner: &str) -> FirewallResult<()> {
         let mut batch = Batch::new().only_at(generation);
         all_names(owner).iter().for_each(|name| batch.remove(name));
         let table = owners::table_name(instance);
-        if exists(&table)? {
+        if nft::has_table(&table)? {
             leave_owners(&mut batch, instance, owner)?;
             batch.add_chain(&table, &owners::own_chain(owner));
             batch.delete_chain(&table, &owners::own_chain(owner).name);
@@ -411,7 +413,7 @@ pub fn remove_all(instance: &str, owner: &str) -> FirewallResult<()> {
 fn join_owners(batch: &mut Batch, owned: &Owned, plan: &Plan) -> FirewallResult<()> {
     let (instance, owner) = (owned.instance.as_str(), owned.owner.as_str());
     let table = owners::table_name(instance);
-    match exists(&table)? {
+    match nft::has_table(&table)? {
         true => leave_owners(batch, instance, owner)?,
         false => batch.add(&owners::table(instance)),
     }
@@ -434,14 +436,6 @@ fn leave_owners(batch: &mut Batch, instance: &str, owner: &str) -> FirewallResul
         batch.delete_elements(&table, set, &elements);
     }
     Ok(())
-}
-
-fn exists(table: &TableName) -> FirewallResult<bool> {
-    let family = match table.family {
-        Family::Inet => nftables::types::NfFamily::INet,
-        Family::Bridge => nftables::types::NfFamily::Bridge,
-    };
-    Ok(nft::table_exists(family, &table.name)?)
 }
 
 /// Commits what `make` has found to be necessary, and finds out again where the kernel's rules have

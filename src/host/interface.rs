@@ -240,7 +240,7 @@ impl Host1 {
 
     /// Makes sure that a network of the caller's is there as `network`, JSON of [`Network`], says: its
     /// bridge with its addresses, and that the host forwards. Returns whether the caller's firewall is in
-    /// place; if not, `ApplyFirewall` is to follow.
+    /// place and knows this very bridge; if not, `ApplyFirewall` is to follow.
     async fn ensure_network(&self, network: &str) -> Result<bool, HostError> {
         let grant = self.grant()?;
         let network = network::parsed(&self.instance, grant.as_ref(), network)?;
@@ -252,7 +252,7 @@ impl Host1 {
         }
         let mut bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         bridges.insert(network.bridge.clone(), (bridge.index, network));
-        self.firewall_in_place()
+        Ok(!bridge.is_new && self.firewall_in_place()?)
     }
 
     /// Removes the caller's bridge, which has no port any more. None is fine.

@@ -7,7 +7,6 @@ pub mod grant;
 pub mod guest_file;
 pub mod ids;
 pub mod instance;
-pub mod lan;
 pub mod limits;
 pub mod mac;
 pub mod manifest;

@@ -3,8 +3,19 @@
 use std::os::fd::AsRawFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use sha2::{Digest, Sha256};
 
 use crate::model::mac::Mac;
+
+/// The address that a bridge of ours gets: on one host always the same one, so that guests which keep
+/// their gateway's in mind, and rules which name it, are right about a bridge that was made anew.
+pub fn of_new_bridge(name: &str) -> Mac {
+    let host = std::fs::read("/etc/machine-id").unwrap_or_default();
+    let digest = Sha256::new().chain_update(host).chain_update(name).finalize();
+    let mut bytes = [0; 5];
+    bytes.copy_from_slice(&digest[..5]);
+    Mac::guest(bytes)
+}
 
 /// The address of the interface `link` in the calling thread's network namespace (SIOCGIFHWADDR);
 /// None where there is no such interface. Asked of a socket, for sysfs shows the network namespace
@@ -37,6 +48,12 @@ pub fn of(link: &str) -> Option<Mac> {
 mod tests {
     use super::*;
     use crate::sys::netns_fixture::{in_new_netns, run};
+
+    #[test]
+    fn a_bridge_made_anew_has_the_same() {
+        assert_eq!(of_new_bridge("b0"), of_new_bridge("b0"));
+        assert_ne!(of_new_bridge("b0"), of_new_bridge("b1"));
+    }
 
     #[test]
     fn it_is_that_of_the_own_namespaces_interface() {

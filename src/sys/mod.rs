@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
-pub mod base_chains;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
@@ -21,7 +20,6 @@ pub mod netlink;
 #[cfg(test)]
 pub(crate) mod netns_fixture;
 pub mod nft;
-pub mod nft_watch;
 pub mod notify;
 pub mod outer_ns;
 #[cfg(test)]

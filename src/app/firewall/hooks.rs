@@ -13,18 +13,6 @@ use crate::model::firewall::{Change, Plan};
 use crate::model::name::Name;
 use crate::model::nic::Nic;
 
-/// Before a container starts, when its bridges are there: where packets between neighbours are led
-/// through the host, the firewall has to know the bridges as they are now.
-pub fn ready(app: &mut App, container: &Container) -> AppResult<()> {
-    let plan = wanted(app)?;
-    let Some(own) = plan.containers.iter().find(|other| other.id == container.id) else { return Ok(()) };
-    let mut bridges = own.links.iter().filter_map(|link| link.bridge.as_deref());
-    match bridges.any(|bridge| plan.network_of(bridge).is_some_and(|network| network.routed)) {
-        true => repair(app),
-        false => Ok(()),
-    }
-}
-
 /// Puts all of it in place: networks have come or gone, or are otherwise than they were.
 pub fn apply(app: &mut App) -> AppResult<()> {
     let _lock = lock::firewall(&app.instance)?;

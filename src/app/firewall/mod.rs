@@ -17,7 +17,7 @@ pub use edit::{
     join_group, leave_group, remove_forward, remove_from_set, remove_rule, set_defaults,
 };
 pub use hooks::repair;
-pub(super) use hooks::{apply as apply_all, changed, forget, ready, renamed};
+pub(super) use hooks::{apply as apply_all, changed, forget, renamed};
 
 use super::context::App;
 use super::error::{AppError, AppResult};

@@ -6,8 +6,8 @@
 
 use super::{Finding, Who};
 use crate::render::iptables::{self as render, Chains, Family, Link};
-use crate::sys::base_chains::Chain;
 use crate::sys::iptables::{Iptables, Kind};
+use crate::sys::nft::BaseChain;
 use crate::sys::{SysResult, error_text};
 
 const BUILT_IN: [&str; 2] = ["FORWARD", "INPUT"];
@@ -15,24 +15,24 @@ const BUILT_IN: [&str; 2] = ["FORWARD", "INPUT"];
 const DEPTH: usize = 4;
 
 /// Whether nftables' chain is one of iptables'.
-pub fn is_of_iptables(chain: &Chain) -> bool {
+pub fn is_of_iptables(chain: &BaseChain) -> bool {
     ["ip", "ip6"].contains(&chain.family) && chain.table == "filter" && BUILT_IN.contains(&&*chain.name)
 }
 
 /// Puts the owner's rules for `links` where something would drop their traffic, and takes them away
 /// where nothing does any more.
-pub fn ensure(chains: &[Chain], own: &Chains, links: &[Link]) -> Vec<Finding> {
+pub fn ensure(chains: &[BaseChain], own: &Chains, links: &[Link]) -> Vec<Finding> {
     filters(chains).iter().filter_map(|filter| filter.ensure(own, links)).collect()
 }
 
 /// What would drop guests' traffic, without changing anything.
-pub fn look(chains: &[Chain], own: &Chains) -> Vec<Finding> {
+pub fn look(chains: &[BaseChain], own: &Chains) -> Vec<Finding> {
     let dropping = filters(chains).into_iter().filter(|filter| filter.drops("FORWARD", DEPTH));
     dropping.map(|filter| filter.finding(filter.jumps("FORWARD", &own.forward) > 0)).collect()
 }
 
 /// The owner's rules without those for the links of these names.
-pub fn forget(chains: &[Chain], own: &Chains, names: &[String]) {
+pub fn forget(chains: &[BaseChain], own: &Chains, names: &[String]) {
     for filter in filters(chains) {
         let lines = || filter.lines.iter().map(String::as_str);
         let answered = format!("-A {} -i ", own.input);
@@ -59,7 +59,7 @@ struct Filter {
 }
 
 /// Those that there are. No program is started where the kernel has none.
-fn filters(chains: &[Chain]) -> Vec<Filter> {
+fn filters(chains: &[BaseChain]) -> Vec<Filter> {
     let mut filters = Vec::new();
     for (family, name) in [(Family::Ip4, "ip"), (Family::Ip6, "ip6")] {
         let has_nft = chains.iter().any(|chain| chain.family == name && is_of_iptables(chain));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::{FirewallError, FirewallResult, Owned, exists, retried};
+use super::{FirewallError, FirewallResult, Owned, retried};
 use crate::model::firewall::block::{Hits, KernelBlock};
 use crate::model::firewall::plan::ContainerPlan;
 use crate::model::firewall::policy::Direction;
@@ -38,7 +38,7 @@ pub fn block(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
     check(owned, order)?;
     let table = rules::table_name(&owned.owner);
     retried(|generation| {
-        if !exists(&table)? {
+        if !nft::has_table(&table)? {
             return Err(FirewallError::NotInPlace);
         }
         let mut batch = Batch::new().only_at(generation);

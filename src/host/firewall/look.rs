@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FirewallResult, Owned, all_names, exists, macs, policy_name, traffic_names};
+use super::{FirewallResult, Owned, macs, policy_name, traffic_names};
 use crate::model::firewall::plan::Plan;
 use crate::model::firewall::traffic::{RuleCount, Traffic};
+use crate::render::nft::blocks as block_rules;
 use crate::render::nft::table::{Element, Table};
 use crate::render::nft::{owners, policy_table, ports};
 use crate::sys::nft;
@@ -43,11 +44,25 @@ pub fn rule_counts(owner: &str) -> FirewallResult<Vec<RuleCount>> {
     Ok(all.into_iter().map(one).collect())
 }
 
-/// Whether the owner's tables are there. It costs microseconds and says nothing of what they hold.
+/// Whether the owner's tables are there, and the ways into them. It costs the same however much they
+/// hold, and says nothing of that.
 pub fn is_in_place(instance: &str, owner: &str) -> FirewallResult<bool> {
-    for name in all_names(owner).into_iter().chain([owners::table_name(instance)]) {
-        if !exists(&name)? {
+    if !nft::has_table(&owners::table_name(instance))? {
+        return Ok(false);
+    }
+    // What packets come to without a jump has at least these rules, whatever the plan.
+    let nothing = Plan::default();
+    let mut tables = vec![policy_table(owner, &nothing), block_rules::table(owner, &nothing)];
+    tables.push(ports::routing_table(owner, &nothing, &BTreeMap::new()));
+    tables.extend(ports::traffic_tables(owner, &nothing));
+    for table in tables {
+        if !nft::has_table(&table.name)? {
             return Ok(false);
+        }
+        for chain in table.chains.iter().filter(|chain| chain.base.is_some()) {
+            if !chain.rules.is_empty() && nft::rule_count(&table.name, &chain.name)? < chain.rules.len() {
+                return Ok(false);
+            }
         }
     }
     Ok(true)

@@ -1,7 +1,6 @@
 //! The bridge of a network.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -14,13 +13,15 @@ use super::channel::Request;
 use super::{Link, Netlink, NetlinkError, but, is_link_local, messages};
 use crate::model::mac::Mac;
 use crate::model::network::{Network, is_interface_name};
-use crate::sys::sysctl;
+use crate::sys::{hardware_address, sysctl};
 
 /// A bridge that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bridge {
     pub index: u32,
     pub mac: Mac,
+    /// It was made just now, or something of it was missing.
+    pub is_new: bool,
 }
 
 /// A bridge of ours, as it is and as it ought to be.
@@ -61,10 +62,11 @@ impl Netlink {
                 made.ok_or_else(|| NetlinkError::BridgeVanished { bridge: name.to_owned() })?
             }
         };
-        if !standing.is_whole(network) {
+        let is_new = !standing.is_whole(network);
+        if is_new {
             self.finish_bridge(network, alias, &standing)?;
         }
-        handle(name, &standing.link)
+        handle(name, &standing.link, is_new)
     }
 
     /// Deletes the network's bridge unless it still has ports. No such bridge is fine, and a foreign one
@@ -108,7 +110,7 @@ impl Netlink {
                 Err(NetlinkError::NotABridge(name.to_owned()))
             }
             Some(link) if !link.up => Err(NetlinkError::BridgeDown(name.to_owned())),
-            Some(link) => handle(name, &link),
+            Some(link) => handle(name, &link, false),
         }
     }
 
@@ -147,10 +149,6 @@ impl Netlink {
     /// of whichever port has the lowest, and guests would see their gateway change. Without a querier
     /// in the network, snooping would in time cut guests off from neighbour discovery.
     fn create_bridge(&self, name: &str) -> Result<(), NetlinkError> {
-        let mut random = [0; 5];
-        File::open("/dev/urandom")
-            .and_then(|mut source| source.read_exact(&mut random))
-            .map_err(|source| NetlinkError::Random { bridge: name.to_owned(), source })?;
         let settings = vec![
             InfoBridge::StpState(BridgeStpState::Disabled),
             InfoBridge::ForwardDelay(0),
@@ -158,7 +156,7 @@ impl Netlink {
         ];
         let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Bridge)
             .name(name)
-            .address(Mac::guest(random).0.to_vec())
+            .address(hardware_address::of_new_bridge(name).0.to_vec())
             .set_info_data(InfoData::Bridge(settings))
             .build();
         // Where another command was quicker, what it made is looked at like any other.
@@ -230,9 +228,9 @@ fn addresses_of(network: &Network) -> impl Iterator<Item = IpNetwork> {
     ipv4.into_iter().chain(network.ipv6.map(IpNetwork::V6))
 }
 
-fn handle(name: &str, link: &Link) -> Result<Bridge, NetlinkError> {
+fn handle(name: &str, link: &Link, is_new: bool) -> Result<Bridge, NetlinkError> {
     let mac = link.mac.ok_or_else(|| NetlinkError::NotABridge(name.to_owned()))?;
-    Ok(Bridge { index: link.index, mac })
+    Ok(Bridge { index: link.index, mac, is_new })
 }
 
 /// The name becomes part of paths below /proc/sys and of firewall rules.

@@ -51,8 +51,6 @@ pub enum NetlinkError {
     OthersBridge { name: String, owner: String },
     #[error("bridge '{bridge}' is not ours: it has the address {found}; give the network another bridge")]
     ForeignBridge { bridge: String, found: IpNetwork },
-    #[error("cannot draw an address for bridge '{bridge}'")]
-    Random { bridge: String, source: io::Error },
     #[error("cannot create bridge '{bridge}'")]
     CreateBridge { bridge: String, source: io::Error },
     #[error("cannot set up the kernel's settings of link '{link}'")]

@@ -9,10 +9,10 @@ use super::message::{
 };
 use crate::render::nft::table::TableName;
 
+const GET_TABLE: u16 = SUBSYSTEM | 1;
 const GET_RULE: u16 = SUBSYSTEM | 7;
 const GET_SET: u16 = SUBSYSTEM | 10;
 const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
-const NEW_GENERATION: u16 = SUBSYSTEM | 15;
 const GET_GENERATION: u16 = SUBSYSTEM | 16;
 
 /// Packets and bytes.
@@ -57,6 +57,16 @@ pub fn generation() -> Result<u32, NftError> {
     )
     .and_then(|()| found.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| malformed("no generation")))
     .map_err(|source| NftError::List { what: "the generation of its rules".to_owned(), source })
+}
+
+/// Whether there is such a table. It says nothing of what the table holds.
+pub fn has_table(table: &TableName) -> Result<bool, NftError> {
+    let body = |m: &mut Buffer| m.string(1, &table.name);
+    match ask(GET_TABLE, 0, family(table.family), body, |_| Ok(())) {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(source) => Err(NftError::List { what: format!("table '{table}'"), source }),
+    }
 }
 
 /// The names of a table's sets; none where there is no such table.
@@ -135,6 +145,26 @@ pub fn rules(table: &TableName) -> Result<Vec<FoundRule>, NftError> {
     .map_err(|source| NftError::List { what: format!("the rules of table '{table}'"), source })
 }
 
+/// How many rules a chain has: 0 also where there is no such chain.
+pub fn rule_count(table: &TableName, chain: &str) -> Result<usize, NftError> {
+    let mut count = 0;
+    let body = |m: &mut Buffer| {
+        m.string(1, &table.name);
+        m.string(2, chain);
+    };
+    let each = |attributes: Attributes<'_>| {
+        let is_own = attributes.text(1)?.as_deref() == Some(table.name.as_str())
+            && attributes.text(2)?.as_deref() == Some(chain);
+        count += usize::from(is_own);
+        Ok(())
+    };
+    match ask(GET_RULE, DUMP, family(table.family), body, each) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(0),
+        other => other.map(|()| count),
+    }
+    .map_err(|source| NftError::List { what: format!("chain '{chain}' of table '{table}'"), source })
+}
+
 fn rule_of(attributes: Attributes<'_>) -> io::Result<FoundRule> {
     let chain = attributes.text(2)?.ok_or_else(|| malformed("a rule without a chain"))?;
     let mut count = None;
@@ -173,7 +203,7 @@ fn count_of(expression: Attributes<'_>) -> io::Result<Option<Count>> {
 /// How often a dump is begun again because the rules changed meanwhile.
 const TRIES: usize = 20;
 
-/// Asks one question and hands every answer's attributes to `each`.
+/// Asks one question and hands every answer's attributes to `each`. `family` 0 is all of them.
 fn ask(
     kind: u16,
     flags: u16,
@@ -181,23 +211,32 @@ fn ask(
     body: impl Fn(&mut Buffer),
     mut each: impl FnMut(Attributes<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
+    ask_all(kind, flags, family, body, |_, attributes| each(attributes))
+}
+
+/// The same, with the number of each answer's family.
+pub(super) fn ask_all(
+    kind: u16,
+    flags: u16,
+    family: u8,
+    body: impl Fn(&mut Buffer),
+    mut each: impl FnMut(u8, Attributes<'_>) -> io::Result<()>,
+) -> io::Result<()> {
     for _ in 0..TRIES {
         // Complete before anything is handed on, or a dump that is begun again would count twice.
         let answers = collect(kind, flags, family, &body)?;
         if let Some(answers) = answers {
-            return answers.iter().try_for_each(|bytes| each(Attributes(bytes)));
+            return answers.iter().try_for_each(|(family, bytes)| each(*family, Attributes(bytes)));
         }
     }
     Err(io::Error::from_raw_os_error(libc::EINTR))
 }
 
+/// The family's number and the attributes.
+type Answer = (u8, Vec<u8>);
+
 /// None: something changed while the kernel answered.
-fn collect(
-    kind: u16,
-    flags: u16,
-    family: u8,
-    body: impl Fn(&mut Buffer),
-) -> io::Result<Option<Vec<Vec<u8>>>> {
+fn collect(kind: u16, flags: u16, family: u8, body: impl Fn(&mut Buffer)) -> io::Result<Option<Vec<Answer>>> {
     let socket = open()?;
     let mut question = Buffer::default();
     question.message(kind, flags, 1, family, 0, |m| body(m));
@@ -220,7 +259,7 @@ fn collect(
                     errno => Err(io::Error::from_raw_os_error(errno)),
                 },
                 _ => {
-                    answers.push(message.attributes()?.0.to_vec());
+                    answers.push((message.family()?, message.attributes()?.0.to_vec()));
                     Ok(flags & DUMP == 0)
                 }
             }
@@ -229,9 +268,4 @@ fn collect(
             return Ok((!interrupted).then_some(answers));
         }
     }
-}
-
-/// Whether a message of the kernel's says that something has changed.
-pub(super) fn is_change(kind: u16) -> bool {
-    kind == NEW_GENERATION
 }

@@ -108,6 +108,11 @@ impl<'a> Received<'a> {
         Ok(Attributes(self.body.get(HEADERS - HEADER..).ok_or_else(cut_short)?))
     }
 
+    /// The number of the family in the header of nfnetlink.
+    pub fn family(&self) -> io::Result<u8> {
+        self.body.first().copied().ok_or_else(cut_short)
+    }
+
     /// The errno of an error message; 0 is an acknowledgement.
     pub fn errno(&self) -> io::Result<i32> {
         let four = self.body.first_chunk::<4>().ok_or_else(cut_short)?;
@@ -193,6 +198,19 @@ impl<'a> Attributes<'a> {
     pub fn number(self, kind: u16) -> io::Result<Option<u64>> {
         let value = self.find(kind)?;
         Ok(value.map(|bytes| bytes.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte))))
+    }
+}
+
+/// As nft calls the families (NFPROTO_* of linux/netfilter.h).
+pub fn family_name(number: u8) -> &'static str {
+    match number {
+        1 => "inet",
+        2 => "ip",
+        3 => "arp",
+        5 => "netdev",
+        7 => "bridge",
+        10 => "ip6",
+        _ => "other",
     }
 }
 

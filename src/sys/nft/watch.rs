@@ -1,78 +1,251 @@
-//! Hears of every change of the kernel's rules, whoever makes it.
+//! What changes in the rulesets of nftables, as the kernel tells all who listen.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
-use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use netlink_sys::{Socket, SocketAddr};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::NftError;
-use super::listing::is_change;
-use super::message::read_all;
+use super::message::{Attributes, Received, SUBSYSTEM, family_name, read_all};
+
+const NEW_TABLE: u16 = 0;
+const DELETED_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const DELETED_CHAIN: u16 = 5;
+const NEW_RULE: u16 = 6;
+const DELETED_RULE: u16 = 8;
+const NEW_GENERATION: u16 = SUBSYSTEM | 15;
+const TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const GENERATION_PROCESS: u16 = 2;
+const GENERATION_NAME: u16 = 3;
 
 /// NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h.
 const GROUP: u32 = 7;
+/// The kernel's datagrams have 32 KiB at most (NLMSG_GOODSIZE).
+const DATAGRAM: usize = 64 << 10;
+/// How long the rest of a transaction may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Listens from the time it is made.
-pub struct Watch(Socket);
+/// What was done to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    NewTable,
+    DeletedTable,
+    NewChain,
+    /// A new chain, or one with another policy, that packets come to without a jump.
+    NewBaseChain,
+    DeletedChain,
+    NewRule,
+    DeletedRule,
+    /// Sets, their elements, and whatever else there is.
+    Other,
+    OtherDeleted,
+}
+
+/// One change, of however many of the same kind in the same place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    pub kind: Kind,
+    /// `ip`, `ip6`, `inet`, …
+    pub family: &'static str,
+    pub table: String,
+    /// Of a chain or a rule.
+    pub chain: Option<String>,
+}
+
+/// What was done at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transaction {
+    pub changes: BTreeSet<Change>,
+    /// Who did it, where the kernel says so: process number and name.
+    pub process: Option<(i32, String)>,
+    /// More has happened than the kernel could tell.
+    pub has_gaps: bool,
+}
+
+/// A socket that hears of changes in the network namespace in which it was opened.
+pub struct Watch {
+    socket: Socket,
+    /// Heard, and not yet complete.
+    pending: Transaction,
+    ready: VecDeque<Transaction>,
+}
 
 impl Watch {
-    pub fn new() -> Result<Self, NftError> {
-        let listen = || -> io::Result<Socket> {
+    /// Hears of what happens from now on. Needs CAP_NET_ADMIN.
+    pub fn open() -> Result<Self, NftError> {
+        let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_NETFILTER)?;
-            socket.bind_auto()?;
+            socket.bind(&SocketAddr::new(0, 0))?;
             socket.add_membership(GROUP)?;
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
-        listen().map(Self).map_err(failed)
+        let socket = open().map_err(NftError::Listen)?;
+        Ok(Self { socket, pending: Transaction::default(), ready: Default::default() })
     }
 
-    /// Waits until something has changed, at most as long as `patience`. What has come before counts;
-    /// many changes may count as one.
-    pub fn changed(&mut self, patience: Duration) -> Result<bool, NftError> {
-        let end = std::time::Instant::now() + patience;
+    /// The next transaction; none where there is none within `patience`.
+    pub fn next(&mut self, patience: Duration) -> Result<Option<Transaction>, NftError> {
+        let end = Instant::now() + patience;
         loop {
-            if self.drain().map_err(failed)? {
-                return Ok(true);
+            if let Some(transaction) = self.ready.pop_front() {
+                return Ok(Some(transaction));
             }
-            let left = end.saturating_duration_since(std::time::Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            let mut fds = [PollFd::new(&self, PollFlags::IN)];
-            let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)));
-            if ready.map_err(|e| failed(e.into()))? == 0 {
-                return Ok(false);
+            let is_midway = !self.pending.changes.is_empty();
+            let left = if is_midway { PATIENCE } else { end.saturating_duration_since(Instant::now()) };
+            if self.wait(left)? {
+                self.hear()?;
+            } else if is_midway {
+                // Whatever has ended it was lost.
+                return Ok(Some(Transaction { has_gaps: true, ..std::mem::take(&mut self.pending) }));
+            } else {
+                return Ok(None);
             }
         }
     }
 
-    fn drain(&mut self) -> io::Result<bool> {
-        let mut changed = false;
-        let mut bytes = Vec::with_capacity(1 << 16);
-        loop {
-            bytes.clear();
-            match self.0.recv(&mut bytes, 0) {
-                Ok(_) => {
-                    changed |= read_all(&bytes, |message| Ok(is_change(message.kind)))?;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
-                // More has changed than the socket could hold.
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
-                Err(e) => return Err(e),
+    fn wait(&self, patience: Duration) -> Result<bool, NftError> {
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        // SAFETY: the socket lives longer than this borrow of its descriptor.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(count) => Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(e) => Err(NftError::Listen(e.into())),
+        }
+    }
+
+    fn hear(&mut self) -> Result<(), NftError> {
+        let mut datagram = Vec::with_capacity(DATAGRAM);
+        match self.socket.recv_from(&mut datagram, 0) {
+            // Only the kernel has the number 0: other senders are not heard.
+            Ok((_, sender)) if sender.port_number() != 0 => Ok(()),
+            Ok(_) => read(&datagram, &mut self.pending, &mut self.ready).map_err(NftError::Listen),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.ready.push_back(Transaction { has_gaps: true, ..std::mem::take(&mut self.pending) });
+                Ok(())
             }
+            Err(e) => Err(NftError::Listen(e)),
         }
     }
 }
 
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the socket's, which lives as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
-    }
+/// Takes in one datagram: a message that says "new generation" ends a transaction.
+fn read(datagram: &[u8], pending: &mut Transaction, ready: &mut VecDeque<Transaction>) -> io::Result<()> {
+    read_all(datagram, |message| {
+        match message.kind {
+            NEW_GENERATION => {
+                pending.process = process(message.attributes()?)?;
+                ready.push_back(std::mem::take(pending));
+            }
+            kind if kind & !0xff == SUBSYSTEM => {
+                pending.changes.insert(change(kind & 0xff, message)?);
+            }
+            _ => {}
+        }
+        Ok(false)
+    })?;
+    Ok(())
 }
 
-fn failed(source: io::Error) -> NftError {
-    NftError::List { what: "changes of its rules".to_owned(), source }
+fn change(kind: u16, message: Received<'_>) -> io::Result<Change> {
+    let attributes = message.attributes()?;
+    // Attribute 1 is the table's name in all messages but that of a generation.
+    let table = attributes.text(TABLE)?.unwrap_or_default();
+    let (rule_chain, chain) = (|| attributes.text(RULE_CHAIN), || attributes.text(CHAIN_NAME));
+    let (kind, chain) = match kind {
+        NEW_TABLE => (Kind::NewTable, None),
+        DELETED_TABLE => (Kind::DeletedTable, None),
+        NEW_CHAIN if attributes.find(CHAIN_HOOK)?.is_some() => (Kind::NewBaseChain, chain()?),
+        NEW_CHAIN => (Kind::NewChain, chain()?),
+        DELETED_CHAIN => (Kind::DeletedChain, chain()?),
+        NEW_RULE => (Kind::NewRule, rule_chain()?),
+        DELETED_RULE => (Kind::DeletedRule, rule_chain()?),
+        // Set, element, object, flow table: new, get, delete, in this order.
+        11 | 14 | 20 | 24 => (Kind::OtherDeleted, None),
+        _ => (Kind::Other, None),
+    };
+    Ok(Change { kind, family: family_name(message.family()?), table, chain })
+}
+
+fn process(attributes: Attributes<'_>) -> io::Result<Option<(i32, String)>> {
+    let number = attributes.number(GENERATION_PROCESS)?.map(|number| number as i32);
+    Ok(number.zip(attributes.text(GENERATION_NAME)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netns_fixture::{in_new_netns, run};
+
+    const SOON: Duration = Duration::from_secs(2);
+
+    fn change(kind: Kind, family: &'static str, table: &str, chain: Option<&str>) -> Change {
+        Change { kind, family, table: table.into(), chain: chain.map(str::to_owned) }
+    }
+
+    #[test]
+    fn transactions_are_heard_with_their_changes_and_authors() {
+        in_new_netns(|| {
+            run("nft", "add table inet before");
+            let mut watch = Watch::open().unwrap();
+            assert_eq!(watch.next(Duration::from_millis(50)).unwrap(), None);
+            run("nft", "add chain inet before way { type filter hook forward priority 0 ; }");
+            let heard = watch.next(SOON).unwrap().unwrap();
+            assert_eq!(heard.process.unwrap().1, "nft");
+            let base = change(Kind::NewBaseChain, "inet", "before", Some("way"));
+            assert_eq!(heard.changes.into_iter().collect::<Vec<_>>(), [base]);
+            run("nft", "add rule inet before way accept ; add chain inet before plain");
+            let heard = watch.next(SOON).unwrap().unwrap();
+            assert!(heard.changes.contains(&change(Kind::NewRule, "inet", "before", Some("way"))));
+            assert!(heard.changes.contains(&change(Kind::NewChain, "inet", "before", Some("plain"))));
+            run("nft", "flush ruleset");
+            let heard = watch.next(SOON).unwrap().unwrap();
+            assert!(heard.changes.contains(&change(Kind::DeletedTable, "inet", "before", None)), "{heard:?}");
+            run("iptables-nft", "-P FORWARD DROP");
+            let heard = std::iter::from_fn(|| watch.next(Duration::from_millis(100)).unwrap());
+            let base = change(Kind::NewBaseChain, "ip", "filter", Some("FORWARD"));
+            assert!(heard.flat_map(|heard| heard.changes).any(|change| change == base));
+            // Another namespace's are not heard.
+            in_new_netns(|| run("nft", "add table inet elsewhere"));
+            assert_eq!(watch.next(Duration::from_millis(100)).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn many_changes_are_one_and_too_many_are_a_gap() {
+        in_new_netns(|| {
+            let mut watch = Watch::open().unwrap();
+            let elements: Vec<String> = (0..3000).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();
+            let set =
+                format!("add set inet t s {{ type ipv4_addr ; elements = {{ {} }} ; }}", elements.join(", "));
+            run("nft", "add table inet t");
+            run("nft", &set);
+            let heard: Vec<_> =
+                std::iter::from_fn(|| watch.next(Duration::from_millis(200)).unwrap()).collect();
+            let has_gaps = heard.iter().any(|heard| heard.has_gaps);
+            let changes: BTreeSet<_> = heard.into_iter().flat_map(|heard| heard.changes).collect();
+            assert!(has_gaps || changes.contains(&change(Kind::Other, "inet", "t", None)), "{changes:?}");
+            assert!(changes.len() <= 2, "{changes:?}");
+        });
+    }
+
+    #[test]
+    fn a_damaged_message_is_an_error() {
+        let read = |bytes: &[u8]| read(bytes, &mut Transaction::default(), &mut Default::default());
+        assert!(read(&[20, 0, 0, 0, 0, 10]).is_err());
+        let mut message = vec![0; 24];
+        (message[0], message[5], message[20]) = (24, 10, 9);
+        assert!(read(&message).is_err());
+    }
 }
