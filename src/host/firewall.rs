@@ -10,6 +10,7 @@
 
 mod blocks;
 mod check;
+mod forwards;
 mod look;
 #[cfg(test)]
 mod packet_tests;
@@ -19,6 +20,7 @@ use std::net::IpAddr;
 
 pub use blocks::{BlockOrder, block, block_hits};
 pub use check::{Owned, Ports};
+pub use forwards::leads_to;
 pub use look::{is_in_place, matches, rule_counts, traffic};
 
 pub use crate::model::firewall::traffic::{RuleCount, Traffic};

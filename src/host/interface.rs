@@ -2,7 +2,7 @@
 //! data and descriptors. Every argument comes from a caller who is not trusted: names are checked
 //! again, ids against what the caller owns, and nothing is opened by a path that a caller gave.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -176,6 +176,34 @@ impl Host1 {
         }
     }
 
+    /// Lets guests reach themselves by forwarded ports. What cannot be done is for nobody but them.
+    fn give_back(&self, containers: impl IntoIterator<Item = ContainerId>) {
+        if !sysctl::bridged_packets_meet_rules() {
+            return;
+        }
+        let containers: BTreeSet<ContainerId> = containers.into_iter().collect();
+        for container in &containers {
+            for slot in 0..MOST_NICS {
+                if let Err(e) = self.netlink.give_back(&self.instance.host_link(container, slot)) {
+                    tracing::warn!("{}", error_text(&e));
+                }
+            }
+        }
+    }
+
+    /// The same for one that has just started.
+    fn give_back_to(&self, order: &Order) {
+        let addresses: Vec<IpAddr> = order.links.iter().flat_map(|(_, nic)| nic.nic.addresses()).collect();
+        if !sysctl::bridged_packets_meet_rules() {
+            return;
+        }
+        match firewall::leads_to(&self.instance.nft_table(), &addresses) {
+            Ok(false) => {}
+            Ok(true) => self.give_back([order.container.clone()]),
+            Err(e) => tracing::warn!("{}", error_text(&e)),
+        }
+    }
+
     /// What of a firewall is this caller's.
     fn owned(&self, networks: &[NetworkPlan], containers: &[ContainerPlan]) -> Result<Owned, HostError> {
         owned::owned(&self.instance, self.grant()?.as_ref(), networks, containers).map_err(failed)
@@ -284,6 +312,7 @@ impl Host1 {
             false => firewall::apply_all(&owned, &plan),
         };
         let done = done.map_err(told_of_firewall)?;
+        self.give_back(plan.forwards.iter().map(|forward| forward.container.clone()));
         let bridges =
             plan.networks.iter().map(|network| Link { name: network.bridge.clone(), is_answered: true });
         let links = plan.containers.iter().flat_map(|container| &container.links);
@@ -300,7 +329,9 @@ impl Host1 {
     fn change_firewall(&self, change: &str) -> Result<(), HostError> {
         let change: Change = network::plan(change)?;
         let owned = self.owned(&change.networks, &change.containers)?;
-        firewall::apply_change(&owned, &change).map_err(told_of_firewall)
+        firewall::apply_change(&owned, &change).map_err(told_of_firewall)?;
+        self.give_back(change.forwards.into_iter().flatten().map(|forward| forward.container));
+        Ok(())
     }
 
     /// Forgets a container that is deleted, with its counts; `addresses` are those that it had.
@@ -397,11 +428,13 @@ impl Host1 {
             self.check_room(ground, &order.container).await?;
             self.count_links(&order)?;
         }
-        ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
+        let spawned = ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
             SpawnError::Limits(e) => limits::told(&e),
             other => failed(other),
-        })
+        })?;
+        self.give_back_to(&order);
+        Ok(spawned)
     }
 
     /// Gives a running container other limits: all of them or, on failure, none.

@@ -30,6 +30,12 @@ pub fn has_ipv6() -> bool {
     Path::new(IPV6).exists()
 }
 
+/// Whether packets between ports of a bridge pass the host's IP rules, as the module br_netfilter has it.
+pub fn bridged_packets_meet_rules() -> bool {
+    let is_on = |file: &str| read(&format!("/proc/sys/net/bridge/{file}")).is_ok_and(|value| value == "1");
+    is_on("bridge-nf-call-iptables") || is_on("bridge-nf-call-ip6tables")
+}
+
 /// Lets the host forward IPv4 and, if that is wanted, IPv6. Tells whether it did not before.
 ///
 /// A link that forwards IPv6 hears no router unless its `accept_ra` is 2, and the routes that it has

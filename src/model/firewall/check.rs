@@ -396,6 +396,7 @@ impl Checker<'_> {
             self.say(format!("{field}.container"), what);
         }
         let one = |target: &IpAddr, n: u16| ForwardPlan {
+            container: container.id.clone(),
             proto: forward.proto,
             listen,
             port: ports.0 + n,

@@ -94,6 +94,8 @@ pub struct RulePlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardPlan {
+    /// Whose address `to` is.
+    pub container: ContainerId,
     pub proto: Proto,
     /// None: any of the host's addresses of the target's family.
     pub listen: Option<IpAddr>,

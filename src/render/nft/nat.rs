@@ -29,6 +29,11 @@ fn map(v4: bool, chosen: bool) -> &'static str {
     }
 }
 
+/// The maps of one family.
+pub fn maps(v4: bool) -> [&'static str; 2] {
+    [map(v4, false), map(v4, true)]
+}
+
 const FAMILIES: [(bool, KeyPart); 2] = [(true, KeyPart::Ipv4), (false, KeyPart::Ipv6)];
 
 /// Adds the translations to a table that has the set of links.

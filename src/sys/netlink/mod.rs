@@ -3,6 +3,7 @@
 
 mod bridge;
 pub mod channel;
+mod hairpin;
 pub mod messages;
 mod port;
 mod rates;

@@ -29,6 +29,8 @@ pub struct Found {
     pub count: Option<Count>,
     /// The chain that it leads to.
     pub chain: Option<String>,
+    /// What it leads to otherwise.
+    pub value: Option<Vec<u8>>,
     /// Milliseconds that are left to it.
     pub expires: Option<u64>,
 }
@@ -182,13 +184,15 @@ fn rule_of(attributes: Attributes<'_>) -> io::Result<FoundRule> {
 
 fn element_of(attributes: Attributes<'_>) -> io::Result<Found> {
     let key = attributes.within(1)?.map(|key| key.find(1)).transpose()?.flatten().unwrap_or_default();
-    let verdict = attributes.within(2)?.map(|data| data.within(2)).transpose()?.flatten();
+    let data = attributes.within(2)?;
+    let verdict = data.map(|data| data.within(2)).transpose()?.flatten();
+    let value = data.map(|data| data.find(1)).transpose()?.flatten().map(<[u8]>::to_vec);
     let chain = verdict.map(|verdict| verdict.text(2)).transpose()?.flatten();
     let mut count = attributes.within(7)?.map(count_of).transpose()?.flatten();
     for expression in attributes.within(11)?.into_iter().flatten() {
         count = count.or(count_of(Attributes(expression?.1))?);
     }
-    Ok(Found { key: key.to_vec(), count, chain, expires: attributes.number(5)? })
+    Ok(Found { key: key.to_vec(), count, chain, value, expires: attributes.number(5)? })
 }
 
 fn count_of(expression: Attributes<'_>) -> io::Result<Option<Count>> {
