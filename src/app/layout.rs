@@ -17,6 +17,11 @@ pub fn database(instance: &Instance) -> PathBuf {
     instance.state_dir().join("nagaya.db")
 }
 
+/// What `nagaya firewall export` would print.
+pub fn policy_copy(instance: &Instance) -> PathBuf {
+    instance.state_dir().join("firewall.toml")
+}
+
 /// Manifest, console history and state record of a container; the owner's.
 pub fn container_dir(instance: &Instance, id: &ContainerId) -> PathBuf {
     instance.state_dir().join("containers").join(id.as_str())

@@ -4,7 +4,7 @@ use ipnetwork::Ipv4Network;
 
 use super::context::App;
 use super::error::{AppError, AppResult, Kind};
-use super::{delete, layout, network, owner, pool, private_way, template_record};
+use super::{delete, firewall, layout, network, owner, pool, private_way, template_record};
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
@@ -209,6 +209,7 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
         };
         lines.push(line);
     }
+    lines.extend(firewall::restore(&mut app)?);
     Ok(lines)
 }
 

@@ -4,7 +4,7 @@ use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
 use super::super::lock;
-use super::{Caution, facts, install, push, routed};
+use super::{Caution, copy, facts, install, push, routed};
 use crate::model::firewall::difference::difference;
 use crate::model::firewall::{Plan, Policy, duration};
 
@@ -30,7 +30,10 @@ pub fn apply(app: &mut App, new: Policy, caution: &Caution, deadline: Option<i64
 pub fn confirm(app: &mut App) -> AppResult<()> {
     let _lock = lock::firewall(&app.instance)?;
     match app.store.confirm_policy()? {
-        true => Ok(()),
+        true => {
+            copy::keep(app);
+            Ok(())
+        }
         false => Err(AppError::Refused("no policy waits to be confirmed".to_owned())),
     }
 }

@@ -7,7 +7,7 @@ use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
 use super::super::lock;
-use super::{facts, push, put, routed, wanted};
+use super::{copy, facts, push, put, routed, wanted};
 use crate::model::container::Container;
 use crate::model::firewall::{Change, Plan};
 use crate::model::name::Name;
@@ -22,6 +22,7 @@ pub fn apply(app: &mut App) -> AppResult<()> {
     policy.networks.retain(|name, _| networks.iter().any(|network| network.name == *name));
     if policy != old {
         app.store.amend_policy(&policy)?;
+        copy::keep(app);
     }
     let plan = wanted(app)?;
     put(app, &plan, false)
@@ -63,6 +64,7 @@ pub fn renamed(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
         return Ok(());
     }
     app.store.amend_policy(&new)?;
+    copy::keep(app);
     let facts = facts(app)?;
     let mut former = facts.clone();
     for member in former.containers.iter_mut().filter(|member| member.name == *to) {
@@ -82,6 +84,7 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
     new.forget(container.name.as_str());
     if new != old {
         app.store.amend_policy(&new)?;
+        copy::keep(app);
         let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
         let before = routed(Plan::of_stored(&old, &facts), &blocks);
         let after = routed(Plan::of_stored(&new, &facts), &blocks);

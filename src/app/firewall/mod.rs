@@ -3,6 +3,7 @@
 mod ask;
 mod blocks;
 mod confirm;
+mod copy;
 mod edit;
 mod hooks;
 
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 pub use ask::{Asked, RuleRow, check, export, forwards, rules, trace, traffic};
 pub use blocks::{BlockRow, BlockWish, block, blocks, unblock};
 pub use confirm::{Applied, apply, confirm, roll_back_due};
+pub use copy::restore;
 pub use edit::{
     Position, add_forward, add_rule, add_to_set, create_group, create_set, delete_group, delete_set,
     join_group, leave_group, remove_forward, remove_from_set, remove_rule, set_defaults,
@@ -108,6 +110,7 @@ fn install(
         app.store.set_policy(old)?;
         return Err(e);
     }
+    copy::keep(app);
     Ok(())
 }
 
