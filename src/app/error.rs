@@ -170,6 +170,7 @@ impl AppError {
                  'nagaya template import FILE --name NAME' adds one"
                     .to_owned()
             }
+            Self::Policy(_) => "see what there is: nagaya firewall rules; nagaya firewall export".to_owned(),
             Self::ShutOut(_) => "if you have another way in: the same command with --force".to_owned(),
             Self::Unconfirmed(_) => "keep it: nagaya firewall confirm".to_owned(),
             Self::NotRunning(name) => format!("start it: nagaya start {name}"),

@@ -117,7 +117,7 @@ class Site:
         return str(ipaddress.ip_interface(nic["ipv4"]).ip)
 
     def close(self):
-        subprocess.run(self.words("setup", "--remove", "--yes"), stdin=subprocess.DEVNULL, timeout=900)
+        subprocess.run(self.words("setup", "--remove", "--yes"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=900)
         self.net.close()
         self.beyond.close()
 
