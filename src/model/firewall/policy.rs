@@ -365,14 +365,11 @@ fn is_false(value: &bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::firewall::fixture::office_and_web;
 
-    const DOCUMENT: &str = r#"
-[sets]
-office = ["198.51.100.0/24", "2001:db8:1::/48"]
-
-[groups.web]
-in = [{ action = "allow", proto = "tcp", ports = "80,443" }]
-
+    const DOCUMENT: &str = concat!(
+        office_and_web!(),
+        r#"
 [networks.nagaya0]
 default-in = "deny"
 
@@ -386,7 +383,8 @@ container = "web01"
 proto = "tcp"
 listen = "8080"
 to = "80"
-"#;
+"#
+    );
 
     #[test]
     fn a_document_is_read_back_as_it_was_written() {
