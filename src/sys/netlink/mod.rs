@@ -7,6 +7,7 @@ pub mod messages;
 mod port;
 mod rates;
 mod routed;
+mod steps;
 mod subnets;
 
 use std::io;
