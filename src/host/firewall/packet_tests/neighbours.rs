@@ -1,5 +1,6 @@
 //! Guests of one bridge, whose packets are led through the host.
 
+use super::links::macs;
 use super::*;
 use crate::model::firewall::fixture::{facts, policy};
 use crate::model::firewall::plan::LinkPlan;
