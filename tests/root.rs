@@ -71,3 +71,5 @@ mod systemd;
 mod template;
 #[path = "root/templates.rs"]
 mod templates;
+#[path = "root/verbs.rs"]
+mod verbs;

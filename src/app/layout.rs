@@ -17,9 +17,9 @@ pub fn database(instance: &Instance) -> PathBuf {
     instance.state_dir().join("nagaya.db")
 }
 
-/// What `nagaya firewall export` would print.
+/// The firewall's policy, a file for what is said of each container and one for all else.
 pub fn policy_copy(instance: &Instance) -> PathBuf {
-    instance.state_dir().join("firewall.toml")
+    instance.state_dir().join("firewall")
 }
 
 /// Manifest, console history and state record of a container; the owner's.

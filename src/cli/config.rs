@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
-use super::output::{Format, RowsFormat, print, print_json};
+use super::keys::{self, UnsetKeysArgs, pair};
+use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json};
 use super::report::{CliResult, DONE, note};
-use super::table::{Table, pairs};
+use super::table::pairs;
 use crate::app::config::{self, Pending};
 use crate::model::config::{Config, KEYS, Live};
 
@@ -28,7 +29,15 @@ enum Verb {
     Get(GetArgs),
     Unset(UnsetArgs),
     Show(ShowArgs),
-    Keys(KeysArgs),
+    /// List the keys that there are
+    ///
+    /// With their types, their defaults, and when a change takes effect in a container that runs.
+    ///
+    /// Examples:
+    ///   nagaya config keys
+    ///   nagaya config keys --format json | jq -r '.[] | select(.live == "at once").key'
+    #[command(verbatim_doc_comment)]
+    Keys(RowsArgs),
 }
 
 /// Set keys of a container
@@ -76,9 +85,8 @@ struct GetArgs {
 struct UnsetArgs {
     /// The container
     name: String,
-    /// The keys
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
+    #[command(flatten)]
+    unset: UnsetKeysArgs,
 }
 
 /// Show what was set for a container
@@ -91,24 +99,8 @@ struct UnsetArgs {
 struct ShowArgs {
     /// The container
     name: String,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: Format,
-}
-
-/// List the keys that there are
-///
-/// With their types, their defaults, and when a change takes effect in a container that runs.
-///
-/// Examples:
-///   nagaya config keys
-///   nagaya config keys --format json | jq -r '.[] | select(.live == "at once").key'
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct KeysArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
+    #[command(flatten)]
+    shown: FormatArgs,
 }
 
 /// `-c KEY=VALUE` of the verbs that make a container.
@@ -126,17 +118,6 @@ impl NewConfigArgs {
     }
 }
 
-/// A key as programs see it.
-#[derive(serde::Serialize)]
-struct KeyJson {
-    key: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    default: Option<&'static str>,
-    live: &'static str,
-    help: &'static str,
-}
-
 pub fn run(args: ConfigArgs) -> CliResult<i32> {
     match args.verb {
         Verb::Set(args) => {
@@ -145,7 +126,7 @@ pub fn run(args: ConfigArgs) -> CliResult<i32> {
         }
         Verb::Unset(args) => {
             let name = super::name(&args.name)?;
-            tell(&args.name, &config::unset(&mut super::open()?, &name, &args.keys)?);
+            tell(&args.name, &config::unset(&mut super::open()?, &name, &args.unset.keys)?);
         }
         Verb::Get(args) => {
             let config = config::show(&super::open()?, &super::name(&args.name)?)?;
@@ -154,7 +135,7 @@ pub fn run(args: ConfigArgs) -> CliResult<i32> {
         }
         Verb::Show(args) => {
             let config = config::show(&super::open()?, &super::name(&args.name)?)?;
-            match args.format {
+            match args.shown.format {
                 Format::Json => print_json(&BTreeMap::from(config))?,
                 Format::Table => {
                     let lines: Vec<_> = config.iter().map(|(key, value)| (key, value.to_owned())).collect();
@@ -162,7 +143,7 @@ pub fn run(args: ConfigArgs) -> CliResult<i32> {
                 }
             }
         }
-        Verb::Keys(args) => keys(args.format)?,
+        Verb::Keys(args) => list_keys(args.format)?,
     }
     Ok(DONE)
 }
@@ -180,39 +161,10 @@ fn tell(name: &str, pending: &[Pending]) {
     }
 }
 
-fn keys(format: RowsFormat) -> CliResult<()> {
-    let all = KEYS.iter().map(|key| KeyJson {
-        key: key.name,
-        kind: key.kind.as_str(),
-        default: (!key.default.is_empty()).then_some(key.default),
-        live: key.live.as_str(),
-        help: key.help,
+fn list_keys(format: RowsFormat) -> CliResult<()> {
+    let all = KEYS.iter().map(|key| {
+        let default = (!key.default.is_empty()).then_some(key.default);
+        [Some(key.name), Some(key.kind.as_str()), default, Some(key.live.as_str()), Some(key.help)]
     });
-    if format == RowsFormat::Json {
-        return print_json(&all.collect::<Vec<_>>());
-    }
-    let mut table = Table::new(&["key", "type", "default", "live", "help"]);
-    for key in all {
-        let cells = [key.key, key.kind, key.default.unwrap_or_default(), key.live, key.help];
-        table.row(cells.map(str::to_owned).to_vec());
-    }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
-}
-
-pub fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("it must have the form KEY=VALUE".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pairs_are_keys_and_values() {
-        assert_eq!(pair("user.a=b=c"), Ok(("user.a".into(), "b=c".into())));
-        assert!(pair("user.a").is_err() && pair("=x").is_err());
-    }
+    keys::list(format, &["key", "type", "default", "live", "help"], all)
 }

@@ -15,6 +15,13 @@ use crate::app::launch::{self, LaunchRequest};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct CreateArgs {
+    #[command(flatten)]
+    new: NewArgs,
+}
+
+/// What a container is made of.
+#[derive(clap::Args)]
+pub struct NewArgs {
     /// The template
     template: String,
     /// The container's name [default: one is made up]
@@ -25,15 +32,20 @@ pub struct CreateArgs {
     connect: ConnectArgs,
 }
 
+impl NewArgs {
+    pub fn request(self, start: bool) -> CliResult<LaunchRequest> {
+        Ok(LaunchRequest {
+            name: self.name.as_deref().map(super::name).transpose()?,
+            template: self.template,
+            start,
+            config: self.config.config()?,
+            connect: self.connect.into(),
+        })
+    }
+}
+
 pub fn run(args: CreateArgs) -> CliResult<i32> {
-    let name = args.name.as_deref().map(super::name).transpose()?;
-    let request = LaunchRequest {
-        template: args.template,
-        name,
-        start: false,
-        config: args.config.config()?,
-        connect: args.connect.into(),
-    };
+    let request = args.new.request(false)?;
     let name = launch::launch(&mut super::open()?, &request, &Shown::default())?;
     print(&format!("{name}\n"))?;
     Ok(DONE)

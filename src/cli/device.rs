@@ -1,7 +1,7 @@
 use serde::Serialize;
 
-use super::config::pair;
-use super::output::{RowsFormat, print, print_json};
+use super::keys::{self, PairsArgs, UnsetKeysArgs, pair};
+use super::output::{RowsArgs, RowsFormat, print_rows};
 use super::report::{CliResult, DONE, note};
 use super::table::Table;
 use crate::app::device::{self, Changed};
@@ -31,7 +31,12 @@ enum Verb {
     Remove(RemoveArgs),
     #[command(visible_alias = "ls")]
     List(ListArgs),
-    Keys(KeysArgs),
+    /// List the keys that devices have
+    ///
+    /// Examples:
+    ///   nagaya device keys
+    #[command(verbatim_doc_comment)]
+    Keys(RowsArgs),
 }
 
 /// The kinds of device.
@@ -79,9 +84,8 @@ struct SetArgs {
     name: String,
     /// The device
     device: String,
-    /// Keys and values
-    #[arg(value_name = "KEY=VALUE", required = true, value_parser = pair)]
-    pairs: Vec<(String, String)>,
+    #[command(flatten)]
+    set: PairsArgs,
 }
 
 /// Take keys of a device back
@@ -95,9 +99,8 @@ struct UnsetArgs {
     name: String,
     /// The device
     device: String,
-    /// The keys
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
+    #[command(flatten)]
+    unset: UnsetKeysArgs,
 }
 
 /// Take a device from a container that is stopped
@@ -123,21 +126,8 @@ struct RemoveArgs {
 struct ListArgs {
     /// The container
     name: String,
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
-}
-
-/// List the keys that devices have
-///
-/// Examples:
-///   nagaya device keys
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct KeysArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
+    #[command(flatten)]
+    rows: RowsArgs,
 }
 
 #[derive(Serialize)]
@@ -177,18 +167,21 @@ pub fn run(args: DeviceArgs) -> CliResult<i32> {
         }
         Verb::Set(args) => {
             let name = super::name(&args.name)?;
-            tell(&args.name, &device::set(&mut super::open()?, &name, &args.device, &args.pairs, &[])?);
+            tell(&args.name, &device::set(&mut super::open()?, &name, &args.device, &args.set.pairs, &[])?);
         }
         Verb::Unset(args) => {
             let name = super::name(&args.name)?;
-            tell(&args.name, &device::set(&mut super::open()?, &name, &args.device, &[], &args.keys)?);
+            tell(&args.name, &device::set(&mut super::open()?, &name, &args.device, &[], &args.unset.keys)?);
         }
         Verb::Remove(args) => device::remove(&mut super::open()?, &super::name(&args.name)?, &args.device)?,
         Verb::List(args) => {
             let nics = device::list(&super::open()?, &super::name(&args.name)?)?;
-            list(&nics, args.format)?;
+            list(&nics, args.rows.format)?;
         }
-        Verb::Keys(args) => keys(args.format)?,
+        Verb::Keys(args) => {
+            let all = NIC_KEYS.iter().map(|(key, help)| [*key, *help].map(Some));
+            keys::list(args.format, &["key", "help"], all)?;
+        }
     }
     Ok(DONE)
 }
@@ -201,9 +194,6 @@ fn tell(name: &str, changed: &Changed) {
 
 fn list(nics: &[Nic], format: RowsFormat) -> CliResult<()> {
     let rows: Vec<DeviceJson> = nics.iter().map(DeviceJson::from).collect();
-    if format == RowsFormat::Json {
-        return print_json(&rows);
-    }
     let mut table = Table::new(&["device", "type", "nictype", "interface", "network", "mac", "addresses"]);
     for row in &rows {
         table.row(vec![
@@ -216,20 +206,5 @@ fn list(nics: &[Nic], format: RowsFormat) -> CliResult<()> {
             row.addresses.join(" "),
         ]);
     }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
-}
-
-fn keys(format: RowsFormat) -> CliResult<()> {
-    #[derive(Serialize)]
-    struct KeyJson {
-        key: &'static str,
-        help: &'static str,
-    }
-    let all = NIC_KEYS.iter().map(|(key, help)| KeyJson { key, help });
-    if format == RowsFormat::Json {
-        return print_json(&all.collect::<Vec<_>>());
-    }
-    let mut table = Table::new(&["key", "help"]);
-    all.for_each(|key| table.row([key.key, key.help].map(str::to_owned).to_vec()));
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
+    print_rows(format, &rows, &table)
 }

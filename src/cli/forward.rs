@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use super::firewall::caution;
-use super::output::{RowsFormat, print, print_json};
+use super::output::{RowsArgs, RowsFormat, print_rows};
 use super::report::{CliResult, DONE};
 use super::table::Table;
 use crate::app::firewall;
@@ -28,8 +28,12 @@ enum Verb {
     Add(AddArgs),
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
-    #[command(visible_alias = "ls")]
-    List(ListArgs),
+    /// List forwarded ports
+    ///
+    /// Examples:
+    ///   nagaya forward list --format json | jq -r '.[].listen'
+    #[command(verbatim_doc_comment, visible_alias = "ls")]
+    List(RowsArgs),
 }
 
 /// Forward ports
@@ -77,18 +81,6 @@ struct RemoveArgs {
     /// The host's address, if one was said
     #[arg(long, default_value = "", hide_default_value = true)]
     address: String,
-}
-
-/// List forwarded ports
-///
-/// Examples:
-///   nagaya forward list --format json | jq -r '.[].listen'
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct ListArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
 }
 
 fn proto(text: &str) -> Result<Proto, String> {
@@ -154,13 +146,11 @@ pub fn run(args: ForwardArgs) -> CliResult<i32> {
 fn list(format: RowsFormat) -> CliResult<()> {
     let rows: Vec<ForwardJson> =
         firewall::forwards(&super::open()?)?.into_iter().map(ForwardJson::from).collect();
-    if format == RowsFormat::Json {
-        return print_json(&rows);
-    }
     let mut table = Table::new(&["container", "proto", "address", "listen", "to"]);
-    for row in rows {
-        let address = row.address.unwrap_or_else(|| "any".to_owned());
-        table.row(vec![row.container, row.proto.to_owned(), address, row.listen, row.to]);
+    for row in &rows {
+        let address = row.address.as_deref().unwrap_or("any");
+        let cells = [row.container.as_str(), row.proto, address, &row.listen, &row.to];
+        table.row(cells.map(str::to_owned).to_vec());
     }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
+    print_rows(format, &rows, &table)
 }

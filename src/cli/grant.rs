@@ -1,4 +1,4 @@
-use super::output::{RowsFormat, print, print_json};
+use super::output::{RowsFormat, print_rows};
 use super::report::{CliResult, DONE};
 use super::table::Table;
 use super::text;
@@ -67,10 +67,6 @@ pub fn run(args: GrantArgs) -> CliResult<i32> {
 }
 
 fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
-    if format == RowsFormat::Json {
-        print_json(&rows)?;
-        return Ok(DONE);
-    }
     let mut table = Table::new(&[
         "user",
         "allow",
@@ -98,6 +94,6 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
             grant.parents().cloned().collect::<Vec<_>>().join(" "),
         ]);
     }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })?;
+    print_rows(format, &rows, &table)?;
     Ok(DONE)
 }

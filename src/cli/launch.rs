@@ -1,10 +1,9 @@
-use super::config::NewConfigArgs;
-use super::connect::ConnectArgs;
+use super::create::NewArgs;
 use super::output::print;
 use super::progress::Shown;
 use super::report::{CliResult, DONE};
 use super::wait::WaitArgs;
-use crate::app::launch::{self, LaunchRequest};
+use crate::app::launch;
 
 /// Make a container from a template and start it
 ///
@@ -20,27 +19,14 @@ use crate::app::launch::{self, LaunchRequest};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct LaunchArgs {
-    /// The template
-    template: String,
-    /// The container's name [default: one is made up]
-    name: Option<String>,
     #[command(flatten)]
-    config: NewConfigArgs,
-    #[command(flatten)]
-    connect: ConnectArgs,
+    new: NewArgs,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
 pub fn run(args: LaunchArgs) -> CliResult<i32> {
-    let name = args.name.as_deref().map(super::name).transpose()?;
-    let request = LaunchRequest {
-        template: args.template,
-        name,
-        start: true,
-        config: args.config.config()?,
-        connect: args.connect.into(),
-    };
+    let request = args.new.request(true)?;
     let mut app = super::open()?;
     let name = launch::launch(&mut app, &request, &Shown::default())?;
     // Before the wait: the container is there, however that goes.

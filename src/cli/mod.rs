@@ -16,6 +16,7 @@ mod generate;
 mod grant;
 mod hostd;
 mod info;
+mod keys;
 mod launch;
 mod list;
 mod logs;

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
-use super::config::pair;
-use super::output::{Format, RowsFormat, print, print_json};
+use super::keys::{self, PairsArgs, UnsetKeysArgs, pair};
+use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json, print_rows};
 use super::report::{CliResult, DONE, note};
 use super::table::{Table, pairs};
 use crate::app::network::{self, NetworkRow};
@@ -30,12 +30,22 @@ enum Verb {
     Create(CreateArgs),
     #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
-    #[command(visible_alias = "ls")]
-    List(ListArgs),
+    /// List networks
+    ///
+    /// Examples:
+    ///   nagaya network list
+    ///   nagaya network list --format json | jq -r '.[].name'
+    #[command(verbatim_doc_comment, visible_alias = "ls")]
+    List(RowsArgs),
     Show(ShowArgs),
     Set(SetArgs),
     Unset(UnsetArgs),
-    Keys(KeysArgs),
+    /// List the keys that networks have
+    ///
+    /// Examples:
+    ///   nagaya network keys
+    #[command(verbatim_doc_comment)]
+    Keys(RowsArgs),
     #[command(hide = true)]
     Repair(RepairArgs),
 }
@@ -71,19 +81,6 @@ struct DeleteArgs {
     name: String,
 }
 
-/// List networks
-///
-/// Examples:
-///   nagaya network list
-///   nagaya network list --format json | jq -r '.[].name'
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct ListArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
-}
-
 /// Show a network's keys, and who is on it with which addresses
 ///
 /// Examples:
@@ -94,9 +91,8 @@ struct ListArgs {
 struct ShowArgs {
     /// The network
     name: String,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    shown: FormatArgs,
 }
 
 /// Change keys of a network
@@ -112,9 +108,8 @@ struct ShowArgs {
 struct SetArgs {
     /// The network
     name: String,
-    /// Keys and values
-    #[arg(value_name = "KEY=VALUE", required = true, value_parser = pair)]
-    pairs: Vec<(String, String)>,
+    #[command(flatten)]
+    set: PairsArgs,
 }
 
 /// Take keys of a network back
@@ -126,21 +121,8 @@ struct SetArgs {
 struct UnsetArgs {
     /// The network
     name: String,
-    /// The keys
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
-}
-
-/// List the keys that networks have
-///
-/// Examples:
-///   nagaya network keys
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct KeysArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
+    #[command(flatten)]
+    unset: UnsetKeysArgs,
 }
 
 /// Put bridges and firewall rules back where they are missing
@@ -202,12 +184,15 @@ pub fn run(args: NetworkArgs) -> CliResult<i32> {
         Verb::Delete(args) => network::delete(&mut super::open()?, &args.name)?,
         Verb::List(args) => list(args.format)?,
         Verb::Show(args) => show(&args)?,
-        Verb::Set(args) => changed(&network::set(&mut super::open()?, &args.name, &args.pairs)?),
+        Verb::Set(args) => changed(&network::set(&mut super::open()?, &args.name, &args.set.pairs)?),
         Verb::Unset(args) => {
-            let pairs: Vec<_> = args.keys.into_iter().map(|key| (key, String::new())).collect();
+            let pairs: Vec<_> = args.unset.keys.into_iter().map(|key| (key, String::new())).collect();
             changed(&network::set(&mut super::open()?, &args.name, &pairs)?);
         }
-        Verb::Keys(args) => keys(args.format)?,
+        Verb::Keys(args) => {
+            let all = NETWORK_KEYS.iter().map(|(key, default, help)| [*key, *default, *help].map(Some));
+            keys::list(args.format, &["key", "default", "help"], all)?;
+        }
         Verb::Repair(RepairArgs {}) => network::repair(&mut super::open()?)?,
     }
     Ok(DONE)
@@ -222,9 +207,6 @@ fn changed(network: &Network) {
 
 fn list(format: RowsFormat) -> CliResult<()> {
     let rows: Vec<NetworkJson> = network::list(&super::open()?)?.iter().map(NetworkJson::from).collect();
-    if format == RowsFormat::Json {
-        return print_json(&rows);
-    }
     let mut table = Table::new(&["name", "bridge", "up", "ipv4", "ipv6", "used_by"]);
     for row in &rows {
         table.row(vec![
@@ -236,12 +218,12 @@ fn list(format: RowsFormat) -> CliResult<()> {
             row.used_by.len().to_string(),
         ]);
     }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
+    print_rows(format, &rows, &table)
 }
 
 fn show(args: &ShowArgs) -> CliResult<()> {
     let row = NetworkJson::from(&network::show(&super::open()?, &args.name)?);
-    if args.format == Format::Json {
+    if args.shown.format == Format::Json {
         return print_json(&row);
     }
     let mut lines = vec![
@@ -256,20 +238,4 @@ fn show(args: &ShowArgs) -> CliResult<()> {
         .collect();
     lines.extend(users.iter().map(|(who, addresses)| (who.as_str(), addresses.clone())));
     print(&pairs(&lines))
-}
-
-fn keys(format: RowsFormat) -> CliResult<()> {
-    #[derive(Serialize)]
-    struct KeyJson {
-        key: &'static str,
-        default: &'static str,
-        help: &'static str,
-    }
-    let all = NETWORK_KEYS.iter().map(|(key, default, help)| KeyJson { key, default, help });
-    if format == RowsFormat::Json {
-        return print_json(&all.collect::<Vec<_>>());
-    }
-    let mut table = Table::new(&["key", "default", "help"]);
-    all.for_each(|key| table.row([key.key, key.default, key.help].map(str::to_owned).to_vec()));
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
 }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use serde::Serialize;
 
 use super::report::{CliError, CliResult};
+use super::table::Table;
 
 /// How rows are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +25,22 @@ pub enum Format {
     Table,
     /// An object or an array of them.
     Json,
+}
+
+/// Of verbs that list.
+#[derive(clap::Args)]
+pub struct RowsArgs {
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub format: RowsFormat,
+}
+
+/// Of verbs that show one thing.
+#[derive(clap::Args)]
+pub struct FormatArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub format: Format,
 }
 
 /// All of it at once, so that several processes' lines do not mix.
@@ -48,6 +65,15 @@ pub fn print_lines(lines: &[String]) -> CliResult<()> {
 pub fn print_json(value: &impl Serialize) -> CliResult<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?;
     print(&(text + "\n"))
+}
+
+/// Rows, for programs and for people.
+pub fn print_rows(format: RowsFormat, rows: &impl Serialize, table: &Table) -> CliResult<()> {
+    match format {
+        RowsFormat::Json => print_json(rows),
+        RowsFormat::Csv => print(&table.csv()),
+        RowsFormat::Table => print(&table.text()),
+    }
 }
 
 /// A colour of the terminal's palette, as SGR numbers it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::output::{Format, RowsFormat, print, print_json};
+use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json};
 use super::progress::Shown;
 use super::report::{CliError, CliResult, DONE};
 use super::table::{Table, pairs};
@@ -31,8 +31,13 @@ pub struct TemplateArgs {
 enum Verb {
     Build(BuildArgs),
     Import(ImportArgs),
-    #[command(visible_alias = "ls")]
-    List(ListArgs),
+    /// List templates
+    ///
+    /// Examples:
+    ///   nagaya template list
+    ///   nagaya template list --format csv
+    #[command(verbatim_doc_comment, visible_alias = "ls")]
+    List(RowsArgs),
     Recipes(RecipesArgs),
     Show(ShowArgs),
     #[command(visible_alias = "rm")]
@@ -72,19 +77,6 @@ struct ImportArgs {
     name: String,
 }
 
-/// List templates
-///
-/// Examples:
-///   nagaya template list
-///   nagaya template list --format csv
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct ListArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
-}
-
 /// List what 'nagaya template build' and 'nagaya launch' can build
 ///
 /// Examples:
@@ -103,9 +95,8 @@ struct RecipesArgs {}
 struct ShowArgs {
     /// The template
     name: String,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    shown: FormatArgs,
 }
 
 /// Delete a template
@@ -125,7 +116,7 @@ pub fn run(args: TemplateArgs) -> CliResult<i32> {
     match args.verb {
         Verb::Build(args) => build(&args)?,
         Verb::Import(args) => import(&args)?,
-        Verb::List(args) => list(&args)?,
+        Verb::List(args) => list(args.format)?,
         Verb::Recipes(RecipesArgs {}) => recipes()?,
         Verb::Show(args) => show(&args)?,
         Verb::Delete(args) => templates::delete(&mut super::open()?, &args.name)?,
@@ -211,10 +202,10 @@ fn open_archive(args: &ImportArgs) -> CliResult<(OwnedFd, Option<u64>)> {
     Ok((file.into(), metadata.is_file().then_some(metadata.len())))
 }
 
-fn list(args: &ListArgs) -> CliResult<()> {
+fn list(format: RowsFormat) -> CliResult<()> {
     let entries = templates::list(&mut super::open()?)?;
     let rows: Vec<_> = entries.iter().map(TemplateJson::from).collect();
-    match args.format {
+    match format {
         RowsFormat::Json => print_json(&rows),
         RowsFormat::Csv => print(&csv(&rows)),
         RowsFormat::Table if rows.is_empty() => Ok(()),
@@ -270,7 +261,7 @@ fn recipes() -> CliResult<()> {
 fn show(args: &ShowArgs) -> CliResult<()> {
     let entry = templates::show(&mut super::open()?, &args.name)?;
     let json = TemplateJson::from(&entry);
-    if args.format == Format::Json {
+    if args.shown.format == Format::Json {
         return print_json(&json);
     }
     print(&pairs(&[

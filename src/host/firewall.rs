@@ -11,33 +11,33 @@
 mod blocks;
 mod check;
 mod forwards;
+mod links;
 mod look;
+mod owners;
 #[cfg(test)]
 mod packet_tests;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use blocks::{BlockOrder, block, block_hits};
 pub use check::{Owned, Ports};
 pub use forwards::leads_to;
+pub use links::add_links;
 pub use look::{is_in_place, matches, rule_counts, traffic};
 
 pub use crate::model::firewall::traffic::{RuleCount, Traffic};
 
-use crate::model::firewall::plan::{ContainerPlan, LinkPlan, Plan};
+use crate::model::firewall::plan::{ContainerPlan, Plan};
 use crate::model::firewall::policy::Direction;
 use crate::model::firewall::{Change, plan};
-use crate::model::mac::Mac;
 use crate::model::name::ContainerId;
 use crate::render::nft::blocks as block_rules;
 use crate::render::nft::filter;
 use crate::render::nft::nat;
-use crate::render::nft::owners;
+use crate::render::nft::owners as owner_rules;
 use crate::render::nft::policy_table;
 use crate::render::nft::ports;
 use crate::render::nft::table::{Chain, Element, TableName};
-use crate::sys::hardware_address;
 use crate::sys::nft::{self, Batch, NftError};
 
 /// Why a firewall is not what it was to be.
@@ -84,9 +84,9 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
     let mut anew = false;
     retried(|generation| {
         let mut batch = Batch::new().only_at(generation);
-        join_owners(&mut batch, owned, plan)?;
+        owners::join(&mut batch, owned, plan)?;
         batch.replace(&policy_table(owner, plan));
-        batch.replace(&ports::routing_table(owner, plan, &macs(plan)));
+        batch.replace(&ports::routing_table(owner, plan, &links::macs(plan)));
         for table in ports::traffic_tables(owner, plan) {
             match nft::has_table(&table.name)? {
                 false => batch.add(&table),
@@ -109,16 +109,6 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
         Ok(batch)
     })?;
     Ok(anew)
-}
-
-/// The Ethernet addresses of the bridges whose ports are to be routed: those that they will have, where
-/// they are not there yet.
-fn macs(plan: &Plan) -> BTreeMap<String, Mac> {
-    let routed = plan.networks.iter().filter(|network| network.routed);
-    let mac = |bridge: &str| {
-        hardware_address::of(bridge).unwrap_or_else(|| hardware_address::of_new_bridge(bridge))
-    };
-    routed.map(|network| (network.bridge.clone(), mac(&network.bridge))).collect()
 }
 
 /// Changes parts of a firewall that is in place, in one transaction.
@@ -237,7 +227,7 @@ fn change_container(
         }
         false => drop_chains(batch, &table, &container.id),
     }
-    add_link_elements(batch, owned, &container.links)?;
+    links::add_elements(batch, owned, &container.links)?;
     blocks::readdress(batch, owner, container)
 }
 
@@ -299,8 +289,9 @@ pub fn remove_container(
         }
         let mut sets = vec![(table, filter::LINKS), (block_rules::table_name(owner), filter::LINKS)];
         sets.push((TableName::bridge(owner), ports::ROUTED));
-        let together = owners::table_name(&owned.instance);
-        let of_owners = [owners::own_set(owner).name, owners::ALL.to_owned(), owners::OWNERS.to_owned()];
+        let together = owner_rules::table_name(&owned.instance);
+        let own_set = owner_rules::own_set(owner).name;
+        let of_owners = [own_set, owner_rules::ALL.to_owned(), owner_rules::OWNERS.to_owned()];
         sets.extend(of_owners.iter().map(|set| (together.clone(), set.as_str())));
         let counts = |t: TableName| [(t.clone(), ports::SENT), (t, ports::RECEIVED)];
         sets.extend(traffic_names(owner).into_iter().flat_map(counts));
@@ -314,69 +305,6 @@ pub fn remove_container(
         }
         Ok(batch)
     })
-}
-
-/// Makes a container's links known: before its every start. Of those that are known already nothing
-/// changes.
-pub fn add_links(owned: &Owned, id: &ContainerId, links: &[LinkPlan]) -> FirewallResult<()> {
-    owned.check_links(id, links)?;
-    retried(|generation| {
-        if !is_in_place(&owned.instance, &owned.owner)? {
-            return Err(FirewallError::NotInPlace);
-        }
-        let mut batch = Batch::new().only_at(generation);
-        add_link_elements(&mut batch, owned, links)?;
-        Ok(batch)
-    })
-}
-
-/// The bridge's address, if its ports are led to the host.
-fn routing(owner: &str, bridge: &str) -> FirewallResult<Option<Mac>> {
-    let Some(mac) = hardware_address::of(bridge) else { return Ok(None) };
-    let chain = ports::routing_chain(bridge, mac);
-    Ok((nft::rule_count(&TableName::bridge(owner), &chain)? > 0).then_some(mac))
-}
-
-fn add_link_elements(batch: &mut Batch, owned: &Owned, links: &[LinkPlan]) -> FirewallResult<()> {
-    let owner = owned.owner.as_str();
-    let [of_ports, of_links] = traffic_names(owner);
-    for link in links {
-        let element = [Element::link(&link.link)];
-        let traffic = if link.bridge.is_some() { &of_ports } else { &of_links };
-        batch.add_elements(traffic, ports::SENT, &element);
-        batch.add_elements(traffic, ports::RECEIVED, &element);
-        match &link.bridge {
-            None => {
-                batch.add_elements(&policy_name(owner), filter::LINKS, &element);
-                batch.add_elements(&block_rules::table_name(owner), filter::LINKS, &element);
-                let table = owners::table_name(&owned.instance);
-                for (set, element) in owners::elements(owner, &link.link) {
-                    batch.add_elements(&table, &set, &[element]);
-                }
-            }
-            Some(bridge) => route_port(batch, owner, link, bridge)?,
-        }
-    }
-    Ok(())
-}
-
-/// A port of a bridge whose other ports are routed is routed too; one that has moved from another
-/// bridge no longer as it was there.
-fn route_port(batch: &mut Batch, owner: &str, link: &LinkPlan, bridge: &str) -> FirewallResult<()> {
-    let table = TableName::bridge(owner);
-    let key = Element::link(&link.link).key;
-    let found = nft::element(&table, ports::ROUTED, &key)?;
-    let mac = routing(owner, bridge)?;
-    let wanted = mac.map(|mac| ports::routing_chain(bridge, mac));
-    match found {
-        Some(f) if f.chain == wanted => return Ok(()),
-        Some(_) => batch.delete_elements(&table, ports::ROUTED, &[Element::new(key)]),
-        None => {}
-    }
-    if let Some(mac) = mac {
-        batch.add_elements(&table, ports::ROUTED, &[ports::port_element(&link.link, bridge, mac)]);
-    }
-    Ok(())
 }
 
 /// Puts the plan in place where it is not. Returns whether that had to be done.
@@ -394,50 +322,9 @@ pub fn remove_all(instance: &str, owner: &str) -> FirewallResult<()> {
     retried(|generation| {
         let mut batch = Batch::new().only_at(generation);
         all_names(owner).iter().for_each(|name| batch.remove(name));
-        let table = owners::table_name(instance);
-        if nft::has_table(&table)? {
-            leave_owners(&mut batch, instance, owner)?;
-            batch.add_chain(&table, &owners::own_chain(owner));
-            batch.delete_chain(&table, &owners::own_chain(owner).name);
-            batch.add_set(&table, &owners::own_set(owner));
-            batch.delete_set(&table, &owners::own_set(owner).name);
-            let all = nft::elements(&table, owners::ALL)?.unwrap_or_default();
-            let own = nft::elements(&table, &owners::own_set(owner).name)?.unwrap_or_default();
-            if all.len() == own.len() {
-                batch.remove(&table);
-            }
-        }
+        owners::leave(&mut batch, instance, owner)?;
         Ok(batch)
     })
-}
-
-/// The owner's interfaces, and no others, become known as the owner's.
-fn join_owners(batch: &mut Batch, owned: &Owned, plan: &Plan) -> FirewallResult<()> {
-    let (instance, owner) = (owned.instance.as_str(), owned.owner.as_str());
-    let table = owners::table_name(instance);
-    match nft::has_table(&table)? {
-        true => leave_owners(batch, instance, owner)?,
-        false => batch.add(&owners::table(instance)),
-    }
-    batch.add_set(&table, &owners::own_set(owner));
-    batch.put_chain(&table, &owners::own_chain(owner));
-    for link in owners::links(plan) {
-        for (set, element) in owners::elements(owner, link) {
-            batch.add_elements(&table, &set, &[element]);
-        }
-    }
-    Ok(())
-}
-
-fn leave_owners(batch: &mut Batch, instance: &str, owner: &str) -> FirewallResult<()> {
-    let table = owners::table_name(instance);
-    let own = owners::own_set(owner).name;
-    let found = nft::elements(&table, &own)?.unwrap_or_default();
-    let elements: Vec<_> = found.into_iter().map(|found| Element::new(found.key)).collect();
-    for set in [own.as_str(), owners::ALL, owners::OWNERS] {
-        batch.delete_elements(&table, set, &elements);
-    }
-    Ok(())
 }
 
 /// Commits what `make` has found to be necessary, and finds out again where the kernel's rules have

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::record::RecordError;
 use crate::model::grant::Grant;
 use crate::model::instance::Instance;
 
@@ -15,19 +16,8 @@ const MAX_BYTES: u64 = 16 * 1024;
 /// A grant that cannot be read or written. It grants nothing meanwhile.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantsError {
-    #[error("cannot {operation} {}", path.display())]
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{} is not a grant", path.display())]
-    Syntax {
-        path: PathBuf,
-        #[source]
-        source: Box<toml::de::Error>,
-    },
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error("'{0}' cannot be in the name of a file")]
     BadUser(String),
 }
@@ -58,13 +48,9 @@ pub fn stored(instance: &Instance, grantee: &Grantee) -> Result<Option<Grant>, G
 /// Writes a grant in the place of an older one; `None` takes it away. The caller is root.
 pub fn store(instance: &Instance, grantee: &Grantee, grant: Option<&Grant>) -> Result<(), GrantsError> {
     let path = path(instance, grantee)?;
-    let failed = |operation| {
-        let path = path.clone();
-        move |source| GrantsError::Io { operation, path, source }
-    };
     let Some(grant) = grant else {
         return match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove")(e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(RecordError::io("remove", &path)(e).into()),
             _ => Ok(()),
         };
     };
@@ -78,7 +64,8 @@ pub fn store(instance: &Instance, grantee: &Grantee, grant: Option<&Grant>) -> R
             std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))
         })
         .and_then(|()| std::fs::rename(&new, &path))
-        .map_err(failed("write"))
+        .map_err(RecordError::io("write", &path))?;
+    Ok(())
 }
 
 /// Users with a grant of their own, sorted.
@@ -87,7 +74,7 @@ pub fn users(instance: &Instance) -> Result<Vec<String>, GrantsError> {
     let entries = match std::fs::read_dir(&dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(GrantsError::Io { operation: "list", path: dir, source }),
+        Err(e) => return Err(RecordError::io("list", &dir)(e).into()),
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut users: Vec<String> = names
@@ -110,14 +97,12 @@ fn path(instance: &Instance, grantee: &Grantee) -> Result<PathBuf, GrantsError> 
 
 fn read(path: &Path) -> Result<Option<Grant>, GrantsError> {
     use std::io::Read;
-    let failed = |source| GrantsError::Io { operation: "read", path: path.to_owned(), source };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed(e)),
+        Err(e) => return Err(RecordError::io("read", path)(e).into()),
     };
     let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    let syntax = |source| GrantsError::Syntax { path: path.to_owned(), source: Box::new(source) };
-    toml::from_str(&text).map(Some).map_err(syntax)
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(RecordError::io("read", path))?;
+    Ok(Some(toml::from_str(&text).map_err(RecordError::syntax(path, "a grant"))?))
 }

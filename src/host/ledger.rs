@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::record::RecordError;
 use crate::model::instance::Instance;
 use crate::model::network::Network;
 
@@ -22,19 +23,8 @@ pub enum LedgerError {
     Overlaps { wanted: IpNetwork, taken: IpNetwork },
     #[error("your grant is {most} networks of your own on this host, and you have them")]
     TooMany { most: u32 },
-    #[error("cannot {operation} {}", path.display())]
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{} is not a record of networks", path.display())]
-    Syntax {
-        path: PathBuf,
-        #[source]
-        source: Box<toml::de::Error>,
-    },
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 type Networks = BTreeMap<String, Subnets>;
@@ -131,10 +121,7 @@ pub fn forget(instance: &Instance) {
 fn open(instance: &Instance) -> Result<Ledger, LedgerError> {
     let dir = instance.hostd_state_dir();
     let path = dir.join(FILE);
-    let failed = |operation| {
-        let path = path.clone();
-        move |source| LedgerError::Io { operation, path, source }
-    };
+    let failed = |operation| RecordError::io(operation, &path);
     std::fs::create_dir_all(&dir).map_err(failed("make the directory of"))?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let lock = rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| failed("lock")(e.into()))?;
@@ -142,22 +129,21 @@ fn open(instance: &Instance) -> Result<Ledger, LedgerError> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(failed("read")(e)),
+        Err(e) => return Err(failed("read")(e).into()),
     };
-    let syntax = |source| LedgerError::Syntax { path: path.clone(), source: Box::new(source) };
-    let networks = toml::from_str(&text).map_err(syntax)?;
+    let networks = toml::from_str(&text).map_err(RecordError::syntax(&path, "a record of networks"))?;
     Ok(Ledger { path, networks, _lock: lock })
 }
 
 impl Ledger {
     fn write(&self) -> Result<(), LedgerError> {
         use std::io::Write;
-        let failed = |source| LedgerError::Io { operation: "write", path: self.path.clone(), source };
         let new = self.path.with_extension("new");
         let text = toml::to_string(&self.networks).unwrap_or_default();
         std::fs::File::create(&new)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
             .and_then(|()| std::fs::rename(&new, &self.path))
-            .map_err(failed)
+            .map_err(RecordError::io("write", &self.path))?;
+        Ok(())
     }
 }

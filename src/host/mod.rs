@@ -25,6 +25,7 @@ pub mod private_cgroup;
 mod private_socket;
 mod private_stage;
 mod quota;
+pub mod record;
 mod scope;
 pub mod setup;
 pub mod spawn;

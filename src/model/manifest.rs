@@ -196,9 +196,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same as versions before 0.2 wrote it.
-    const WEB01_OF_VERSION_2: &str = r#"version = 2
-id = "0a1b2c3d"
+    /// What all versions begin with.
+    macro_rules! head {
+        () => {
+            r#"id = "0a1b2c3d"
 name = "web01"
 template = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 template_name = "centos7"
@@ -206,7 +207,15 @@ slice = 1065536
 uuid = "00112233445566778899aabbccddeeff"
 created_at = 1700000000
 wanted_up = true
+"#
+        };
+    }
 
+    /// The same as versions before 0.2 wrote it.
+    const WEB01_OF_VERSION_2: &str = concat!(
+        "version = 2\n",
+        head!(),
+        r#"
 [lease]
 bridge = "nagaya0"
 mac = "02:01:02:03:04:05"
@@ -216,18 +225,13 @@ gateway = "10.9.0.1"
 [config]
 "limits.memory" = "512MiB"
 "user.note" = "it's here"
-"#;
+"#
+    );
 
-    const WEB01: &str = r#"version = 3
-id = "0a1b2c3d"
-name = "web01"
-template = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-template_name = "centos7"
-slice = 1065536
-uuid = "00112233445566778899aabbccddeeff"
-created_at = 1700000000
-wanted_up = true
-
+    const WEB01: &str = concat!(
+        "version = 3\n",
+        head!(),
+        r#"
 [config]
 "limits.memory" = "512MiB"
 "user.note" = "it's here"
@@ -263,7 +267,8 @@ ipv4_filtering = true
 ipv6_filtering = true
 port_isolation = false
 dhcp = false
-"#;
+"#
+    );
 
     fn rendered(manifest: &Manifest) -> String {
         to_toml(&manifest.container, &manifest.networks)

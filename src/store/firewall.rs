@@ -1,6 +1,6 @@
 //! The firewall's policy, blocked addresses, and what has passed containers' links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use rusqlite::types::Type;
@@ -23,8 +23,35 @@ pub struct PendingPolicy {
 impl Store {
     /// What was stored last; an empty policy before.
     pub fn policy(&self) -> Result<Policy, StoreError> {
+        self.read("read the firewall's policy", whole)
+    }
+
+    /// The policy without what it says of containers other than `container`.
+    pub fn policy_about(&self, container: &str) -> Result<Policy, StoreError> {
         self.read("read the firewall's policy", |conn| {
-            Ok(document(conn, "SELECT document FROM policy")?.unwrap_or_default())
+            let sql = "SELECT document FROM policy WHERE container IN ('', ?1)";
+            joined(conn.prepare_cached(sql)?.query_map([container], |row| parsed(row, 0))?)
+        })
+    }
+
+    /// The networks on which there is a container other than `container` that has rules.
+    pub fn networks_with_rules(&self, container: &str) -> Result<BTreeSet<String>, StoreError> {
+        self.read("look which networks have rules", |conn| {
+            let sql = "SELECT DISTINCT n.network FROM policy p JOIN container c ON c.name = p.container \
+                 JOIN nic n ON n.container = c.id \
+                 WHERE p.has_rules AND p.container <> ?1 AND n.network IS NOT NULL";
+            conn.prepare_cached(sql)?.query_map([container], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// Stores what is said of one container, of which `policy` says all; nobody has to confirm it.
+    pub fn set_policy_about(&mut self, container: &str, policy: &Policy) -> Result<(), StoreError> {
+        self.write("store the firewall's policy", |tx| {
+            match policy.parts().get(container) {
+                Some(part) => put_part(tx, container, part, &json(part)?)?,
+                None => drop_part(tx, container)?,
+            }
+            Ok(())
         })
     }
 
@@ -45,7 +72,7 @@ impl Store {
     /// Stores a policy that is to be confirmed before `deadline`.
     pub fn try_policy(&mut self, policy: &Policy, deadline: i64) -> Result<(), StoreError> {
         self.write("store the firewall's policy", |tx| {
-            let previous: Policy = document(tx, "SELECT document FROM policy")?.unwrap_or_default();
+            let previous = whole(tx)?;
             put(tx, policy)?;
             let sql = "INSERT OR REPLACE INTO pending_policy (one, previous, deadline) VALUES (1, ?1, ?2)";
             tx.execute(sql, (json(&previous)?, deadline))?;
@@ -154,13 +181,41 @@ impl Store {
     }
 }
 
-fn put(conn: &Connection, policy: &Policy) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO policy (one, document) VALUES (1, ?1)";
-    conn.execute(sql, [json(policy)?]).map(drop)
+fn whole(conn: &Connection) -> rusqlite::Result<Policy> {
+    let sql = "SELECT document FROM policy ORDER BY container";
+    joined(conn.prepare_cached(sql)?.query_map([], |row| parsed(row, 0))?)
 }
 
-fn document<T: serde::de::DeserializeOwned>(conn: &Connection, sql: &str) -> rusqlite::Result<Option<T>> {
-    conn.query_row(sql, [], |row| parsed(row, 0)).optional()
+fn joined(parts: impl Iterator<Item = rusqlite::Result<Policy>>) -> rusqlite::Result<Policy> {
+    let mut policy = Policy::default();
+    for part in parts {
+        policy.join(part?);
+    }
+    Ok(policy)
+}
+
+/// Writes what is otherwise than it was.
+fn put(conn: &Connection, policy: &Policy) -> rusqlite::Result<()> {
+    let sql = "SELECT container, document FROM policy";
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let mut old: BTreeMap<String, String> =
+        conn.prepare_cached(sql)?.query_map([], row)?.collect::<Result<_, _>>()?;
+    for (container, part) in policy.parts() {
+        let document = json(&part)?;
+        if old.remove(container).as_ref() != Some(&document) {
+            put_part(conn, container, &part, &document)?;
+        }
+    }
+    old.keys().try_for_each(|container| drop_part(conn, container))
+}
+
+fn put_part(conn: &Connection, container: &str, part: &Policy, document: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO policy (container, has_rules, document) VALUES (?1, ?2, ?3)";
+    conn.prepare_cached(sql)?.execute((container, !part.containers.is_empty(), document)).map(drop)
+}
+
+fn drop_part(conn: &Connection, container: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM policy WHERE container = ?1")?.execute([container]).map(drop)
 }
 
 fn pending(conn: &Connection) -> rusqlite::Result<Option<PendingPolicy>> {
@@ -216,6 +271,30 @@ mod tests {
         store.try_policy(&second, 100).unwrap();
         assert!(store.confirm_policy().unwrap() && !store.confirm_policy().unwrap());
         assert_eq!(store.policy().unwrap(), second);
+    }
+
+    #[test]
+    fn a_policy_is_kept_in_pieces() {
+        let (_dir, mut store) = store();
+        store.create_container(&web(1)).unwrap();
+        let network = store.networks().unwrap()[0].name.clone();
+        let all = policy(
+            "[sets]\na = [\"192.0.2.1\"]\n[containers.web01]\ndefault-in = \"deny\"\n[containers.gone]\ndefault-in = \"deny\"\n\
+             [[forwards]]\ncontainer = \"db01\"\nproto = \"tcp\"\nlisten = \"80\"",
+        );
+        store.set_policy(&all).unwrap();
+        assert_eq!(store.policy().unwrap(), all);
+        let mut about = store.policy_about("web01").unwrap();
+        assert_eq!((about.sets.len(), about.containers.len(), about.forwards.len()), (1, 1, 0));
+        assert_eq!(store.networks_with_rules("db01").unwrap(), BTreeSet::from([network]));
+        assert!(store.networks_with_rules("web01").unwrap().is_empty());
+        about.containers.clear();
+        store.set_policy_about("web01", &about).unwrap();
+        let left = store.policy().unwrap();
+        assert_eq!(left.containers.keys().collect::<Vec<_>>(), ["gone"]);
+        assert_eq!((left.sets, left.forwards), (all.sets, all.forwards));
+        store.set_policy(&Policy::default()).unwrap();
+        assert_eq!(store.policy().unwrap(), Policy::default());
     }
 
     #[test]

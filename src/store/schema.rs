@@ -169,11 +169,13 @@ DROP TABLE old_network;
 ";
 
 const FIREWALL: &str = "
--- One document, as JSON.
+-- What is said of a container, by its name, and all else, by ''; as JSON.
 CREATE TABLE policy (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
+    container TEXT PRIMARY KEY,
+    -- Not only forwarded ports.
+    has_rules INTEGER NOT NULL CHECK (has_rules IN (0, 1)),
     document TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- What the policy was before a change that somebody has still to confirm.
 CREATE TABLE pending_policy (

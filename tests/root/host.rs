@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use super::lab::Netns;
 use super::templates;
+use super::verbs::Runs;
 
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// No command of nagaya's takes longer, builds of templates excepted.
@@ -153,13 +155,6 @@ impl Host {
         Running::start(self.command(args), input)
     }
 
-    /// Its standard output; it must succeed.
-    pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.nagaya(args);
-        assert!(output.status.success(), "nagaya {}: {}", args.join(" "), told(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// Its standard error; it must end with `code`.
     pub fn fails(&self, code: i32, args: &[&str]) -> String {
         let output = self.nagaya(args);
@@ -171,41 +166,6 @@ impl Host {
     pub fn launch(&self, name: &str) {
         self.ok(&["launch", "tiny", name]);
         self.see_links();
-    }
-
-    /// What a program in a container prints, without the last newline; it must succeed.
-    pub fn exec(&self, name: &str, argv: &[&str]) -> String {
-        self.ok(&[&["exec", name, "--"], argv].concat()).trim_end().to_owned()
-    }
-
-    /// The same for a line of shell.
-    pub fn sh(&self, name: &str, script: &str) -> String {
-        self.exec(name, &["sh", "-c", script])
-    }
-
-    pub fn list(&self) -> Vec<Value> {
-        let text = self.ok(&["list", "--format", "json"]);
-        serde_json::from_str(&text).expect("list prints a JSON array")
-    }
-
-    pub fn info(&self, name: &str) -> Value {
-        serde_json::from_str(&self.ok(&["info", name, "--format", "json"])).expect("info prints JSON")
-    }
-
-    /// Process number of a container's init on the host.
-    pub fn init(&self, name: &str) -> i32 {
-        self.info(name)["pid"].as_i64().unwrap_or_else(|| panic!("{name} has no init")) as i32
-    }
-
-    pub fn monitor(&self, name: &str) -> i32 {
-        self.info(name)["monitor_pid"].as_i64().unwrap_or_else(|| panic!("{name} has no monitor")) as i32
-    }
-
-    /// A container's address without its prefix length.
-    pub fn address(&self, name: &str) -> String {
-        let info = self.info(name);
-        let address = info["addresses"][0].as_str().unwrap_or_else(|| panic!("{name} has no address"));
-        address.split('/').next().unwrap_or_default().to_owned()
     }
 
     /// A container's cgroup.
@@ -316,6 +276,20 @@ impl Host {
         let _ = fs::remove_dir_all(self.state_dir());
         let _ = fs::remove_dir_all(format!("/run/{}-hostd", self.name));
         quietly("userdel", &[&self.name]);
+    }
+}
+
+impl Deref for Host {
+    type Target = dyn Runs;
+
+    fn deref(&self) -> &Self::Target {
+        self
+    }
+}
+
+impl Runs for Host {
+    fn run(&self, args: &[&str]) -> Output {
+        self.nagaya(args)
     }
 }
 

@@ -2,14 +2,14 @@
 //! everything that it has made when the test is over.
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
-
 use super::host::{Host, PATH, Running, lives, random_hex, run_tool, told};
 use super::templates;
+use super::verbs::Runs;
 
 /// How a command is run otherwise than as usual.
 #[derive(Default, Clone)]
@@ -137,44 +137,11 @@ impl Person {
         Running::start(self.command(args, otherwise), b"").wait()
     }
 
-    /// Its standard output; it must succeed.
-    pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.nagaya(args);
-        assert!(output.status.success(), "nagaya {}: {}", args.join(" "), told(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// Its standard error; it must end with `code`.
     pub fn fails(&self, code: i32, args: &[&str], otherwise: &Otherwise<'_>) -> String {
         let output = self.nagaya_otherwise(args, otherwise);
         assert_eq!(output.status.code(), Some(code), "nagaya {}: {}", args.join(" "), told(&output));
         String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    pub fn sh(&self, name: &str, script: &str) -> String {
-        self.ok(&["exec", name, "--", "sh", "-c", script]).trim_end().to_owned()
-    }
-
-    pub fn list(&self) -> Vec<Value> {
-        serde_json::from_str(&self.ok(&["list", "--format", "json"])).expect("list prints a JSON array")
-    }
-
-    pub fn info(&self, name: &str) -> Value {
-        serde_json::from_str(&self.ok(&["info", name, "--format", "json"])).expect("info prints JSON")
-    }
-
-    pub fn init(&self, name: &str) -> i32 {
-        self.info(name)["pid"].as_i64().unwrap_or_else(|| panic!("{name} has no init")) as i32
-    }
-
-    pub fn monitor(&self, name: &str) -> i32 {
-        self.info(name)["monitor_pid"].as_i64().unwrap_or_else(|| panic!("{name} has no monitor")) as i32
-    }
-
-    pub fn address(&self, name: &str) -> String {
-        let info = self.info(name);
-        let address = info["addresses"][0].as_str().unwrap_or_else(|| panic!("{name} has no address"));
-        address.split('/').next().unwrap_or_default().to_owned()
     }
 
     /// Output of a program of the host's in the user's network namespace.
@@ -201,6 +168,20 @@ impl Person {
         found
             .extend(paths.iter().filter(|path| path.exists()).map(|path| format!("path {}", path.display())));
         found
+    }
+}
+
+impl Deref for Person {
+    type Target = dyn Runs;
+
+    fn deref(&self) -> &Self::Target {
+        self
+    }
+}
+
+impl Runs for Person {
+    fn run(&self, args: &[&str]) -> Output {
+        self.nagaya(args)
     }
 }
 

@@ -31,7 +31,7 @@ pub fn confirm(app: &mut App) -> AppResult<()> {
     let _lock = lock::firewall(&app.instance)?;
     match app.store.confirm_policy()? {
         true => {
-            copy::keep(app);
+            copy::keep(app, &Policy::default(), &app.store.policy()?);
             Ok(())
         }
         false => Err(AppError::Refused("no policy waits to be confirmed".to_owned())),

@@ -4,56 +4,71 @@ use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::layout;
 use crate::model::firewall::Policy;
-use crate::sys::{Context, error_text};
+use crate::sys::{Context, SysError, error_text};
 
-/// Writes the copy anew. Like a container's manifest it is not waited for until it is on disk, and
-/// not being able to is no reason to fail.
-pub(super) fn keep(app: &App) {
-    if let Err(e) = write(app) {
+/// Brings the copy from one policy to another, of which only pieces that differ are written. Like
+/// containers' manifests they are not waited for until they are on disk, and not being able to write
+/// them is no reason to fail.
+pub(super) fn keep(app: &App, old: &Policy, new: &Policy) {
+    if let Err(e) = write(app, old, new) {
         tracing::warn!("{}", error_text(&e));
     }
 }
 
-fn write(app: &App) -> AppResult<()> {
-    // One that is still to be confirmed is not to be kept.
-    let policy = match app.store.pending_policy()? {
-        Some(pending) => pending.previous,
-        None => app.store.policy()?,
-    };
-    let text = toml::to_string(&policy).map_err(|e| AppError::Refused(e.to_string()))?;
-    let path = layout::policy_copy(&app.instance);
-    let temporary = path.with_extension("new");
-    let write = || std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
-    Ok(write().cannot(|| format!("write {}", path.display()))?)
+fn write(app: &App, old: &Policy, new: &Policy) -> AppResult<()> {
+    let (old, new) = (old.parts(), new.parts());
+    let dir = layout::policy_copy(&app.instance);
+    std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    let differing = new.iter().filter(|(name, part)| old.get(*name) != Some(part));
+    for (name, part) in differing {
+        let text = toml::to_string(part).map_err(|e| AppError::Refused(e.to_string()))?;
+        let path = dir.join(file_name(name));
+        let temporary = path.with_extension("new");
+        let write = || std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
+        write().cannot(|| format!("write {}", path.display()))?;
+    }
+    for name in gone {
+        let path = dir.join(file_name(name));
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(SysError::new(format!("remove {}", path.display()), e).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// No container's name has a '_'.
+fn file_name(part: &str) -> String {
+    if part.is_empty() { "_.toml".to_owned() } else { format!("{part}.toml") }
 }
 
 /// Puts the copy into a database that was made anew, without what it says of containers and networks
-/// that are not there any more. A line about what was done; None: there was no policy.
+/// that are not there any more. Lines about what was done; none: there was no policy.
 ///
 /// # Errors
 /// The database cannot be written.
-pub fn restore(app: &mut App) -> AppResult<Option<String>> {
-    let path = layout::policy_copy(&app.instance);
-    let text = match std::fs::read_to_string(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Ok(Some(format!("left out {}: {e}", path.display()))),
-        Ok(text) => text,
-    };
-    let mut policy: Policy = match toml::from_str(&text) {
-        Ok(policy) => policy,
-        Err(e) => return Ok(Some(format!("left out {}: {}", path.display(), error_text(&e)))),
-    };
+pub fn restore(app: &mut App) -> AppResult<Vec<String>> {
+    let (mut policy, mut lines) = (Policy::default(), Vec::new());
+    let entries = std::fs::read_dir(layout::policy_copy(&app.instance)).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("toml".as_ref())) {
+        let read = std::fs::read_to_string(&path).map_err(|e| e.to_string());
+        match read.and_then(|text| toml::from_str(&text).map_err(|e| e.to_string())) {
+            Ok(part) => policy.join(part),
+            Err(e) => lines.push(format!("left out {}: {}", path.display(), e.trim_end())),
+        }
+    }
     let containers = app.store.containers()?;
-    let gone: Vec<String> = policy
-        .containers
-        .keys()
-        .chain(policy.forwards.iter().map(|forward| &forward.container))
-        .filter(|name| containers.iter().all(|container| container.name.as_str() != name.as_str()))
-        .cloned()
-        .collect();
-    gone.iter().for_each(|name| policy.forget(name));
+    let is_there = |name: &str| containers.iter().any(|container| container.name.as_str() == name);
+    policy.containers.retain(|name, _| is_there(name));
+    policy.forwards.retain(|forward| is_there(&forward.container));
     let networks = app.store.networks()?;
     policy.networks.retain(|name, _| networks.iter().any(|network| network.name == *name));
-    app.store.set_policy(&policy)?;
-    Ok(Some("the firewall's policy, but for blocks, which stood in the database alone".to_owned()))
+    if policy != Policy::default() {
+        app.store.set_policy(&policy)?;
+        lines.push("the firewall's policy, but for blocks, which stood in the database alone".to_owned());
+    }
+    Ok(lines)
 }

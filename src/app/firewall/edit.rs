@@ -2,7 +2,7 @@
 
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
-use super::{Caution, change};
+use super::{Caution, change, change_about};
 use crate::model::firewall::policy::{Action, Direction, Forward, GroupPolicy, Policy, Rule, Target};
 use crate::model::name::Name;
 use crate::model::suggest;
@@ -17,6 +17,19 @@ fn no_such(kind: &str, name: &str, all: impl Iterator<Item = String>) -> AppErro
     AppError::Refused(format!("there is no {kind} '{name}'{near}"))
 }
 
+/// Changes what is said of `target`, and of nothing else.
+fn change_of<T>(
+    app: &mut App,
+    caution: &Caution,
+    target: &Target,
+    edit: impl FnOnce(&mut Policy) -> AppResult<T>,
+) -> AppResult<T> {
+    match target {
+        Target::Container(name) => change_about(app, caution, name, edit),
+        Target::Network(_) | Target::Group(_) => change(app, caution, edit),
+    }
+}
+
 pub fn add_rule(
     app: &mut App,
     caution: &Caution,
@@ -25,7 +38,7 @@ pub fn add_rule(
     rule: Rule,
     at: Position,
 ) -> AppResult<()> {
-    change(app, caution, |policy| {
+    change_of(app, caution, target, |policy| {
         let rules = list(policy, target, direction)?;
         let at = at.unwrap_or(rules.len() + 1);
         if at == 0 || at > rules.len() + 1 {
@@ -48,7 +61,7 @@ pub fn remove_rule(
     direction: Direction,
     number: usize,
 ) -> AppResult<Rule> {
-    change(app, caution, |policy| {
+    change_of(app, caution, target, |policy| {
         let rules = list(policy, target, direction)?;
         if number == 0 || number > rules.len() {
             return Err(AppError::Refused(format!(
@@ -78,7 +91,7 @@ pub fn set_defaults(
     target: &Target,
     defaults: &[(Direction, Option<Action>)],
 ) -> AppResult<()> {
-    change(app, caution, |policy| {
+    change_of(app, caution, target, |policy| {
         let (inward, outward) = match target {
             Target::Container(name) => {
                 let found = policy.containers.entry(name.clone()).or_default();

@@ -7,9 +7,9 @@ use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
 use super::super::lock;
-use super::{copy, facts, push, put, routed, wanted};
+use super::{about, copy, facts, push, put, routed, wanted};
 use crate::model::container::Container;
-use crate::model::firewall::{Change, Plan};
+use crate::model::firewall::{Change, Plan, Policy};
 use crate::model::name::Name;
 use crate::model::nic::Nic;
 
@@ -22,7 +22,7 @@ pub fn apply(app: &mut App) -> AppResult<()> {
     policy.networks.retain(|name, _| networks.iter().any(|network| network.name == *name));
     if policy != old {
         app.store.amend_policy(&policy)?;
-        copy::keep(app);
+        copy::keep(app, &old, &policy);
     }
     let plan = wanted(app)?;
     put(app, &plan, false)
@@ -64,7 +64,7 @@ pub fn renamed(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
         return Ok(());
     }
     app.store.amend_policy(&new)?;
-    copy::keep(app);
+    copy::keep(app, &old, &new);
     let facts = facts(app)?;
     let mut former = facts.clone();
     for member in former.containers.iter_mut().filter(|member| member.name == *to) {
@@ -79,15 +79,24 @@ pub fn renamed(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
 /// A container is being deleted, and is in the database for the last time.
 pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
     let _lock = lock::firewall(&app.instance)?;
-    let old = app.store.policy()?;
+    let name = container.name.as_str();
+    let old = app.store.policy_about(name)?;
     let mut new = old.clone();
-    new.forget(container.name.as_str());
+    new.forget(name);
     if new != old {
-        app.store.amend_policy(&new)?;
-        copy::keep(app);
-        let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
-        let before = routed(Plan::of_stored(&old, &facts), &blocks);
-        let after = routed(Plan::of_stored(&new, &facts), &blocks);
+        let (before, after) = match about::plans(app, &old, &new, name)? {
+            Some(plans) if new.forwards == old.forwards => plans,
+            _ => {
+                let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
+                let all = app.store.policy()?;
+                let mut rest = all.clone();
+                rest.forget(name);
+                let plan = |policy: &Policy| routed(Plan::of_stored(policy, &facts), &blocks);
+                (plan(&all), plan(&rest))
+            }
+        };
+        app.store.set_policy_about(name, &new)?;
+        copy::keep(app, &old, &new);
         let change = Change::between(&before, &after).filter(|change| !change.is_empty());
         if let Some(change) = change
             && app.broker.firewall_in_place()?

@@ -1,5 +1,6 @@
 //! The firewall: a policy in the database, put into the kernel by the broker whenever either changes.
 
+mod about;
 mod ask;
 mod blocks;
 mod confirm;
@@ -25,10 +26,12 @@ use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::now;
 use super::lock;
+use crate::model::container::Container;
 use crate::model::firewall::block::KernelBlock;
 use crate::model::firewall::operator::{SshConnection, shut_out};
 use crate::model::firewall::{Block, Change, Facts, Member, Plan, Policy, duration};
 use crate::model::name::{ContainerId, Name};
+use crate::model::nic::Nic;
 
 /// What the operator said besides the change itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,17 +43,13 @@ pub struct Caution {
 }
 
 fn facts(app: &App) -> AppResult<Facts> {
-    let member = |container: crate::model::container::Container| Member {
-        nics: container
-            .nics
-            .iter()
-            .map(|nic| (app.instance.host_link(&container.id, nic.slot), nic.clone()))
-            .collect(),
-        id: container.id,
-        name: container.name,
-    };
-    let containers = app.store.containers()?.into_iter().map(member).collect();
+    let containers = app.store.containers()?.into_iter().map(|container| member(app, container)).collect();
     Ok(Facts { networks: app.store.networks()?, containers })
+}
+
+fn member(app: &App, container: Container) -> Member {
+    let link = |nic: &Nic| (app.instance.host_link(&container.id, nic.slot), nic.clone());
+    Member { nics: container.nics.iter().map(link).collect(), id: container.id, name: container.name }
 }
 
 /// Has packets between neighbours meet the blocks that are about them.
@@ -73,15 +72,43 @@ fn change<T>(
     edit: impl FnOnce(&mut Policy) -> AppResult<T>,
 ) -> AppResult<T> {
     let _lock = lock::firewall(&app.instance)?;
-    if let Some(pending) = app.store.pending_policy()? {
-        let left = pending.deadline.saturating_sub(now()).max(0).unsigned_abs();
-        return Err(AppError::Unconfirmed(duration::text(left)));
-    }
+    check_confirmed(app)?;
     let old = app.store.policy()?;
     let mut new = old.clone();
     let done = edit(&mut new)?;
     install(app, &old, &new.tidied(), caution, None)?;
     Ok(done)
+}
+
+/// The same where `edit` changes only what is said of one container: no more is looked at than concerns
+/// it, however many others there are.
+fn change_about<T>(
+    app: &mut App,
+    caution: &Caution,
+    container: &str,
+    edit: impl FnOnce(&mut Policy) -> AppResult<T>,
+) -> AppResult<T> {
+    let _lock = lock::firewall(&app.instance)?;
+    check_confirmed(app)?;
+    let old = app.store.policy_about(container)?;
+    let mut new = old.clone();
+    let done = edit(&mut new)?;
+    let new = new.tidied();
+    if about::install(app, &old, &new, caution, container)? {
+        return Ok(done);
+    }
+    let old = app.store.policy()?;
+    let mut all = old.clone();
+    all.forget(container);
+    all.join(new.parts().remove(container).unwrap_or_default());
+    install(app, &old, &all, caution, None)?;
+    Ok(done)
+}
+
+fn check_confirmed(app: &App) -> AppResult<()> {
+    let Some(pending) = app.store.pending_policy()? else { return Ok(()) };
+    let left = pending.deadline.saturating_sub(now()).max(0).unsigned_abs();
+    Err(AppError::Unconfirmed(duration::text(left)))
 }
 
 /// Stores the new policy, to be confirmed before `deadline` if there is one, and puts it in place.
@@ -95,12 +122,7 @@ fn install(
     let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
     let after = routed(Plan::of(new, &facts)?, &blocks);
     let before = routed(Plan::of_stored(old, &facts), &blocks);
-    if let Some(ssh) = caution.ssh.as_ref().filter(|_| !caution.force)
-        && let Some(why) = shut_out(ssh, &after, new, &blocks)
-        && shut_out(ssh, &before, old, &blocks).is_none()
-    {
-        return Err(AppError::ShutOut(why));
-    }
+    check_way_in(caution, (&before, old), (&after, new), &blocks)?;
     match deadline {
         Some(deadline) => app.store.try_policy(new, deadline)?,
         None => app.store.set_policy(new)?,
@@ -110,7 +132,23 @@ fn install(
         app.store.set_policy(old)?;
         return Err(e);
     }
-    copy::keep(app);
+    copy::keep(app, old, if deadline.is_some() { old } else { new });
+    Ok(())
+}
+
+/// The operator is not to be shut out by what does not shut out yet.
+fn check_way_in(
+    caution: &Caution,
+    (before, old): (&Plan, &Policy),
+    (after, new): (&Plan, &Policy),
+    blocks: &[Block],
+) -> AppResult<()> {
+    if let Some(ssh) = caution.ssh.as_ref().filter(|_| !caution.force)
+        && let Some(why) = shut_out(ssh, after, new, blocks)
+        && shut_out(ssh, before, old, blocks).is_none()
+    {
+        return Err(AppError::ShutOut(why));
+    }
     Ok(())
 }
 

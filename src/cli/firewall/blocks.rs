@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::super::output::{RowsFormat, print, print_json};
+use super::super::output::{RowsFormat, print_rows};
 use super::super::report::{CliError, CliResult, DONE, note};
 use super::super::table::Table;
 use super::super::time;
@@ -183,23 +183,19 @@ impl From<BlockRow> for BlockJson {
 pub fn blocks(args: BlocksArgs) -> CliResult<i32> {
     let rows = firewall::blocks(&mut super::super::open()?)?;
     let rows: Vec<BlockJson> = rows.into_iter().map(BlockJson::from).collect();
-    if args.format == RowsFormat::Json {
-        print_json(&rows)?;
-        return Ok(DONE);
-    }
     let mut table =
         Table::new(&["address", "container", "packets", "bytes", "until", "reason", "created_at"]);
-    for row in rows {
+    for row in &rows {
         table.row(vec![
-            row.address,
-            row.container.unwrap_or_default(),
+            row.address.clone(),
+            row.container.clone().unwrap_or_default(),
             row.hits.packets.to_string(),
             row.hits.bytes.to_string(),
-            row.until.unwrap_or_default(),
-            row.reason.unwrap_or_default(),
-            row.created_at,
+            row.until.clone().unwrap_or_default(),
+            row.reason.clone().unwrap_or_default(),
+            row.created_at.clone(),
         ]);
     }
-    print(&if args.format == RowsFormat::Csv { table.csv() } else { table.text() })?;
+    print_rows(args.format, &rows, &table)?;
     Ok(DONE)
 }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::super::output::{RowsFormat, print, print_json};
+use super::super::output::{RowsArgs, RowsFormat, print_rows};
 use super::super::report::{CliResult, DONE};
 use super::super::table::Table;
 use super::caution;
@@ -27,7 +27,7 @@ enum Verb {
     /// Delete a group
     Delete(DeleteArgs),
     /// List groups with their containers
-    List(ListArgs),
+    List(RowsArgs),
     /// Put containers into a group: its rules hold for them, after their own
     Join(MembersArgs),
     /// Take containers out of a group
@@ -59,13 +59,6 @@ struct MembersArgs {
     /// Also if that would shut yourself out
     #[arg(long)]
     force: bool,
-}
-
-#[derive(clap::Args)]
-struct ListArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
 }
 
 /// A group as programs see it.
@@ -113,12 +106,9 @@ fn list(format: RowsFormat) -> CliResult<()> {
         }
     };
     let rows: Vec<GroupJson> = policy.groups.iter().map(group).collect();
-    if format == RowsFormat::Json {
-        return print_json(&rows);
-    }
     let mut table = Table::new(&["name", "rules", "containers"]);
-    for row in rows {
-        table.row(vec![row.name, row.rules.to_string(), row.containers.join(" ")]);
+    for row in &rows {
+        table.row(vec![row.name.clone(), row.rules.to_string(), row.containers.join(" ")]);
     }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
+    print_rows(format, &rows, &table)
 }

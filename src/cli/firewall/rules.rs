@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::super::output::{RowsFormat, print, print_json};
+use super::super::output::{RowsFormat, print_rows};
 use super::super::report::{CliResult, DONE, note};
 use super::super::table::Table;
 use super::caution;
@@ -265,10 +265,6 @@ pub fn rules(args: RulesArgs) -> CliResult<i32> {
     let only = args.target.as_deref().map(target);
     let rows = firewall::rules(&mut super::super::open()?, only.as_ref())?;
     let rows: Vec<RuleJson> = rows.into_iter().map(RuleJson::from).collect();
-    if args.format == RowsFormat::Json {
-        print_json(&rows)?;
-        return Ok(DONE);
-    }
     let columns: &[&str] = &[
         "target",
         "direction",
@@ -283,22 +279,22 @@ pub fn rules(args: RulesArgs) -> CliResult<i32> {
         "note",
     ];
     let mut table = Table::new(columns);
-    for row in rows {
+    for row in &rows {
         table.row(vec![
-            row.target,
+            row.target.clone(),
             row.direction.to_owned(),
             row.number.map_or_else(|| "default".to_owned(), |n| n.to_string()),
             row.action.to_owned(),
             row.proto.to_owned(),
-            row.ports,
+            row.ports.clone(),
             row.peers.join(","),
             if row.log { "yes".to_owned() } else { String::new() },
             row.packets.to_string(),
             row.bytes.to_string(),
-            row.note.unwrap_or_default(),
+            row.note.clone().unwrap_or_default(),
         ]);
     }
-    print(&if args.format == RowsFormat::Csv { table.csv() } else { table.text() })?;
+    print_rows(args.format, &rows, &table)?;
     Ok(DONE)
 }
 

@@ -1,4 +1,4 @@
-use super::super::output::{RowsFormat, print, print_json};
+use super::super::output::{RowsArgs, RowsFormat, print_rows};
 use super::super::report::{CliResult, DONE};
 use super::super::table::Table;
 use super::caution;
@@ -28,7 +28,7 @@ enum Verb {
     /// Delete a set that no rule speaks of
     Delete(NameArgs),
     /// List sets with what they hold
-    List(ListArgs),
+    List(RowsArgs),
 }
 
 #[derive(clap::Args)]
@@ -58,13 +58,6 @@ struct NameArgs {
     name: String,
 }
 
-#[derive(clap::Args)]
-struct ListArgs {
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    format: RowsFormat,
-}
-
 pub fn run(args: SetArgs) -> CliResult<i32> {
     match args.verb {
         Verb::Create(args) => {
@@ -89,12 +82,9 @@ pub fn run(args: SetArgs) -> CliResult<i32> {
 
 fn list(format: RowsFormat) -> CliResult<()> {
     let sets = firewall::export(&super::super::open()?)?.sets;
-    if format == RowsFormat::Json {
-        return print_json(&sets);
-    }
     let mut table = Table::new(&["name", "addresses"]);
-    for (name, members) in sets {
-        table.row(vec![name, members.join(" ")]);
+    for (name, members) in &sets {
+        table.row(vec![name.clone(), members.join(" ")]);
     }
-    print(&if format == RowsFormat::Csv { table.csv() } else { table.text() })
+    print_rows(format, &sets, &table)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FirewallResult, Owned, macs, policy_name, traffic_names};
+use super::links::macs;
+use super::{FirewallResult, Owned, policy_name, traffic_names};
 use crate::model::firewall::plan::Plan;
 use crate::model::firewall::traffic::{RuleCount, Traffic};
 use crate::render::nft::blocks as block_rules;

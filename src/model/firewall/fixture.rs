@@ -52,6 +52,19 @@ pub fn facts() -> Facts {
     }
 }
 
+/// The beginning of a policy; lines that follow are the group's.
+macro_rules! office_and_web {
+    () => {
+        r#"
+[sets]
+office = ["198.51.100.0/24", "2001:db8:1::/48"]
+[groups.web]
+in = [{ action = "allow", proto = "tcp", ports = "80,443" }]
+"#
+    };
+}
+pub(super) use office_and_web;
+
 pub fn policy(text: &str) -> Policy {
     toml::from_str(text).unwrap_or_else(|e| panic!("{e}"))
 }

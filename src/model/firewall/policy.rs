@@ -334,6 +334,32 @@ impl Policy {
         groups.chain(networks).chain(self.containers.keys().cloned().map(Target::Container)).collect()
     }
 
+    /// Pieces to be kept apart, so that a change of one is a change of one: what is said of each
+    /// container, by its name, and all else, by "".
+    pub fn parts(&self) -> BTreeMap<&str, Self> {
+        let mut parts: BTreeMap<&str, Self> = BTreeMap::new();
+        for (name, container) in &self.containers {
+            parts.entry(name).or_default().containers.insert(name.clone(), container.clone());
+        }
+        for forward in &self.forwards {
+            parts.entry(&forward.container).or_default().forwards.push(forward.clone());
+        }
+        let rest = Self { containers: BTreeMap::new(), forwards: Vec::new(), ..self.clone() };
+        if rest != Self::default() {
+            parts.insert("", rest);
+        }
+        parts
+    }
+
+    /// Takes in a piece.
+    pub fn join(&mut self, part: Self) {
+        self.sets.extend(part.sets);
+        self.groups.extend(part.groups);
+        self.networks.extend(part.networks);
+        self.containers.extend(part.containers);
+        self.forwards.extend(part.forwards);
+    }
+
     /// Without what says nothing.
     pub fn tidied(mut self) -> Self {
         self.containers.retain(|_, c| *c != ContainerPolicy::default());
@@ -365,14 +391,11 @@ fn is_false(value: &bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::firewall::fixture::office_and_web;
 
-    const DOCUMENT: &str = r#"
-[sets]
-office = ["198.51.100.0/24", "2001:db8:1::/48"]
-
-[groups.web]
-in = [{ action = "allow", proto = "tcp", ports = "80,443" }]
-
+    const DOCUMENT: &str = concat!(
+        office_and_web!(),
+        r#"
 [networks.nagaya0]
 default-in = "deny"
 
@@ -386,7 +409,8 @@ container = "web01"
 proto = "tcp"
 listen = "8080"
 to = "80"
-"#;
+"#
+    );
 
     #[test]
     fn a_document_is_read_back_as_it_was_written() {

@@ -154,13 +154,11 @@ fn is_service(packet: &Packet<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::firewall::fixture::{plan, policy};
+    use crate::model::firewall::fixture::{office_and_web, plan, policy};
 
-    const POLICY: &str = r#"
-[sets]
-office = ["198.51.100.0/24", "2001:db8:1::/48"]
-[groups.web]
-in = [{ action = "allow", proto = "tcp", ports = "80,443" }]
+    const POLICY: &str = concat!(
+        office_and_web!(),
+        r#"
 out = [{ action = "reject", proto = "tcp", ports = "25" }]
 [networks.lan]
 default-in = "deny"
@@ -170,9 +168,11 @@ groups = ["web"]
 in = [{ action = "deny", from = ["198.51.100.66"] }, { action = "allow", proto = "tcp", ports = "22", from = ["set:office"] }]
 [containers.old01]
 default-in = "reject"
-"#;
+"#
+    );
 
-    fn decided(container: &str, direction: Direction, proto: Proto, peer: &str, port: u16) -> String {
+    /// `asked` is a container, a direction, a protocol, the other end and, where there are some, a port.
+    fn decided(asked: &str) -> String {
         let blocks = [Block {
             address: "203.0.113.0/24".parse().unwrap(),
             container: None,
@@ -180,12 +180,13 @@ default-in = "reject"
             reason: Some("scans".into()),
             created_at: 0,
         }];
+        let words: Vec<&str> = asked.split(' ').collect();
         let packet = Packet {
-            container,
-            direction,
-            proto,
-            peer: peer.parse().unwrap(),
-            port: proto.has_ports().then_some(port),
+            container: words[0],
+            direction: if words[1] == "in" { Direction::In } else { Direction::Out },
+            proto: words[2].parse().unwrap(),
+            peer: words[3].parse().unwrap(),
+            port: words.get(4).map(|port| port.parse().unwrap()),
             forwarded: false,
         };
         trace(&plan(POLICY), &policy(POLICY), &blocks, &packet).map_or_else(|e| e, |d| d.why)
@@ -193,84 +194,33 @@ default-in = "reject"
 
     #[test]
     fn every_decision_names_what_made_it() {
-        use Direction::{In, Out};
-        use Proto::{Icmp, Tcp, Udp};
-        for (container, direction, proto, peer, port, why) in [
+        let by_set = "allowed by rule 2 of container web01, direction in (allow tcp 22 from set:office)";
+        for (asked, why) in [
             (
-                "web01",
-                In,
-                Tcp,
-                "198.51.100.66",
-                80,
+                "web01 in tcp 198.51.100.66 80",
                 "denied by rule 1 of container web01, direction in (deny any from 198.51.100.66)",
             ),
+            ("web01 in tcp 198.51.100.7 22", by_set),
+            ("web01 in tcp 2001:db8:1::7 22", by_set),
+            ("web01 in tcp 192.0.2.1 443", "allowed by rule 1 of group web, direction in (allow tcp 80,443)"),
+            ("web01 in icmp 192.0.2.1", "allowed by rule 1 of network lan, direction in (allow icmp)"),
+            ("web01 in udp 192.0.2.1 80", "denied by the default of network lan, direction in"),
             (
-                "web01",
-                In,
-                Tcp,
-                "198.51.100.7",
-                22,
-                "allowed by rule 2 of container web01, direction in (allow tcp 22 from set:office)",
-            ),
-            (
-                "web01",
-                In,
-                Tcp,
-                "2001:db8:1::7",
-                22,
-                "allowed by rule 2 of container web01, direction in (allow tcp 22 from set:office)",
-            ),
-            (
-                "web01",
-                In,
-                Tcp,
-                "192.0.2.1",
-                443,
-                "allowed by rule 1 of group web, direction in (allow tcp 80,443)",
-            ),
-            (
-                "web01",
-                In,
-                Icmp,
-                "192.0.2.1",
-                0,
-                "allowed by rule 1 of network lan, direction in (allow icmp)",
-            ),
-            ("web01", In, Udp, "192.0.2.1", 80, "denied by the default of network lan, direction in"),
-            (
-                "web01",
-                In,
-                Tcp,
-                "203.0.113.9",
-                80,
+                "web01 in tcp 203.0.113.9 80",
                 "denied by the block of 203.0.113.0/24 for all containers (scans)",
             ),
-            (
-                "web01",
-                Out,
-                Tcp,
-                "192.0.2.1",
-                25,
-                "rejected by rule 1 of group web, direction out (reject tcp 25)",
-            ),
-            ("web01", Out, Tcp, "192.0.2.1", 80, "allowed by the default of network lan, direction out"),
-            ("web01", Out, Tcp, "10.7.0.3", 80, "denied by the default of network lan, direction in"),
-            ("web01", In, Tcp, "10.7.0.1", 9, "allowed because it is the host's own"),
-            (
-                "web01",
-                Out,
-                Udp,
-                "10.7.0.1",
-                53,
-                "allowed because the host's DHCP and DNS are always within reach",
-            ),
-            ("old01", In, Tcp, "192.0.2.1", 80, "rejected by the default of container old01, direction in"),
-            ("far01", In, Tcp, "192.0.2.1", 80, "allowed by the default of container far01, direction in"),
-            ("old01", In, Tcp, "fd00::1", 80, "container 'old01' has no address of the family of fd00::1"),
-            ("out01", In, Tcp, "192.0.2.1", 80, "no address of container 'out01' passes through the host"),
-            ("nobody", In, Tcp, "192.0.2.1", 80, "there is no container 'nobody'"),
+            ("web01 out tcp 192.0.2.1 25", "rejected by rule 1 of group web, direction out (reject tcp 25)"),
+            ("web01 out tcp 192.0.2.1 80", "allowed by the default of network lan, direction out"),
+            ("web01 out tcp 10.7.0.3 80", "denied by the default of network lan, direction in"),
+            ("web01 in tcp 10.7.0.1 9", "allowed because it is the host's own"),
+            ("web01 out udp 10.7.0.1 53", "allowed because the host's DHCP and DNS are always within reach"),
+            ("old01 in tcp 192.0.2.1 80", "rejected by the default of container old01, direction in"),
+            ("far01 in tcp 192.0.2.1 80", "allowed by the default of container far01, direction in"),
+            ("old01 in tcp fd00::1 80", "container 'old01' has no address of the family of fd00::1"),
+            ("out01 in tcp 192.0.2.1 80", "no address of container 'out01' passes through the host"),
+            ("nobody in tcp 192.0.2.1 80", "there is no container 'nobody'"),
         ] {
-            assert_eq!(decided(container, direction, proto, peer, port), why);
+            assert_eq!(decided(asked), why, "{asked}");
         }
     }
 

@@ -301,7 +301,8 @@ mod tests {
                 assert_eq!(setting(&format!("ipv6/conf/test0/{key}")), "0", "{key}");
             }
             let before = run("ip", "addr show test0");
-            assert_eq!(ensure().unwrap(), bridge);
+            assert!(bridge.is_new);
+            assert_eq!(ensure().unwrap(), Bridge { is_new: false, ..bridge });
             assert_eq!(run("ip", "addr show test0"), before);
         });
     }

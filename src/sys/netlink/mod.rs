@@ -3,11 +3,11 @@
 
 mod bridge;
 pub mod channel;
-mod hairpin;
 pub mod messages;
 mod port;
 mod rates;
 mod routed;
+mod steps;
 mod subnets;
 
 use std::io;

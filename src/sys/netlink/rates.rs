@@ -4,7 +4,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::InfoKind;
 
 use super::channel::Request;
-use super::port::{Step, clsact_step, ours, shaper, shaper_index};
+use super::port::{ours, shaper, shaper_index};
+use super::steps::{Step, clsact_step};
 use super::{Link, Netlink, NetlinkError, found, messages};
 use crate::model::instance::is_shaper_link;
 use crate::sys::tc;

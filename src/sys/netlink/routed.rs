@@ -14,7 +14,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::net::if_::if_indextoname;
 
 use super::channel::Request;
-use super::port::Step;
+use super::steps::Step;
 use super::{Netlink, NetlinkError, but, is, messages};
 use crate::model::nic::{Nic, ROUTED_GATEWAY4, ROUTED_GATEWAY6};
 use crate::sys::sysctl;

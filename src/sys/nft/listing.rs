@@ -64,11 +64,8 @@ pub fn generation() -> Result<u32, NftError> {
 /// Whether there is such a table. It says nothing of what the table holds.
 pub fn has_table(table: &TableName) -> Result<bool, NftError> {
     let body = |m: &mut Buffer| m.string(1, &table.name);
-    match ask(GET_TABLE, 0, family(table.family), body, |_| Ok(())) {
-        Ok(()) => Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(source) => Err(NftError::List { what: format!("table '{table}'"), source }),
-    }
+    let asked = ask(GET_TABLE, 0, family(table.family), body, |_| Ok(()));
+    unless_missing(asked, || format!("table '{table}'"))
 }
 
 /// The names of a table's sets; none where there is no such table.
@@ -81,11 +78,9 @@ pub fn sets(table: &TableName) -> Result<Vec<String>, NftError> {
         }
         Ok(())
     };
-    match ask(GET_SET, DUMP, family(table.family), body, each) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
-        other => other.map(|()| names),
-    }
-    .map_err(|source| NftError::List { what: format!("the sets of table '{table}'"), source })
+    let asked = ask(GET_SET, DUMP, family(table.family), body, each);
+    unless_missing(asked, || format!("the sets of table '{table}'"))?;
+    Ok(names)
 }
 
 /// What a set holds; None where there is no such set.
@@ -101,11 +96,9 @@ pub fn elements(table: &TableName, set: &str) -> Result<Option<Vec<Found>>, NftE
         }
         Ok(())
     };
-    match ask(GET_ELEMENTS, DUMP, family(table.family), body, each) {
-        Ok(()) => Ok(Some(found)),
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(source) => Err(NftError::List { what: format!("set '{set}' of table '{table}'"), source }),
-    }
+    let asked = ask(GET_ELEMENTS, DUMP, family(table.family), body, each);
+    let is_there = unless_missing(asked, || format!("set '{set}' of table '{table}'"))?;
+    Ok(is_there.then_some(found))
 }
 
 /// One element of a set; None where the set does not hold the key, or there is no such set. Cheaper
@@ -123,11 +116,9 @@ pub fn element(table: &TableName, set: &str, key: &[u8]) -> Result<Option<Found>
         }
         Ok(())
     };
-    match ask(GET_ELEMENTS, 0, family(table.family), body, each) {
-        Ok(()) => Ok(found),
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(source) => Err(NftError::List { what: format!("set '{set}' of table '{table}'"), source }),
-    }
+    let asked = ask(GET_ELEMENTS, 0, family(table.family), body, each);
+    unless_missing(asked, || format!("set '{set}' of table '{table}'"))?;
+    Ok(found)
 }
 
 /// The rules of a table, chain by chain in their order.
@@ -140,11 +131,9 @@ pub fn rules(table: &TableName) -> Result<Vec<FoundRule>, NftError> {
         }
         Ok(())
     };
-    match ask(GET_RULE, DUMP, family(table.family), body, each) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
-        other => other.map(|()| found),
-    }
-    .map_err(|source| NftError::List { what: format!("the rules of table '{table}'"), source })
+    let asked = ask(GET_RULE, DUMP, family(table.family), body, each);
+    unless_missing(asked, || format!("the rules of table '{table}'"))?;
+    Ok(found)
 }
 
 /// How many rules a chain has: 0 also where there is no such chain.
@@ -160,11 +149,18 @@ pub fn rule_count(table: &TableName, chain: &str) -> Result<usize, NftError> {
         count += usize::from(is_own);
         Ok(())
     };
-    match ask(GET_RULE, DUMP, family(table.family), body, each) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(0),
-        other => other.map(|()| count),
+    let asked = ask(GET_RULE, DUMP, family(table.family), body, each);
+    unless_missing(asked, || format!("chain '{chain}' of table '{table}'"))?;
+    Ok(count)
+}
+
+/// Whether there is what was asked for; `what` is its name for an error.
+fn unless_missing(asked: io::Result<()>, what: impl FnOnce() -> String) -> Result<bool, NftError> {
+    match asked {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(source) => Err(NftError::List { what: what(), source }),
     }
-    .map_err(|source| NftError::List { what: format!("chain '{chain}' of table '{table}'"), source })
 }
 
 fn rule_of(attributes: Attributes<'_>) -> io::Result<FoundRule> {
