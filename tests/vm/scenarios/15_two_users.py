@@ -2,6 +2,7 @@
 from host import Host
 
 HOSTS = ["debian12"]
+SHARES_HOST = True
 
 
 def run(host: Host) -> None:
@@ -23,6 +24,7 @@ def run(host: Host) -> None:
     harm(host, ann, bob, seen["ann"])
     host.run("nagaya grant bob allow=false")
     bob.fails("nagaya restart --force one", code=1, says="barred")
+    host.run("nagaya grant bob allow=true")
 
 
 def bounds(host: Host, bob) -> None:

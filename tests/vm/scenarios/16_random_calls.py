@@ -5,6 +5,7 @@ from pathlib import Path
 from host import Host
 
 HOSTS = ["debian12"]
+SHARES_HOST = True
 HERE = Path(__file__).parent.parent
 
 
