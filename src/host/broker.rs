@@ -10,8 +10,9 @@ use std::os::unix::net::UnixStream;
 use zbus::Fd;
 
 use super::dns::DnsLease;
+use super::error::HostError;
 use super::firewall::{RuleCount, Traffic};
-use super::interface::{Host1, Host1CallerProxy, HostError, PATH, SpawnOrder};
+use super::interface::{Host1, Host1CallerProxy, PATH, SpawnOrder};
 use super::setup::Owner;
 use super::{private, private_socket};
 use crate::model::firewall::Change;

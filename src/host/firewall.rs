@@ -32,12 +32,12 @@ use crate::model::firewall::policy::Direction;
 use crate::model::firewall::{Change, plan};
 use crate::model::name::ContainerId;
 use crate::render::nft::blocks as block_rules;
-use crate::render::nft::filter;
 use crate::render::nft::nat;
 use crate::render::nft::owners as owner_rules;
 use crate::render::nft::policy_table;
 use crate::render::nft::ports;
 use crate::render::nft::table::{Chain, Element, TableName};
+use crate::render::nft::{filter, phrases};
 use crate::sys::nft::{self, Batch, NftError};
 
 /// Why a firewall is not what it was to be.
@@ -287,7 +287,7 @@ pub fn remove_container(
         if nft::has_table(&table)? {
             drop_container(&mut batch, owner, id, addresses.to_vec())?;
         }
-        let mut sets = vec![(table, filter::LINKS), (block_rules::table_name(owner), filter::LINKS)];
+        let mut sets = vec![(table, phrases::LINKS), (block_rules::table_name(owner), phrases::LINKS)];
         sets.push((TableName::bridge(owner), ports::ROUTED));
         let together = owner_rules::table_name(&owned.instance);
         let own_set = owner_rules::own_set(owner).name;

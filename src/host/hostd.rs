@@ -17,7 +17,8 @@ use zbus::message::Header;
 use zbus::names::{BusName, OwnedUniqueName};
 use zbus::{Connection, Fd, OwnedFd as BusFd};
 
-use super::interface::{Host1CallerProxy, HostError, PATH, SpawnOrder};
+use super::error::HostError;
+use super::interface::{Host1CallerProxy, PATH, SpawnOrder};
 use super::polkit::{self, Action, Verdict};
 use super::{grants, listener, private_socket};
 use crate::model::instance::Instance;

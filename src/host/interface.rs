@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
 
 use super::coexist::{self, Link};
+use super::error::{HostError, failed, refused, told_of_firewall};
 use super::firewall::{self, BlockOrder, FirewallError, Owned};
 use super::lent::Lent;
 use super::setup::{self, Owner, SetupOptions};
@@ -34,19 +35,6 @@ use crate::sys::userns::{self, Creator};
 
 /// Object path of the interface.
 pub const PATH: &str = "/org/nagaya/Host1";
-
-/// What a caller hears.
-#[derive(Debug, zbus::DBusError)]
-#[zbus(prefix = "org.nagaya.Host1.Error")]
-pub enum HostError {
-    #[zbus(error)]
-    Bus(zbus::Error),
-    /// The caller may not have this, or it makes no sense.
-    Refused(String),
-    /// The host lacks something.
-    Lacking(String),
-    Failed(String),
-}
 
 /// A container to start: the arguments of `Spawn` that are not descriptors.
 #[derive(Debug, Clone, Serialize, Deserialize, zbus::Type)]
@@ -83,21 +71,6 @@ impl Standing {
         let exe = super::spawn::own_program().map_err(failed)?;
         Ok(Self { owner, ground: Ground { instance: instance.clone(), storage: owner.storage, exe } })
     }
-}
-
-fn failed(error: impl std::error::Error) -> HostError {
-    HostError::Failed(error_text(&error))
-}
-
-fn told_of_firewall(error: FirewallError) -> HostError {
-    match error {
-        FirewallError::Refused(why) => HostError::Refused(why),
-        other => failed(other),
-    }
-}
-
-fn refused(why: impl Into<String>) -> HostError {
-    HostError::Refused(why.into())
 }
 
 impl Host1 {

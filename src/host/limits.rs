@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::interface::HostError;
+use super::error::HostError;
 use super::spawn::Ground;
 use crate::model::config::value::{NO_LIMIT, cpu_set};
 use crate::model::grant::Grant;

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod bus;
 pub mod coexist;
 pub mod dns;
+pub mod error;
 pub mod firewall;
 pub mod grants;
 mod guest_processes;

@@ -6,14 +6,13 @@ use std::net::IpAddr;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::dns::DnsLease;
-use super::interface::HostError;
+use super::error::{HostError, failed, refused};
 use super::ledger::{self, LedgerError};
 use crate::model::grant::Grant;
 use crate::model::instance::Instance;
 use crate::model::network::{Nat, Network};
 use crate::model::nic::{MOST_NICS, NicKind, NicOrder};
 use crate::render::guest_files;
-use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
 
 /// Longest description of a network, and of a container's interfaces, in bytes.
@@ -24,10 +23,6 @@ const MAX_LEASES: usize = 16 * 1024 * 1024;
 const MAX_PLAN: usize = 64 * 1024 * 1024;
 /// The widest subnet that an ordinary user may lay over the host's view of the world.
 const WIDEST_OF_USERS: u8 = 20;
-
-fn refused(why: impl Into<String>) -> HostError {
-    HostError::Refused(why.into())
-}
 
 /// The network that `text` describes, if this owner may have it at all.
 pub fn parsed(instance: &Instance, grant: Option<&Grant>, text: &str) -> Result<Network, HostError> {
@@ -160,13 +155,13 @@ pub fn check_subnets(
     }
     ledger::claim(instance, network, grant.networks()).map_err(|e| match e {
         LedgerError::Overlaps { .. } | LedgerError::TooMany { .. } => refused(e.to_string()),
-        other => HostError::Failed(error_text(&other)),
+        other => failed(other),
     })?;
     match overlapping(netlink, network)? {
         None => Ok(()),
         Some(why) => {
             // What cannot be had is nobody's.
-            ledger::release(instance, &network.bridge).map_err(|e| HostError::Failed(error_text(&e)))?;
+            ledger::release(instance, &network.bridge).map_err(failed)?;
             Err(refused(why))
         }
     }
@@ -174,7 +169,6 @@ pub fn check_subnets(
 
 /// What of the host the network overlaps.
 fn overlapping(netlink: &Netlink, network: &Network) -> Result<Option<String>, HostError> {
-    let failed = |e: crate::sys::netlink::NetlinkError| HostError::Failed(error_text(&e));
     let mut used4: Vec<Ipv4Network> = netlink.used_subnets_but(&network.bridge).map_err(failed)?;
     let mut used6: Vec<Ipv6Network> = netlink.used_subnets6_but(&network.bridge).map_err(failed)?;
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();

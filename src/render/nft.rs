@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod filter;
 pub mod nat;
 pub mod owners;
+pub mod phrases;
 pub mod ports;
 pub mod table;
 #[cfg(test)]

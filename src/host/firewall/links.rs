@@ -7,8 +7,8 @@ use crate::model::firewall::plan::{LinkPlan, Plan};
 use crate::model::mac::Mac;
 use crate::model::name::ContainerId;
 use crate::render::nft::blocks as block_rules;
-use crate::render::nft::filter;
 use crate::render::nft::owners as owner_rules;
+use crate::render::nft::phrases;
 use crate::render::nft::ports;
 use crate::render::nft::table::{Element, TableName};
 use crate::sys::hardware_address;
@@ -55,8 +55,8 @@ pub(super) fn add_elements(batch: &mut Batch, owned: &Owned, links: &[LinkPlan])
         batch.add_elements(traffic, ports::RECEIVED, &element);
         match &link.bridge {
             None => {
-                batch.add_elements(&policy_name(owner), filter::LINKS, &element);
-                batch.add_elements(&block_rules::table_name(owner), filter::LINKS, &element);
+                batch.add_elements(&policy_name(owner), phrases::LINKS, &element);
+                batch.add_elements(&block_rules::table_name(owner), phrases::LINKS, &element);
                 let table = owner_rules::table_name(&owned.instance);
                 for (set, element) in owner_rules::elements(owner, &link.link) {
                     batch.add_elements(&table, &set, &[element]);

@@ -9,17 +9,16 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::phrases::{LINKS, family, is, net_test, rule};
 use super::table::{
     Chain, DNAT, ESTABLISHED, Element, Field, Hook, KeyPart, RELATED, Rule, Set, Statement, Table, TableName,
-    Test, Verdict, address_bytes, mask_bytes, range_elements,
+    Test, Verdict, address_bytes, range_elements,
 };
 use crate::model::firewall::plan::{ContainerPlan, GroupPlan, NetworkPlan, Plan, RulePlan};
 use crate::model::firewall::policy::{Action, Direction, Proto};
 use crate::model::firewall::{merged, plan};
 use crate::model::name::ContainerId;
 
-/// Interfaces by which an owner's packets come and go.
-pub const LINKS: &str = "links";
 /// Lines of one rule in the kernel's log, each second.
 const LOGGED: u64 = 10;
 
@@ -344,15 +343,6 @@ fn nets_test(nets: &[IpNetwork], v4: bool) -> Option<Test> {
     }
 }
 
-pub(super) fn net_test(net: IpNetwork) -> Test {
-    let bytes = address_bytes(net.network());
-    let whole = if net.is_ipv4() { 32 } else { 128 };
-    match net.prefix() == whole {
-        true => Test::Is(bytes),
-        false => Test::Under(mask_bytes(net.is_ipv4(), net.prefix()), bytes),
-    }
-}
-
 fn protos(plan: &RulePlan, peers: &Peers) -> Vec<Vec<Statement>> {
     let by_number = |number| is(Field::L4proto, Test::Is(vec![number]));
     let families: &[bool] = match (plan.proto, peers.v4) {
@@ -389,16 +379,4 @@ fn ports_test(ports: &[(u16, u16)]) -> Test {
         [(first, last)] if first == last => Test::Is(bytes(*first)),
         _ => Test::OneOf(merged.iter().map(|(first, last)| (bytes(*first), bytes(*last))).collect()),
     }
-}
-
-pub(super) fn rule(statements: impl Into<Vec<Statement>>) -> Rule {
-    Rule::new(statements)
-}
-
-pub(super) fn is(field: Field, test: Test) -> Statement {
-    Statement::Match(field, test)
-}
-
-pub(super) fn family(v4: bool) -> Statement {
-    is(Field::Nfproto, Test::Is(vec![if v4 { 2 } else { 10 }]))
 }

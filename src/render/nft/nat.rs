@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::filter::{LINKS, family, is, net_test, rule};
+use super::phrases::{LINKS, family, is, net_test, rule};
 use super::table::{
     Chain, DNAT, Element, ElementValue, Field, Hook, KeyPart, Rule, Set, Statement, Table, Test, Verdict,
     address_bytes, mask_bytes,

@@ -2,7 +2,8 @@
 //! whose they are, so each owner's are in a set. What comes from one owner's guests reaches another's
 //! only by a forward, or in answer.
 
-use super::filter::{is, routed_links, rule};
+use super::filter::routed_links;
+use super::phrases::{is, rule};
 use super::table::{
     Chain, DNAT, ESTABLISHED, Element, Field, Hook, KeyPart, RELATED, Set, Statement, Table, TableName, Test,
     Verdict,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::filter::{is, rule};
+use super::phrases::{is, rule};
 use super::table::{
     Chain, Element, Field, Hook, KeyPart, Rule, Set, Statement, Table, TableName, Test, Verdict, mask_bytes,
 };
