@@ -95,7 +95,7 @@ pub enum AppError {
     Template { what: String, reason: String, lacking: bool },
     #[error("no private network of this host is free for '{0}'")]
     NoSubnet(String),
-    #[error("the firewall's policy cannot be so: {0}")]
+    #[error("the firewall's policy cannot be so")]
     Policy(#[from] Problems),
     #[error("that would shut you out: {0}")]
     ShutOut(String),
