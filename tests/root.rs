@@ -17,10 +17,8 @@ mod errors_of_host;
 mod errors_of_templates;
 #[path = "root/exec.rs"]
 mod exec;
-#[path = "root/firewall.rs"]
+#[path = "root/firewall/mod.rs"]
 mod firewall;
-#[path = "root/firewall_verbs.rs"]
-mod firewall_verbs;
 #[path = "root/host.rs"]
 mod host;
 #[path = "root/hostd.rs"]
