@@ -11,6 +11,7 @@ use super::lab::{self, Netns};
 mod blocks;
 mod confirm;
 mod forwards;
+mod private;
 mod rules;
 mod slips;
 mod upkeep;
