@@ -1,5 +1,7 @@
 //! `device`: the interfaces of a container that is there already.
 
+use std::collections::BTreeMap;
+
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::{self, drawn, with_mac};
@@ -26,8 +28,9 @@ pub fn list(app: &App, name: &Name) -> AppResult<Vec<Nic>> {
 pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)]) -> AppResult<Changed> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
-    let default = network::ensure_default(app, None)?.name;
-    let request = NicRequest::of(device, &network::as_map(pairs), &default)?;
+    let wanted = network::as_map(pairs);
+    let default = default_network(app, &wanted)?;
+    let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
     let nic = store(app, &request, |app, request| app.store.add_nic(&container.id, request))?;
     if let Err(e) = launch::write_manifest(app, &app.find(name)?) {
@@ -50,7 +53,6 @@ pub fn set(
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
     let old = find(&container, device)?.clone();
-    let default = network::ensure_default(app, None)?.name;
     let mut wanted = old.config();
     // Elsewhere it has another address, unless one is asked for.
     if pairs.iter().any(|(key, _)| matches!(key.as_str(), "network" | "nictype" | "parent")) {
@@ -65,6 +67,7 @@ pub fn set(
         }
     }
     wanted.extend(network::as_map(pairs));
+    let default = default_network(app, &wanted)?;
     let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
     let nic = store(app, &request, |app, request| app.store.set_nic(&container.id, request))?;
@@ -82,6 +85,15 @@ pub fn set(
         nic
     };
     Ok(Changed { pending: lives && live(&old) != live(&nic), nic })
+}
+
+/// The network of an interface that names none; made up if it is needed.
+fn default_network(app: &mut App, wanted: &BTreeMap<String, String>) -> AppResult<String> {
+    let elsewhere = wanted.get("nictype").is_some_and(|kind| kind != "bridged");
+    match elsewhere || wanted.contains_key("network") {
+        true => Ok(app.instance.bridge()),
+        false => Ok(network::ensure_default(app, None)?.name),
+    }
 }
 
 /// What a running container can have at once it gets.
