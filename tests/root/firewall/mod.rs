@@ -15,6 +15,7 @@ mod private;
 mod rules;
 mod slips;
 mod upkeep;
+mod users;
 
 /// A host with two guests, `web` and `db`, on one network, and a machine outside that knows the way
 /// to them.
