@@ -51,6 +51,8 @@ mod networks;
 mod networks_answers;
 #[path = "root/networks_hostile.rs"]
 mod networks_hostile;
+#[path = "root/networks_users.rs"]
+mod networks_users;
 #[path = "root/parallel.rs"]
 mod parallel;
 #[path = "root/people.rs"]

@@ -33,11 +33,12 @@ pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)])
     let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
     let nic = store(app, &request, |app, request| app.store.add_nic(&container.id, request))?;
-    if let Err(e) = launch::write_manifest(app, &app.find(name)?) {
+    let written = app.find(name).and_then(|changed| launch::write_manifest(app, &changed));
+    if let Err(e) = written.and_then(|()| tell_firewall(app, name, &container.nics)) {
         app.store.remove_nic(&container.id, device)?;
+        launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
-    firewall::changed(app, name, &container.nics)?;
     Ok(Changed { nic, pending: state::of(app, &container) != State::Stopped })
 }
 
@@ -73,18 +74,27 @@ pub fn set(
     let nic = store(app, &request, |app, request| app.store.set_nic(&container.id, request))?;
     let lives = state::of(app, &container) != State::Stopped;
     let settled = settle(app, name, &container, &old, &nic, lives);
-    if let Err(e) = settled {
+    if let Err(e) = settled.and_then(|()| tell_firewall(app, name, &container.nics)) {
         let back = NicRequest::of(device, &old.config(), &default)?;
         app.store.set_nic(&container.id, &back)?;
+        launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
-    firewall::changed(app, name, &container.nics)?;
     let live = |nic: &Nic| {
         let mut nic = nic.clone();
         (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation) = (None, None, false);
         nic
     };
     Ok(Changed { pending: lives && live(&old) != live(&nic), nic })
+}
+
+/// Tells the firewall which interfaces the container has now. An ordinary user's is put in place for
+/// that, for its broker says whether the grant holds the addresses.
+fn tell_firewall(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
+    match app.instance.person().is_some() && !app.broker.firewall_in_place()? {
+        true => firewall::apply_all(app),
+        false => firewall::changed(app, name, before),
+    }
 }
 
 /// The network of an interface that names none; made up if it is needed.
