@@ -14,10 +14,11 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::coexist::{self, Link};
 use super::firewall::{self, BlockOrder, FirewallError, Owned};
 use super::lent::Lent;
+use super::ports::{self, PortsError};
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
 use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, owned, private, quota};
-use crate::model::firewall::plan::{ContainerPlan, LinkPlan, NetworkPlan, Plan};
+use crate::model::firewall::plan::{ContainerPlan, ForwardPlan, LinkPlan, NetworkPlan, Plan};
 use crate::model::firewall::{Change, block};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
@@ -181,6 +182,14 @@ impl Host1 {
         owned::owned(&self.instance, self.grant()?.as_ref(), networks, containers).map_err(failed)
     }
 
+    /// Ports of the host's for these forwards, which are all that the caller is to have.
+    fn claim(&self, forwards: &[ForwardPlan]) -> Result<ports::Claim, HostError> {
+        ports::claim(&self.instance, forwards).map_err(|e| match e {
+            PortsError::Taken { .. } => refused(e.to_string()),
+            PortsError::Record(e) => failed(e),
+        })
+    }
+
     /// What the administrator lets this caller have; the service user and a private owner may have
     /// what there is.
     fn grant(&self) -> Result<Option<Grant>, HostError> {
@@ -279,11 +288,13 @@ impl Host1 {
     async fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
         let plan: Plan = network::plan(plan)?;
         let owned = self.owned(&plan.networks, &plan.containers)?;
+        let claim = self.claim(&plan.forwards)?;
         let done = match if_needed {
             true => firewall::repair(&owned, &plan),
             false => firewall::apply_all(&owned, &plan),
         };
         let done = done.map_err(told_of_firewall)?;
+        claim.keep().map_err(failed)?;
         let bridges =
             plan.networks.iter().map(|network| Link { name: network.bridge.clone(), is_answered: true });
         let links = plan.containers.iter().flat_map(|container| &container.links);
@@ -300,7 +311,9 @@ impl Host1 {
     fn change_firewall(&self, change: &str) -> Result<(), HostError> {
         let change: Change = network::plan(change)?;
         let owned = self.owned(&change.networks, &change.containers)?;
-        firewall::apply_change(&owned, &change).map_err(told_of_firewall)
+        let claim = change.forwards.as_ref().map(|forwards| self.claim(forwards)).transpose()?;
+        firewall::apply_change(&owned, &change).map_err(told_of_firewall)?;
+        claim.map_or(Ok(()), ports::Claim::keep).map_err(failed)
     }
 
     /// Forgets a container that is deleted, with its counts; `addresses` are those that it had.
@@ -349,7 +362,8 @@ impl Host1 {
         let own: Vec<String> =
             bridges.into_iter().filter(|bridge| self.instance.may_be_bridge(bridge)).collect();
         coexist::remove(&self.instance, &own).await.map_err(failed)?;
-        firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)
+        firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)?;
+        self.claim(&[])?.keep().map_err(failed)
     }
 
     /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array

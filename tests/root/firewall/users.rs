@@ -208,6 +208,45 @@ fn ports_of_the_host_are_forwarded_as_far_as_they_are_granted() {
 }
 
 #[test]
+fn a_port_that_one_owner_has_is_not_anothers() {
+    let town = Town::new();
+    let (ann, bob, root) = (town.ann(), town.bob(), &town.people.host);
+    ok(&ann, "launch tiny web");
+    ok(&bob, "launch tiny mail");
+    let _servers = [lab::serve(ann.init("web"), &[80]), lab::serve(bob.init("mail"), &[80])];
+    for person in [&ann, &bob] {
+        root.ok(&["grant", &person.name, "ports=8000-8099", &format!("addresses={HOST}")]);
+    }
+    ok(&ann, "forward add web tcp 8080:80");
+    let taken = |said: String| {
+        let wanted = format!("tcp port 8080 leads to a container of '{}' already", table(&ann));
+        assert!(said.contains(&wanted), "{said}");
+    };
+    taken(refused(&bob, "forward add mail tcp 8080:80"));
+    taken(refused(&bob, &format!("forward add mail tcp 8080:80 --address {HOST}")));
+    root.ok(&["setup"]);
+    root.import("tiny", &crate::templates::tiny());
+    root.ok(&["launch", "tiny", "own"]);
+    taken(root.fails(REFUSED, &["forward", "add", "own", "tcp", "8080:80"]));
+    // Nor when ann's rules are not in the kernel.
+    root.net().sh("nft flush ruleset");
+    taken(refused(&bob, "forward add mail tcp 8080:80"));
+    ok(&ann, "restart --force web");
+    let _server = lab::serve(ann.init("web"), &[80]);
+    assert!(town.reaches(HOST, 8080));
+    ok(&bob, "forward add mail tcp 8081:80");
+    assert!(town.reaches(HOST, 8081) && town.reaches(HOST, 8080));
+    // Who gives it up leaves it to others; and what is root's is not a user's either.
+    ok(&ann, "forward remove web tcp 8080");
+    root.ok(&["forward", "add", "own", "tcp", "8080:80"]);
+    let said = refused(&ann, "forward add web tcp 8080:80");
+    assert!(said.contains(&format!("leads to a container of '{}' already", root.name())), "{said}");
+    root.ok(&["delete", "--force", "own"]);
+    ok(&bob, "forward add mail tcp 8080:80");
+    assert!(town.reaches(HOST, 8080));
+}
+
+#[test]
 fn a_port_that_is_no_longer_granted_is_not_forwarded_again() {
     let town = Town::new();
     let ann = town.ann();
