@@ -17,10 +17,8 @@ mod errors_of_host;
 mod errors_of_templates;
 #[path = "root/exec.rs"]
 mod exec;
-#[path = "root/firewall.rs"]
+#[path = "root/firewall/mod.rs"]
 mod firewall;
-#[path = "root/firewall_verbs.rs"]
-mod firewall_verbs;
 #[path = "root/host.rs"]
 mod host;
 #[path = "root/hostd.rs"]
@@ -53,6 +51,8 @@ mod networks;
 mod networks_answers;
 #[path = "root/networks_hostile.rs"]
 mod networks_hostile;
+#[path = "root/networks_users.rs"]
+mod networks_users;
 #[path = "root/parallel.rs"]
 mod parallel;
 #[path = "root/people.rs"]

@@ -1,5 +1,7 @@
 //! `device`: the interfaces of a container that is there already.
 
+use std::collections::BTreeMap;
+
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::{self, drawn, with_mac};
@@ -26,15 +28,17 @@ pub fn list(app: &App, name: &Name) -> AppResult<Vec<Nic>> {
 pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)]) -> AppResult<Changed> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
-    let default = network::ensure_default(app, None)?.name;
-    let request = NicRequest::of(device, &network::as_map(pairs), &default)?;
+    let wanted = network::as_map(pairs);
+    let default = default_network(app, &wanted)?;
+    let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
     let nic = store(app, &request, |app, request| app.store.add_nic(&container.id, request))?;
-    if let Err(e) = launch::write_manifest(app, &app.find(name)?) {
+    let written = app.find(name).and_then(|changed| launch::write_manifest(app, &changed));
+    if let Err(e) = written.and_then(|()| tell_firewall(app, name, &container.nics)) {
         app.store.remove_nic(&container.id, device)?;
+        launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
-    firewall::changed(app, name, &container.nics)?;
     Ok(Changed { nic, pending: state::of(app, &container) != State::Stopped })
 }
 
@@ -50,7 +54,6 @@ pub fn set(
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
     let old = find(&container, device)?.clone();
-    let default = network::ensure_default(app, None)?.name;
     let mut wanted = old.config();
     // Elsewhere it has another address, unless one is asked for.
     if pairs.iter().any(|(key, _)| matches!(key.as_str(), "network" | "nictype" | "parent")) {
@@ -65,23 +68,42 @@ pub fn set(
         }
     }
     wanted.extend(network::as_map(pairs));
+    let default = default_network(app, &wanted)?;
     let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
     let nic = store(app, &request, |app, request| app.store.set_nic(&container.id, request))?;
     let lives = state::of(app, &container) != State::Stopped;
     let settled = settle(app, name, &container, &old, &nic, lives);
-    if let Err(e) = settled {
+    if let Err(e) = settled.and_then(|()| tell_firewall(app, name, &container.nics)) {
         let back = NicRequest::of(device, &old.config(), &default)?;
         app.store.set_nic(&container.id, &back)?;
+        launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
-    firewall::changed(app, name, &container.nics)?;
     let live = |nic: &Nic| {
         let mut nic = nic.clone();
         (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation) = (None, None, false);
         nic
     };
     Ok(Changed { pending: lives && live(&old) != live(&nic), nic })
+}
+
+/// Tells the firewall which interfaces the container has now. An ordinary user's is put in place for
+/// that, for its broker says whether the grant holds the addresses.
+fn tell_firewall(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
+    match app.instance.person().is_some() && !app.broker.firewall_in_place()? {
+        true => firewall::apply_all(app),
+        false => firewall::changed(app, name, before),
+    }
+}
+
+/// The network of an interface that names none; made up if it is needed.
+fn default_network(app: &mut App, wanted: &BTreeMap<String, String>) -> AppResult<String> {
+    let elsewhere = wanted.get("nictype").is_some_and(|kind| kind != "bridged");
+    match elsewhere || wanted.contains_key("network") {
+        true => Ok(app.instance.bridge()),
+        false => Ok(network::ensure_default(app, None)?.name),
+    }
 }
 
 /// What a running container can have at once it gets.

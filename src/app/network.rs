@@ -66,7 +66,16 @@ pub fn ensure_default(app: &mut App, wanted: Option<Ipv4Network>) -> AppResult<N
         Ok(()) | Err(StoreError::NetworkTaken { .. }) if wanted.is_none() => {}
         other => other?,
     }
-    Ok(app.store.network(&name)?.unwrap_or(network))
+    let network = app.store.network(&name)?.unwrap_or(network);
+    // A firewall that speaks of a network which the host's record does not have as this user's is
+    // refused, all of it.
+    if app.instance.person().is_some()
+        && let Err(e) = app.broker.ensure_network(&network)
+    {
+        app.store.delete_network(&name)?;
+        return Err(e.into());
+    }
+    Ok(network)
 }
 
 fn check_wanted(wanted: Ipv4Network) -> AppResult<()> {
@@ -191,9 +200,10 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<N
     Ok(network)
 }
 
-/// Where its bridge is up, makes it what is stored.
+/// Where its bridge is up, makes it what is stored; an ordinary user's also where it is not, to have it
+/// on the host's record.
 fn apply(app: &mut App, network: &Network) -> AppResult<()> {
-    if is_up(app, network)? {
+    if is_up(app, network)? || app.instance.person().is_some() {
         app.broker.ensure_network(network)?;
         answer(app, network)?;
         adjust_ports(app, network)?;

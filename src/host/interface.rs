@@ -15,10 +15,11 @@ use super::coexist::{self, Link};
 use super::error::{HostError, failed, refused, told_of_firewall};
 use super::firewall::{self, BlockOrder, FirewallError, Owned};
 use super::lent::Lent;
+use super::ports::{self, PortsError};
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
 use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, owned, private, quota};
-use crate::model::firewall::plan::{ContainerPlan, LinkPlan, NetworkPlan, Plan};
+use crate::model::firewall::plan::{ContainerPlan, ForwardPlan, LinkPlan, NetworkPlan, Plan};
 use crate::model::firewall::{Change, block};
 use crate::model::grant::Grant;
 use crate::model::ids::Slice;
@@ -182,6 +183,14 @@ impl Host1 {
         owned::owned(&self.instance, self.grant()?.as_ref(), networks, containers).map_err(failed)
     }
 
+    /// Ports of the host's for these forwards, which are all that the caller is to have.
+    fn claim(&self, forwards: &[ForwardPlan]) -> Result<ports::Claim, HostError> {
+        ports::claim(&self.instance, forwards).map_err(|e| match e {
+            PortsError::Taken { .. } => refused(e.to_string()),
+            PortsError::Record(e) => failed(e),
+        })
+    }
+
     /// What the administrator lets this caller have; the service user and a private owner may have
     /// what there is.
     fn grant(&self) -> Result<Option<Grant>, HostError> {
@@ -280,11 +289,13 @@ impl Host1 {
     async fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
         let plan: Plan = network::plan(plan)?;
         let owned = self.owned(&plan.networks, &plan.containers)?;
+        let claim = self.claim(&plan.forwards)?;
         let done = match if_needed {
             true => firewall::repair(&owned, &plan),
             false => firewall::apply_all(&owned, &plan),
         };
         let done = done.map_err(told_of_firewall)?;
+        claim.keep().map_err(failed)?;
         self.give_back(plan.forwards.iter().map(|forward| forward.container.clone()));
         let bridges =
             plan.networks.iter().map(|network| Link { name: network.bridge.clone(), is_answered: true });
@@ -302,7 +313,9 @@ impl Host1 {
     fn change_firewall(&self, change: &str) -> Result<(), HostError> {
         let change: Change = network::plan(change)?;
         let owned = self.owned(&change.networks, &change.containers)?;
+        let claim = change.forwards.as_ref().map(|forwards| self.claim(forwards)).transpose()?;
         firewall::apply_change(&owned, &change).map_err(told_of_firewall)?;
+        claim.map_or(Ok(()), ports::Claim::keep).map_err(failed)?;
         self.give_back(change.forwards.into_iter().flatten().map(|forward| forward.container));
         Ok(())
     }
@@ -353,7 +366,8 @@ impl Host1 {
         let own: Vec<String> =
             bridges.into_iter().filter(|bridge| self.instance.may_be_bridge(bridge)).collect();
         coexist::remove(&self.instance, &own).await.map_err(failed)?;
-        firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)
+        firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)?;
+        self.claim(&[])?.keep().map_err(failed)
     }
 
     /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array

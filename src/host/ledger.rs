@@ -2,15 +2,11 @@
 //! that nobody takes a subnet whose owner's containers are not running.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::record::RecordError;
+use super::record::{self, Record, RecordError};
 use crate::model::instance::Instance;
 use crate::model::network::Network;
 
@@ -59,11 +55,8 @@ fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     }
 }
 
-/// The record, locked while it is in hand.
-struct Ledger {
-    path: PathBuf,
-    networks: Networks,
-    _lock: OwnedFd,
+fn open(instance: &Instance) -> Result<Record<Networks>, RecordError> {
+    record::open(instance, FILE)
 }
 
 /// Records that the bridge has these subnets; its owner may have `most` bridges.
@@ -73,10 +66,10 @@ struct Ledger {
 pub fn claim(instance: &Instance, network: &Network, most: u32) -> Result<(), LedgerError> {
     let mut ledger = open(instance)?;
     let wanted = Subnets::of(network);
-    if ledger.networks.get(&network.bridge) == Some(&wanted) {
+    if ledger.content.get(&network.bridge) == Some(&wanted) {
         return Ok(());
     }
-    let others = || ledger.networks.iter().filter(|(bridge, _)| **bridge != network.bridge);
+    let others = || ledger.content.iter().filter(|(bridge, _)| **bridge != network.bridge);
     for (wanted, taken) in
         others().flat_map(|(_, taken)| wanted.iter().flat_map(|w| taken.iter().map(move |t| (*w, *t))))
     {
@@ -88,62 +81,36 @@ pub fn claim(instance: &Instance, network: &Network, most: u32) -> Result<(), Le
     if own >= most as usize {
         return Err(LedgerError::TooMany { most });
     }
-    ledger.networks.insert(network.bridge.clone(), wanted);
-    ledger.write()
+    ledger.content.insert(network.bridge.clone(), wanted);
+    Ok(ledger.write()?)
 }
 
 /// An owner's bridges with their subnets.
 pub fn of(instance: &Instance) -> Result<BTreeMap<String, Vec<IpNetwork>>, LedgerError> {
-    if !instance.hostd_state_dir().join(FILE).exists() {
+    if !record::exists(instance, FILE) {
         return Ok(BTreeMap::new());
     }
-    let own = open(instance)?.networks.into_iter().filter(|(bridge, _)| instance.may_be_bridge(bridge));
+    let own = open(instance)?.content.into_iter().filter(|(bridge, _)| instance.may_be_bridge(bridge));
     Ok(own.map(|(bridge, subnets)| (bridge, subnets.iter().copied().collect())).collect())
 }
 
 /// Forgets the bridge.
 pub fn release(instance: &Instance, bridge: &str) -> Result<(), LedgerError> {
-    if !instance.hostd_state_dir().join(FILE).exists() {
+    if !record::exists(instance, FILE) {
         return Ok(());
     }
     let mut ledger = open(instance)?;
-    if ledger.networks.remove(bridge).is_some() { ledger.write() } else { Ok(()) }
+    match ledger.content.remove(bridge) {
+        Some(_) => Ok(ledger.write()?),
+        None => Ok(()),
+    }
 }
 
 /// Removes a record that is empty.
 pub fn forget(instance: &Instance) {
-    let empty = open(instance).is_ok_and(|ledger| ledger.networks.is_empty());
-    if empty {
-        let _ = std::fs::remove_file(instance.hostd_state_dir().join(FILE));
-    }
-}
-
-fn open(instance: &Instance) -> Result<Ledger, LedgerError> {
-    let dir = instance.hostd_state_dir();
-    let path = dir.join(FILE);
-    let failed = |operation| RecordError::io(operation, &path);
-    std::fs::create_dir_all(&dir).map_err(failed("make the directory of"))?;
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let lock = rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| failed("lock")(e.into()))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed("lock")(e.into()))?;
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(failed("read")(e).into()),
-    };
-    let networks = toml::from_str(&text).map_err(RecordError::syntax(&path, "a record of networks"))?;
-    Ok(Ledger { path, networks, _lock: lock })
-}
-
-impl Ledger {
-    fn write(&self) -> Result<(), LedgerError> {
-        use std::io::Write;
-        let new = self.path.with_extension("new");
-        let text = toml::to_string(&self.networks).unwrap_or_default();
-        std::fs::File::create(&new)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
-            .and_then(|()| std::fs::rename(&new, &self.path))
-            .map_err(RecordError::io("write", &self.path))?;
-        Ok(())
+    if let Ok(ledger) = open(instance)
+        && ledger.content.is_empty()
+    {
+        ledger.remove();
     }
 }

@@ -21,6 +21,7 @@ pub mod machined;
 mod network;
 mod owned;
 mod polkit;
+mod ports;
 pub mod private;
 pub mod private_cgroup;
 mod private_socket;

@@ -148,7 +148,11 @@ impl Ground {
                 isolated: link.isolated,
                 netns: namespaces.network.as_fd(),
             };
-            netlink.plug(&plug).map_err(|source| {
+            let plugged = netlink.plug(&plug).and_then(|()| match bridge {
+                Some(index) => netlink.forget_neighbours(&link.bridge, *index, link.nic.addresses()),
+                None => Ok(()),
+            });
+            plugged.map_err(|source| {
                 child.kill();
                 let (container, device) = (order.container.clone(), link.nic.device.clone());
                 SpawnError::Link { container, device, source }

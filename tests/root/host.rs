@@ -78,10 +78,16 @@ impl Host {
 
     /// The same with options of `nagaya setup`.
     pub fn alone_with(options: &[&str]) -> Self {
-        let mut host = Self::bare();
-        host.netns = Some(Netns::new());
+        let host = Self::bare_alone();
         host.ok(&[&["setup"], options].concat());
         host.import("tiny", &templates::tiny());
+        host
+    }
+
+    /// With a network of its own, not set up, without a template.
+    pub fn bare_alone() -> Self {
+        let mut host = Self::bare();
+        host.netns = Some(Netns::new());
         host
     }
 
@@ -132,16 +138,21 @@ impl Host {
         line.split(':').nth(2)?.parse().ok()
     }
 
-    /// `nagaya` with these arguments, in an environment of its own.
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = match &self.netns {
-            Some(netns) => netns.command(env!("CARGO_BIN_EXE_nagaya"), args),
+    /// A program where this host's network is.
+    pub fn program(&self, program: &str, args: &[&str]) -> Command {
+        match &self.netns {
+            Some(netns) => netns.command(program, args),
             None => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_nagaya"));
+                let mut command = Command::new(program);
                 command.args(args).env_clear().env("PATH", PATH);
                 command
             }
-        };
+        }
+    }
+
+    /// `nagaya` with these arguments, in an environment of its own.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program(env!("CARGO_BIN_EXE_nagaya"), args);
         command.env("NAGAYA_INSTANCE", &self.name);
         command
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::errors::REFUSED;
 use super::host::{PATH, Running, run_tool, told, until};
-use super::people::{People, Person, wait_for};
+use super::people::{People, wait_for};
 
 /// A line of /proc/PID/status.
 fn status(pid: i32, key: &str) -> String {
@@ -140,18 +140,13 @@ fn two_users_neither_see_nor_harm_each_other() {
     });
     assert!(denied.is_err());
     // No packet passes between their networks, and each still reaches the host.
-    let address = |person: &Person<'_>| {
-        let info = person.info("one");
-        let text = info["addresses"][0].as_str().expect("an address").to_owned();
-        text.split('/').next().unwrap_or_default().to_owned()
-    };
     let reaches = |init: i32, to: &str| {
         let args = ["-t", &init.to_string(), "-n", "ping", "-c", "1", "-W", "1", to];
         Command::new("nsenter").args(args).env("PATH", PATH).output().expect("run ping").status.success()
     };
     wait_for("the guest's network", || reaches(of_ann, ann.info("one")["gateway"].as_str().unwrap_or("-")));
-    assert!(!reaches(of_ann, &address(&bob)));
-    assert!(!reaches(bob.init("one"), &address(&ann)));
+    assert!(!reaches(of_ann, &bob.address("one")));
+    assert!(!reaches(bob.init("one"), &ann.address("one")));
 }
 
 #[test]

@@ -95,20 +95,39 @@ impl Netns {
 
     /// Answers each who connects to `port` with that one's address, until it is dropped.
     pub fn serve(&self, port: u16) -> Running {
-        let script = format!(
-            "import socket
-s = socket.create_server(('::', {port}), family=socket.AF_INET6, dualstack_ipv6=True)
-print('ready', flush=True)
-while True:
-    c, a = s.accept()
-    c.sendall(a[0].replace('::ffff:', '').encode()); c.close()"
-        );
-        let server = Running::start(self.command("python3", &["-c", &script]), b"");
-        super::host::until(20, "the server listens", || {
-            self.sh("ss -Htln").lines().any(|line| line.contains(&format!(":{port} ")))
-        });
-        server
+        serve(self.pid(), &[port])
     }
+}
+
+/// A program of the machine's in the network of a process: a guest's init, for example.
+pub fn within(pid: i32, program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["-n", "-t", &pid.to_string(), "--", program]).args(args).env_clear().env("PATH", PATH);
+    command
+}
+
+/// Answers each who connects to one of these ports there with that one's address, until it is dropped.
+pub fn serve(pid: i32, ports: &[u16]) -> Running {
+    let script = format!(
+        "import select, socket
+all = [socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True) for port in {ports:?}]
+while True:
+    for s in select.select(all, [], [])[0]:
+        c, a = s.accept()
+        c.sendall(a[0].replace('::ffff:', '').encode()); c.close()"
+    );
+    let server = Running::start(within(pid, "python3", &["-c", &script]), b"");
+    super::host::until(20, "the server listens", || {
+        let listed = Running::start(within(pid, "ss", &["-Htln"]), b"").wait();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        ports.iter().all(|port| listed.contains(&format!(":{port} ")))
+    });
+    server
+}
+
+/// What a server says that is connected to from the network of a process.
+pub fn asks_from(pid: i32, address: &str, port: u16) -> Option<String> {
+    asks(|args| within(pid, "python3", args), address, port)
 }
 
 /// What a server that is connected to says: the address that it sees. None where nobody answers.

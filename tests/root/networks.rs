@@ -88,6 +88,19 @@ fn guests_have_the_addresses_that_were_asked_for_in_both_families() {
 }
 
 #[test]
+fn an_address_that_another_has_had_is_reached_at_once() {
+    let host = Host::alone();
+    host.ok(&["network", "create", "dmz", "ipv4.address=10.20.0.1/24", "ipv6.address=fd00:20::1/64"]);
+    for _ in 0..2 {
+        host.ok(&["launch", "tiny", "web", "--network", "dmz"]);
+        for address in ["10.20.0.2", "fd00:20::2"] {
+            until(4, "it answers", || host.net().pings(address));
+        }
+        host.ok(&["delete", "--force", "web"]);
+    }
+}
+
+#[test]
 fn a_container_has_several_interfaces_and_keeps_them_through_a_reboot() {
     let host = Host::alone();
     host.ok(&["network", "create", "dmz", "ipv4.address=10.20.0.1/24", "ipv6.address=none"]);

@@ -1,9 +1,16 @@
 //! DHCP, router advertisements and names, from the distribution's dnsmasq.
 
-use super::host::{Host, until};
+use super::host::{Host, Running, told, until};
+use super::lab;
+use super::person::Person;
 
 /// What a query to the network's own server is answered with: addresses or names.
 fn asks(host: &Host, server: &str, name: &str, kind: &str) -> String {
+    asks_from(host.net().pid(), server, name, kind)
+}
+
+/// The same from the network of a process.
+fn asks_from(pid: i32, server: &str, name: &str, kind: &str) -> String {
     let script = format!(
         "import socket, struct
 kind = {{'A': 1, 'AAAA': 28, 'PTR': 12}}['{kind}']
@@ -21,17 +28,33 @@ for _ in range(count):
         print('.'.join(words))
     else: print(socket.inet_ntop(socket.AF_INET if kind == 1 else socket.AF_INET6, rest))"
     );
-    host.net().run("python3", &["-c", &script]).trim().to_owned()
+    let output = Running::start(lab::within(pid, "python3", &["-c", &script]), b"").wait();
+    assert!(output.status.success(), "{}", told(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn servers(host: &Host) -> Vec<i32> {
-    let wanted = format!("{}-hostd", host.name());
+    servers_at(&format!("{}-hostd", host.name()))
+}
+
+/// Those whose configuration is at a path of which that is a part.
+fn servers_at(part: &str) -> Vec<i32> {
     super::host::pids()
         .filter(|pid| {
             let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.contains("dnsmasq") && line.contains(&wanted) && super::host::lives(*pid)
+            line.contains("dnsmasq") && line.contains(part) && super::host::lives(*pid)
         })
         .collect()
+}
+
+/// What a guest's interface is given that asks for its address: that, and the router's.
+fn asks_for_address(pid: i32) -> String {
+    let script = "printf '#!/bin/sh\\n[ \"$1\" = bound ] && echo got $ip $router\\n' > /tmp/ask.$$; chmod +x /tmp/ask.$$; \
+                  busybox udhcpc -i eth0 -f -q -n -t 5 -s /tmp/ask.$$; rm -f /tmp/ask.$$";
+    let output = Running::start(lab::within(pid, "sh", &["-c", script]), b"").wait();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = said.lines().find_map(|line| line.strip_prefix("got "));
+    line.unwrap_or_else(|| panic!("{}", told(&output))).to_owned()
 }
 
 #[test]
@@ -92,11 +115,39 @@ fn a_guest_that_asks_gets_the_address_that_is_its_own() {
     host.ok(&["create", "tiny", "web", "--network", "lan", "--ip", "10.20.0.77"]);
     host.ok(&["device", "set", "web", "eth0", "dhcp=true"]);
     host.ok(&["start", "web"]);
-    let init = host.init("web").to_string();
-    let ask = "printf '#!/bin/sh\\n[ \"$1\" = bound ] && echo got $ip $router\\n' > /tmp/ask.$$; chmod +x /tmp/ask.$$; \
-               busybox udhcpc -i eth0 -f -q -n -t 5 -s /tmp/ask.$$; rm -f /tmp/ask.$$";
-    let said = host.net().run("nsenter", &["-t", &init, "-n", "sh", "-c", ask]);
-    assert!(said.contains("got 10.20.0.77 10.20.0.1"), "{said}");
+    assert_eq!(asks_for_address(host.init("web")), "10.20.0.77 10.20.0.1");
+}
+
+#[test]
+fn a_private_users_guests_are_answered_in_its_own_network() {
+    let person = Person::with_template();
+    let ok = |words: &str| person.ok(&words.split(' ').collect::<Vec<_>>());
+    ok(
+        "network create lan ipv4.address=10.20.0.1/24 ipv6.address=fd00:20::1/64 ipv4.dhcp=true dns.domain=lan.example",
+    );
+    let servers = || servers_at(&person.run_dir().to_string_lossy());
+    // As guests do it: the namespace itself need not have a loopback.
+    let answer = |name: &str, kind: &str| {
+        asks_from(person.init("web"), "10.20.0.1", &format!("{name}.lan.example"), kind)
+    };
+    ok("launch tiny web --network lan");
+    assert_eq!(servers().len(), 1);
+    assert_eq!(super::host::uids(servers()[0]), [person.uid; 4]);
+    until(5, "the name is known", || answer("web", "A") == "10.20.0.2");
+    assert_eq!(answer("web", "AAAA"), "fd00:20::2");
+    ok("create tiny mail --network lan --ip 10.20.0.77");
+    ok("device set mail eth0 dhcp=true");
+    ok("start mail");
+    assert_eq!(asks_for_address(person.init("mail")), "10.20.0.77 10.20.0.1");
+    assert!(person.sh("web", "cat /etc/resolv.conf").contains("nameserver 10.20.0.1"));
+    assert_eq!(answer("mail", "A"), "10.20.0.77");
+    ok("delete --force mail");
+    until(5, "the name is forgotten", || answer("mail", "A").is_empty());
+    ok("network unset lan dns.domain");
+    assert_eq!(servers().len(), 1, "for DHCP");
+    ok("delete --force web");
+    ok("network delete lan");
+    until(5, "the server ends with the network", || servers().is_empty());
 }
 
 #[test]
@@ -105,7 +156,7 @@ fn a_port_that_somebody_has_is_named_with_its_holder() {
     host.ok(&["network", "create", "lan", "ipv4.address=10.20.0.1/24", "ipv6.address=none"]);
     let holder = "import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 53)); print('ready', flush=True); time.sleep(60)";
-    let _holder = super::host::Running::start(host.net().command("python3", &["-c", holder]), b"");
+    let _holder = Running::start(host.net().command("python3", &["-c", holder]), b"");
     until(10, "the port is taken", || host.net().sh("ss -Hluan").contains(":53 "));
     let said = host.fails(3, &["network", "set", "lan", "dns.domain=lan.example"]);
     assert!(said.contains("python3") && said.contains("port 53"), "{said}");

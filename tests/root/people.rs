@@ -45,12 +45,20 @@ pub struct Person<'a> {
 impl People {
     /// With so many users, who have no grant yet.
     pub fn new(users: usize) -> Self {
-        Self::with_hostd(users, &[])
+        Self::on(Host::bare(), users, &[])
     }
 
     /// The same with options of `nagaya hostd`.
     pub fn with_hostd(users: usize, options: &[&str]) -> Self {
-        let host = Host::bare();
+        Self::on(Host::bare(), users, options)
+    }
+
+    /// As `new`, with a network of the host's own.
+    pub fn alone(users: usize) -> Self {
+        Self::on(Host::bare_alone(), users, &[])
+    }
+
+    fn on(host: Host, users: usize, options: &[&str]) -> Self {
         let daemon =
             ["/usr/bin/dbus-daemon", "/bin/dbus-daemon"].into_iter().find(|p| fs::metadata(p).is_ok());
         let daemon = daemon.expect("there is no dbus-daemon: apt-get install dbus-daemon");
@@ -70,10 +78,9 @@ impl People {
         fs::write(dir.join("services/org.nagaya.Host1.service"), service).expect("write the service");
         run_tool("useradd", &["--system", "--user-group", &format!("{}-hostd", host.name())]);
         let address = format!("unix:path={}/bus", dir.display());
-        let bus = Command::new(daemon)
-            .arg(format!("--config-file={}/bus.conf", dir.display()))
-            .args(["--nofork", "--nopidfile"])
-            .env_clear()
+        let config = format!("--config-file={}/bus.conf", dir.display());
+        let bus = host
+            .program(daemon, &[&config, "--nofork", "--nopidfile"])
             .envs([("PATH", PATH), ("NAGAYA_INSTANCE", host.name()), ("DBUS_SYSTEM_BUS_ADDRESS", &address)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -128,10 +135,10 @@ impl People {
 impl Person<'_> {
     /// `nagaya` with these arguments, as this user and with nothing but this user's rights.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("setpriv");
         let (uid, gid) = (self.uid.to_string(), self.gid.to_string());
-        command.args(["--reuid", &uid, "--regid", &gid, "--init-groups", "--inh-caps=-all", "--"]);
-        command.arg(self.people.dir.join("nagaya")).args(args).current_dir("/").env_clear().envs([
+        let rights = ["--reuid", &uid, "--regid", &gid, "--init-groups", "--inh-caps=-all", "--"];
+        let mut command = self.people.host.program("setpriv", &rights);
+        command.arg(self.people.dir.join("nagaya")).args(args).current_dir("/").envs([
             ("PATH", PATH),
             ("HOME", "/nonexistent"),
             ("NAGAYA_INSTANCE", self.people.host.name()),
@@ -162,6 +169,13 @@ impl Person<'_> {
 
     pub fn init(&self, name: &str) -> i32 {
         self.info(name)["pid"].as_i64().expect("an init") as i32
+    }
+
+    /// A container's address without its prefix length.
+    pub fn address(&self, name: &str) -> String {
+        let info = self.info(name);
+        let address = info["addresses"][0].as_str().unwrap_or_else(|| panic!("{name} has no address"));
+        address.split('/').next().unwrap_or_default().to_owned()
     }
 
     /// First id and number of ids of the range that containers run on.

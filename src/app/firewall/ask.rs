@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
-use super::facts;
+use super::{check_forwards, facts};
 use crate::model::firewall::difference::difference;
 use crate::model::firewall::policy::{Action, Direction, Forward, Proto, Target};
 use crate::model::firewall::trace::{self, Decision, Packet};
@@ -162,8 +162,10 @@ pub fn export(app: &App) -> AppResult<Policy> {
 
 /// What `new` would change, if it can be.
 pub fn check(app: &App, new: &Policy) -> AppResult<Vec<String>> {
+    let old = app.store.policy()?;
+    check_forwards(app, &old, new)?;
     Plan::of(new, &facts(app)?)?;
-    Ok(difference(&app.store.policy()?, &new.clone().tidied()))
+    Ok(difference(&old, &new.clone().tidied()))
 }
 
 pub fn forwards(app: &App) -> AppResult<Vec<Forward>> {

@@ -119,6 +119,7 @@ fn install(
     caution: &Caution,
     deadline: Option<i64>,
 ) -> AppResult<()> {
+    check_forwards(app, old, new)?;
     let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
     let after = routed(Plan::of(new, &facts)?, &blocks);
     let before = routed(Plan::of_stored(old, &facts), &blocks);
@@ -150,6 +151,17 @@ fn check_way_in(
         return Err(AppError::ShutOut(why));
     }
     Ok(())
+}
+
+/// Refuses forwards to a private owner, who would have ports of an own network forwarded that nobody
+/// reaches.
+fn check_forwards(app: &App, old: &Policy, new: &Policy) -> AppResult<()> {
+    match app.instance.is_private() && new.forwards.iter().any(|forward| !old.forwards.contains(forward)) {
+        true => Err(AppError::Refused(
+            "ports of the host cannot be forwarded to your containers without nagaya-hostd on it".to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Brings the kernel from one plan to another.

@@ -187,7 +187,9 @@ impl Owned {
         let mut own = self.bridges.values().flatten().chain(&self.routed);
         match own.any(|net| net.contains(ip)) {
             true => Ok(()),
-            false => refused(format!("{ip} is not an address of your networks")),
+            false => {
+                refused(format!("{ip} is not an address of your networks, nor one that your grant holds"))
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 mod bridge;
 pub mod channel;
 pub mod messages;
+mod neighbours;
 mod port;
 mod rates;
 mod routed;

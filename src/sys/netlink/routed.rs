@@ -135,18 +135,10 @@ fn single(address: IpAddr) -> IpNetwork {
 }
 
 fn proxy(uplink: u32, address: IpAddr) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = messages::family(address);
-    message.header.ifindex = uplink;
+    let mut message = messages::neighbour(uplink, address);
     message.header.flags = NeighbourFlags::Proxy;
     message.header.state = NeighbourState::Permanent;
-    message.attributes = vec![
-        NeighbourAttribute::Destination(match address {
-            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
-            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
-        }),
-        NeighbourAttribute::Protocol(PROTOCOL),
-    ];
+    message.attributes.push(NeighbourAttribute::Protocol(PROTOCOL));
     message
 }
 
