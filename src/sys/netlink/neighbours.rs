@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn only_those_are_forgotten_that_were_named() {
         in_new_netns(|| {
-            run("ip", "link add test0 type dummy");
+            run("ip", "link add test0 type bridge");
             run("ip", "link set test0 up");
             for address in ["10.9.0.5", "10.9.0.6", "fd00:9::5"] {
                 run("ip", &format!("neigh add {address} lladdr 02:00:00:00:00:05 dev test0 nud reachable"));

@@ -20,11 +20,16 @@ fn ports_of_the_host_lead_to_guests() {
     for address in [HOST, "10.20.0.1", HOST6] {
         assert!(site.asked_by("db", address, 8080).is_some(), "{address}");
     }
-    // Where bridged packets pass the host's rules anyway, the bridge does not send them back by the
-    // port that they came by.
+    // And the container itself, whether or not bridged packets pass the host's rules.
     let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-    site.host.net().sh(&format!("[ ! -e {switch} ] || echo 0 > {switch}"));
-    assert!(site.asked_by("web", HOST, 8080).is_some(), "itself");
+    for on in [1, 0] {
+        site.host.net().sh(&format!("[ ! -e {switch} ] || echo {on} > {switch}"));
+        assert!(site.asked_by("web", HOST, 8080).is_some(), "{on}");
+    }
+    site.host.net().sh(&format!("[ ! -e {switch} ] || echo 1 > {switch}"));
+    site.ok("restart --force web");
+    let _again = site.serve("web", &[80]);
+    assert!(site.asked_by("web", HOST, 8080).is_some(), "after a restart");
     assert!(site.host.net().asks(HOST, 8080).is_some(), "the host itself");
     let list = site.json("forward list");
     assert_eq!((list.as_array().map(Vec::len), &list[1]["address"]), (Some(2), &json!(HOST)), "{list}");
