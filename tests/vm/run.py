@@ -205,7 +205,9 @@ def run_all(run: Run, groups: list[Group]) -> int:
     numbered = list(enumerate(groups))
     with ThreadPoolExecutor(max(1, run.options.jobs)) as pool:
         try:
-            running = [pool.submit(run.run_group, *each) for each in numbered if not each[1].alone()]
+            # The last are the longest: nobody waits for them alone when they come first.
+            together = [each for each in reversed(numbered) if not each[1].alone()]
+            running = [pool.submit(run.run_group, *each) for each in together]
             for future in running:
                 future.result()
             for each in numbered:

@@ -206,7 +206,8 @@ impl Owned {
             }
             if !self.ports.allow(forward) {
                 let at = forward.listen.map_or_else(|| "any address".to_owned(), |ip| ip.to_string());
-                return refused(format!("you may not have {proto} port {port} at {at}"));
+                let way = "an administrator grants ports: nagaya grant USER ports=FIRST-LAST";
+                return refused(format!("you may not have {proto} port {port} at {at}; {way}"));
             }
             if forward.listen.is_some_and(|ip| ip.is_ipv4() != forward.to.is_ipv4()) {
                 return refused(format!("{proto} port {port} cannot lead to {}", forward.to));

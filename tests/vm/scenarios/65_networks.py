@@ -22,10 +22,11 @@ def run(host: Host) -> None:
         user.run("nagaya firewall allow web tcp 8000 --from 192.0.2.0/24")
         user.run("nagaya firewall allow web icmp")
         rules(host, user)
-        user.run("nagaya exec web -- systemd-run -q --unit serve perl -MIO::Socket::INET -e "
-                 "'$s = IO::Socket::INET->new(LocalPort => 80, Listen => 5); while ($c = $s->accept) { print $c \"here\"; close $c }'")
+    pid = ann.json("nagaya info web --format json")["pid"]
+    serve = f"systemd-run -q -p NetworkNamespacePath=/proc/{pid}/ns/net python3 -m http.server 80 --directory /etc/ssh"
+    host.run(serve)
     said = ann.fails("nagaya forward add web tcp 9000:80", code=1)
-    assert "9000" in said and "grant" in said, said
+    assert "port 9000" in said and "nagaya grant" in said, said
     ann.run("nagaya forward add web tcp 8001:80")
     forwarded(host)
     # One user's rules and machines are nothing to the other.
@@ -38,7 +39,7 @@ def run(host: Host) -> None:
     host.run("pkill -KILL -x dnsmasq; nft flush ruleset")
     host.wait_for("nft list table inet nagaya >/dev/null && nft list table inet nagaya-1001 >/dev/null", 10)
     for user, network, subnet in ((host, "dmz", "10.20.0"), (ann, "lab", "10.30.0")):
-        user.run("nagaya restart db --wait=network")
+        user.run("nagaya restart db")
         names(host, user, network, subnet)
     assert not ann.ok("nagaya exec db -- ping -c 1 -W 2 10.30.0.10"), "blocks are put back too"
 
@@ -70,4 +71,5 @@ def rules(host: Host, user) -> None:
 
 
 def forwarded(host: Host) -> None:
-    host.wait_for("timeout 5 bash -c 'exec 3<>/dev/tcp/10.30.0.1/8001; head -c 4 <&3' | grep -q here", 20)
+    ask = "exec 3<>/dev/tcp/10.30.0.1/8001; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3"
+    host.wait_for(f'timeout 5 bash -c "{ask}" | grep -q "200 OK"', 20)
