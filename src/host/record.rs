@@ -57,8 +57,10 @@ pub fn open<T: DeserializeOwned + Default>(
     let path = dir.join(file);
     std::fs::create_dir_all(&dir).map_err(RecordError::io("make the directory of", &path))?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let lock = rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| RecordError::io("lock", &path)(e.into()))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| RecordError::io("lock", &path)(e.into()))?;
+    let lock =
+        rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| RecordError::io("lock", &path)(e.into()))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|e| RecordError::io("lock", &path)(e.into()))?;
     let content = match std::fs::read_to_string(&path) {
         Ok(text) => toml::from_str(&text).map_err(RecordError::syntax(&path, "a record of nagaya's"))?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => T::default(),
