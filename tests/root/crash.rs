@@ -237,7 +237,7 @@ fn a_lost_database_is_rebuilt_from_what_lies_beside_the_containers() {
     host.ok(&["firewall", "default", "gone", "in=deny"]);
     host.ok(&["delete", "--force", "gone"]);
     let policy = host.ok(&["firewall", "export"]);
-    assert!(policy.contains("[containers.a]") && !policy.contains("gone"), "{policy}");
+    assert!(policy.contains("containers.a.in") && !policy.contains("gone"), "{policy}");
     for name in ["nagaya.db", "nagaya.db-wal", "nagaya.db-shm"] {
         let _ = fs::remove_file(host.state_dir().join(name));
     }
