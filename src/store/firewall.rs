@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::columns::json;
 use super::{Store, StoreError};
+use crate::model::firewall::policy::ContainerPolicy;
 use crate::model::firewall::traffic::Traffic;
 use crate::model::firewall::{Block, Policy};
 use crate::model::name::{ContainerId, Name};
@@ -211,7 +212,8 @@ fn put(conn: &Connection, policy: &Policy) -> rusqlite::Result<()> {
 
 fn put_part(conn: &Connection, container: &str, part: &Policy, document: &str) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO policy (container, has_rules, document) VALUES (?1, ?2, ?3)";
-    conn.prepare_cached(sql)?.execute((container, !part.containers.is_empty(), document)).map(drop)
+    let has_rules = part.containers.values().any(|said| *said != ContainerPolicy::default());
+    conn.prepare_cached(sql)?.execute((container, has_rules, document)).map(drop)
 }
 
 fn drop_part(conn: &Connection, container: &str) -> rusqlite::Result<()> {
@@ -288,6 +290,10 @@ mod tests {
         assert_eq!((about.sets.len(), about.containers.len(), about.forwards.len()), (1, 1, 0));
         assert_eq!(store.networks_with_rules("db01").unwrap(), BTreeSet::from([network]));
         assert!(store.networks_with_rules("web01").unwrap().is_empty());
+        let mut silent = about.clone();
+        silent.containers.insert("web01".to_owned(), ContainerPolicy::default());
+        store.set_policy_about("web01", &silent).unwrap();
+        assert!(store.networks_with_rules("db01").unwrap().is_empty(), "nothing is said of it");
         about.containers.clear();
         store.set_policy_about("web01", &about).unwrap();
         let left = store.policy().unwrap();

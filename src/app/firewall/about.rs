@@ -21,7 +21,9 @@ pub fn install(
     if old.forwards != new.forwards {
         return Ok(false);
     }
-    let Some((before, after)) = plans(app, old, new, container)? else { return Ok(false) };
+    let Some(facts) = facts(app, container)? else { return Ok(false) };
+    Plan::of(&alone(new), &facts)?;
+    let Some((before, after)) = plans(app, &facts, old, new)? else { return Ok(false) };
     let blocks = match &caution.ssh {
         Some(_) if !caution.force => app.store.blocks(now())?,
         _ => Vec::new(),
@@ -43,21 +45,30 @@ pub fn install(
     Ok(true)
 }
 
-/// What of both policies concerns the container; None where that takes more than what is known of it.
-pub fn plans(app: &App, old: &Policy, new: &Policy, container: &str) -> AppResult<Option<(Plan, Plan)>> {
-    let Some(found) = Name::new(container).ok().map(|name| app.store.container(&name)).transpose()?.flatten()
-    else {
-        return Ok(None);
-    };
-    let facts = Facts { networks: app.store.networks()?, containers: vec![member(app, found)] };
-    let alone = |policy: &Policy| Policy { forwards: Vec::new(), ..policy.clone() };
-    let mut after = Plan::of(&alone(new), &facts)?;
-    let mut before = Plan::of_stored(&alone(old), &facts);
+/// The container, if there is one of this name, and all networks.
+pub fn facts(app: &App, container: &str) -> AppResult<Option<Facts>> {
+    let found = Name::new(container).ok().map(|name| app.store.container(&name)).transpose()?.flatten();
+    let Some(found) = found else { return Ok(None) };
+    Ok(Some(Facts { networks: app.store.networks()?, containers: vec![member(app, found)] }))
+}
+
+fn alone(policy: &Policy) -> Policy {
+    Policy { forwards: Vec::new(), ..policy.clone() }
+}
+
+/// What of both policies concerns the one container of `facts`; None where that takes more than what is
+/// known of it.
+pub fn plans(app: &App, facts: &Facts, old: &Policy, new: &Policy) -> AppResult<Option<(Plan, Plan)>> {
+    let mut before = Plan::of_stored(&alone(old), facts);
+    let mut after = Plan::of_stored(&alone(new), facts);
     // Others have the ports of their networks led through the host too.
-    let others = app.store.networks_with_rules(container)?;
+    let Some(container) = facts.containers.first() else { return Ok(None) };
+    let others = app.store.networks_with_rules(container.name.as_str())?;
+    let links = after.containers.iter().flat_map(|container| container.links.iter());
+    let bridges: Vec<String> = links.filter_map(|link| link.bridge.clone()).collect();
     let mut is_known = true;
     for plan in [&mut before, &mut after] {
-        for network in &mut plan.networks {
+        for network in plan.networks.iter_mut().filter(|network| bridges.contains(&network.bridge)) {
             network.routed |= others.contains(&network.name);
             is_known &= network.routed;
         }

@@ -84,7 +84,9 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
     let mut new = old.clone();
     new.forget(name);
     if new != old {
-        let (before, after) = match about::plans(app, &old, &new, name)? {
+        let about = about::facts(app, name)?;
+        let about = about.map(|facts| about::plans(app, &facts, &old, &new)).transpose()?.flatten();
+        let (before, after) = match about {
             Some(plans) if new.forwards == old.forwards => plans,
             _ => {
                 let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
