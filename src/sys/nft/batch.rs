@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
@@ -312,7 +313,9 @@ impl Batch {
         make_room(&socket, bytes.len());
         socket.set_non_blocking(false).map_err(failed("set up a netlink socket"))?;
         socket.send(&bytes, 0).map_err(failed("send a change of the firewall"))?;
-        match answer(&mut socket, last).map_err(failed("hear of a change of the firewall"))? {
+        let answer = answer(&mut socket, last).map_err(failed("hear of a change of the firewall"));
+        put_off_closing(socket);
+        match answer? {
             None => Ok(()),
             Some((sequence, errno)) => {
                 let step = (sequence as usize).checked_sub(1).and_then(|n| self.steps.get(n));
@@ -343,6 +346,13 @@ impl Default for Batch {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Closing such a socket waits until no processor looks at what was deleted any more: some 10 ms, in
+/// which there is other work to do.
+fn put_off_closing(socket: Socket) {
+    static LAST: Mutex<Option<Socket>> = Mutex::new(None);
+    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
 }
 
 fn acknowledge_last(messages: &mut [u8]) {
