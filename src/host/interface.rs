@@ -167,10 +167,10 @@ impl Host1 {
 
     /// The same for one that has just started.
     fn give_back_to(&self, order: &Order) {
-        let addresses: Vec<IpAddr> = order.links.iter().flat_map(|(_, nic)| nic.nic.addresses()).collect();
         if !sysctl::bridged_packets_meet_rules() {
             return;
         }
+        let addresses: Vec<IpAddr> = order.links.iter().flat_map(|(_, nic)| nic.nic.addresses()).collect();
         match firewall::leads_to(&self.instance.nft_table(), &addresses) {
             Ok(false) => {}
             Ok(true) => self.give_back([order.container.clone()]),

@@ -129,6 +129,7 @@ impl Netlink {
     /// packet has its new target before the bridge looks where to send it.
     pub fn give_back(&self, host_name: &str) -> Result<(), NetlinkError> {
         let Some(link) = self.link(host_name)? else { return Ok(()) };
+        let link = ours(host_name, link, &InfoKind::Veth)?;
         let settings = vec![InfoBridgePort::HairpinMode(true)];
         let port = RouteNetlinkMessage::NewLink(links::port_settings(link.index, settings));
         let mut step = Step::new("give packets back by", "", Request::on(port));
