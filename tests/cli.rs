@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use snapbox::{assert_data_eq, file};
 
+#[path = "cli/completion.rs"]
+mod completion;
+
 /// What a command said and how it ended.
 struct Ran {
     stdout: String,

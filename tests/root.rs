@@ -3,6 +3,8 @@
 
 #[path = "root/archive.rs"]
 mod archive;
+#[path = "root/completion.rs"]
+mod completion;
 #[path = "root/config.rs"]
 mod config;
 #[path = "root/console.rs"]

@@ -20,6 +20,7 @@ pub mod lifecycle;
 mod limits;
 pub mod list;
 mod lock;
+pub mod look;
 pub mod lxcfs;
 mod machine;
 mod monitor;
@@ -40,6 +41,7 @@ pub mod watch;
 
 pub use context::App;
 pub use error::{AppError, AppResult, Kind};
+pub use look::Look;
 
 /// Progress of slow work, for whoever shows it. The app itself never prints.
 pub trait Progress {

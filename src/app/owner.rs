@@ -20,6 +20,16 @@ pub struct Wish {
 /// The instance that `base`, the service user's, stands for where this user types: root's commands
 /// are about the service user's, an ordinary user's about the user's own.
 pub fn resolve(base: &Instance, wish: &Wish) -> AppResult<Instance> {
+    resolve_by(base, wish, broker::is_on_host)
+}
+
+/// The same for who only looks, and so asks nobody: an ordinary user without a directory by the
+/// host's broker has nothing there.
+pub(super) fn resolve_to_look(base: &Instance, wish: &Wish) -> AppResult<Instance> {
+    resolve_by(base, wish, || false)
+}
+
+fn resolve_by(base: &Instance, wish: &Wish, is_on_host: impl FnOnce() -> bool) -> AppResult<Instance> {
     let uid = rustix::process::geteuid();
     let users = users();
     if let Some(owner) = &wish.owner {
@@ -35,7 +45,7 @@ pub fn resolve(base: &Instance, wish: &Wish) -> AppResult<Instance> {
     let user = users.iter().find(|user| user.uid == uid.as_raw());
     let name = user.map_or_else(|| uid.as_raw().to_string(), |user| user.name.clone());
     let own = base.of_user(uid.as_raw(), &name);
-    if !wish.private && (own.state_dir().exists() || broker::is_on_host()) {
+    if !wish.private && (own.state_dir().exists() || is_on_host()) {
         return Ok(own);
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(&user?.home)));
@@ -71,6 +81,11 @@ pub fn persons(base: &Instance) -> AppResult<Vec<Instance>> {
     }
     found.sort_by_key(|user| user.uid);
     Ok(found.into_iter().map(|user| base.of_user(user.uid, &user.name)).collect())
+}
+
+/// Those who can have containers: ordinary accounts, as the host counts them.
+pub fn accounts() -> Vec<String> {
+    users().into_iter().filter(|user| (1000..65_534).contains(&user.uid)).map(|user| user.name).collect()
 }
 
 fn users() -> Vec<User> {

@@ -179,8 +179,10 @@ pub fn run(args: DeviceArgs) -> CliResult<i32> {
             list(&nics, args.rows.format)?;
         }
         Verb::Keys(args) => {
-            let all = NIC_KEYS.iter().map(|(key, help)| [*key, *help].map(Some));
-            keys::list(args.format, &["key", "help"], all)?;
+            let all = NIC_KEYS.iter().map(|(key, default, help)| {
+                [Some(*key), Some(*default).filter(|default| !default.is_empty()), Some(*help)]
+            });
+            keys::list(args.format, &["key", "default", "help"], all)?;
         }
     }
     Ok(DONE)

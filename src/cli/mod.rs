@@ -2,6 +2,7 @@
 
 mod autostart;
 mod autostop;
+mod complete;
 mod config;
 mod connect;
 mod console;
@@ -140,10 +141,10 @@ enum Verb {
 /// The whole command. Returns its exit code.
 pub fn main() -> i32 {
     report::catch_panics();
+    complete::answer();
     let cli = Cli::parse();
     log();
-    let private = std::env::var_os("NAGAYA_PRIVATE").is_some_and(|value| !value.is_empty());
-    let _ = WISH.set(Wish { owner: cli.owner, private });
+    let _ = WISH.set(Wish { owner: cli.owner, private: is_private() });
     run(cli.verb).unwrap_or_else(|error| report::report(&error, None))
 }
 
@@ -192,6 +193,11 @@ fn log() {
         let filter = tracing_subscriber::EnvFilter::new(wanted);
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
+}
+
+/// Whether an ordinary user does without the host's broker.
+fn is_private() -> bool {
+    std::env::var_os("NAGAYA_PRIVATE").is_some_and(|value| !value.is_empty())
 }
 
 /// The instance that the user means.

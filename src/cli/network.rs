@@ -190,7 +190,9 @@ pub fn run(args: NetworkArgs) -> CliResult<i32> {
             changed(&network::set(&mut super::open()?, &args.name, &pairs)?);
         }
         Verb::Keys(args) => {
-            let all = NETWORK_KEYS.iter().map(|(key, default, help)| [*key, *default, *help].map(Some));
+            let all = NETWORK_KEYS.iter().map(|(key, default, help)| {
+                [Some(*key), Some(*default).filter(|default| !default.is_empty()), Some(*help)]
+            });
             keys::list(args.format, &["key", "default", "help"], all)?;
         }
         Verb::Repair(RepairArgs {}) => network::repair(&mut super::open()?)?,

@@ -88,15 +88,17 @@ impl From<PortRange> for String {
 /// A setting that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    #[error(
-        "'{0}' is no setting of a grant: allow, containers, memory, cpu, processes, networks, addresses, ports, parents"
-    )]
+    #[error("'{0}' is no setting of a grant: {keys}", keys = KEYS.join(", "))]
     UnknownKey(String),
     #[error("'{0}' is not KEY=VALUE")]
     NotASetting(String),
     #[error("{key}={value}: it must be {rule}")]
     BadValue { key: &'static str, value: String, rule: &'static str },
 }
+
+/// What can be set.
+pub const KEYS: [&str; 9] =
+    ["allow", "containers", "memory", "cpu", "processes", "networks", "addresses", "ports", "parents"];
 
 /// Containers at once where nothing is said.
 const CONTAINERS: u32 = 16;
@@ -260,6 +262,9 @@ mod tests {
             "parents=a/b",
         ] {
             assert!(matches!(grant(&[bad]), Err(GrantError::BadValue { .. })), "{bad}");
+        }
+        for key in KEYS {
+            assert!(!matches!(grant(&[&format!("{key}=x")]), Err(GrantError::UnknownKey(_))), "{key}");
         }
         assert!(matches!(grant(&["disk=1"]), Err(GrantError::UnknownKey(_))));
         assert!(matches!(grant(&["memory"]), Err(GrantError::NotASetting(_))));

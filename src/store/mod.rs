@@ -41,11 +41,15 @@ pub use work::Work;
 pub struct Store {
     conn: Connection,
     path: PathBuf,
+    /// It was opened to be read only, and leaves everything as it is.
+    looks_only: bool,
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        reserve::keep(&self.path);
+        if !self.looks_only {
+            reserve::keep(&self.path);
+        }
     }
 }
 

@@ -49,7 +49,26 @@ impl Store {
             let _lock = lock(path)?;
             migrate(&mut conn, path)?;
         }
-        Ok(Self { conn, path: path.to_owned() })
+        Ok(Self { conn, path: path.to_owned(), looks_only: false })
+    }
+
+    /// Opens the database at `path` to be read only, as it is: none is made or brought to another
+    /// schema, and nobody is waited for longer than a moment.
+    pub fn look(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(|err| unopened(path, err))?;
+        let settle = || {
+            conn.busy_timeout(Duration::from_millis(200))?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        };
+        settle().map_err(|err| unopened(path, err))?;
+        match version(&conn, path)? {
+            VERSION => Ok(Self { conn, path: path.to_owned(), looks_only: true }),
+            found if found > VERSION => {
+                Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION })
+            }
+            _ => Err(StoreError::Foreign { path: path.to_owned() }),
+        }
     }
 
     /// Gives the database at `path` and its `-wal` another name, which is returned, so that

@@ -41,6 +41,16 @@ impl Kind {
         }
     }
 
+    /// Values that are words, for who types one.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Bool | Self::Swap => &["true", "false"],
+            Self::Enforce => &["hard", "soft"],
+            Self::Rlimit => &["unlimited"],
+            Self::Integer(..) | Self::Memory | Self::Cpus | Self::Allowance | Self::Rate | Self::Text => &[],
+        }
+    }
+
     /// # Errors
     /// What the value must be instead; completes "it must be …".
     pub fn check(self, value: &str) -> Result<(), String> {

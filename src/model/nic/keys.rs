@@ -8,24 +8,24 @@ use crate::model::mac::Mac;
 use crate::model::network::{KeyError, is_interface_name};
 
 /// The keys of a `nic` device, with what each takes; names are LXD's.
-pub const NIC_KEYS: &[(&str, &str)] = &[
-    ("nictype", "bridged, macvlan or routed [default: bridged]"),
-    ("network", "the network that it is on"),
-    ("parent", "macvlan: the host's interface that it shares"),
-    ("name", "the interface's name in the guest [default: eth0, eth1, …]"),
-    ("hwaddr", "its Ethernet address [default: a random one]"),
-    ("ipv4.address", "its IPv4 address, or none [default: one that is free]"),
-    ("ipv4.gateway", "macvlan: the router of that address"),
-    ("ipv6.address", "its IPv6 address, or none [default: one that is free]"),
-    ("ipv6.gateway", "macvlan: the router of that address"),
-    ("mtu", "bytes of a packet [default: the network's]"),
-    ("limits.ingress", "bits in a second to the guest, such as 100Mbit"),
-    ("limits.egress", "bits in a second from the guest"),
-    ("security.mac_filtering", "whether it may send from its own Ethernet address only [default: true]"),
-    ("security.ipv4_filtering", "… from its own IPv4 address only [default: true]"),
-    ("security.ipv6_filtering", "… from its own IPv6 address only [default: true]"),
-    ("security.port_isolation", "whether it reaches no other isolated interface [default: false]"),
-    ("dhcp", "whether the guest asks for its addresses [default: false]"),
+pub const NIC_KEYS: &[(&str, &str, &str)] = &[
+    ("nictype", "bridged", "How it is connected: bridged, macvlan or routed"),
+    ("network", "", "The network that it is on [default: the one that setup made]"),
+    ("parent", "", "macvlan: the host's interface that it shares"),
+    ("name", "", "The interface's name in the guest [default: eth0, eth1, …]"),
+    ("hwaddr", "", "Its Ethernet address [default: a random one]"),
+    ("ipv4.address", "", "Its IPv4 address, or none [default: one that is free]"),
+    ("ipv4.gateway", "", "macvlan: the router of its IPv4 address"),
+    ("ipv6.address", "", "Its IPv6 address, or none [default: one that is free]"),
+    ("ipv6.gateway", "", "macvlan: the router of its IPv6 address"),
+    ("mtu", "", "Bytes of a packet [default: the network's]"),
+    ("limits.ingress", "", "Bits in a second to the guest, such as 100Mbit"),
+    ("limits.egress", "", "Bits in a second from the guest, such as 100Mbit"),
+    ("security.mac_filtering", "true", "Whether it may send from its own Ethernet address only"),
+    ("security.ipv4_filtering", "true", "Whether it may send from its own IPv4 address only"),
+    ("security.ipv6_filtering", "true", "Whether it may send from its own IPv6 address only"),
+    ("security.port_isolation", "false", "Whether it reaches no other isolated interface"),
+    ("dhcp", "false", "Whether the guest asks for its addresses by DHCP"),
 ];
 
 /// Bits in a second: digits and bit, kbit, Mbit, Gbit or Tbit (LXD's units).
@@ -62,8 +62,8 @@ impl NicRequest {
     ) -> Result<Self, KeyError> {
         let get = |key: &str| pairs.get(key).map(String::as_str);
         for key in pairs.keys() {
-            if !NIC_KEYS.iter().any(|(name, _)| name == key) {
-                return Err(KeyError::unknown(key, NIC_KEYS.iter().map(|(name, _)| *name)));
+            if !NIC_KEYS.iter().any(|(name, ..)| name == key) {
+                return Err(KeyError::unknown(key, NIC_KEYS.iter().map(|(name, ..)| *name)));
             }
         }
         if !is_device_name(device) {

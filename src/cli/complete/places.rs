@@ -1,0 +1,114 @@
+//! What each word of the command line may be.
+
+/// What is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A container, whatever it does.
+    Container,
+    Running,
+    /// Running or paused.
+    Up,
+    Paused,
+    Stopped,
+    /// Of the container that was named before.
+    Device,
+    Template,
+    /// A template, or a recipe of one.
+    Buildable,
+    Recipe,
+    Network,
+    /// A network, or none.
+    NetworkOrNone,
+    Group,
+    Set,
+    /// A container, network:NAME or group:NAME.
+    Target,
+    /// A container or network:NAME.
+    DefaultTarget,
+    /// Words of a rule.
+    Rule,
+    Proto,
+    /// Addresses, which nobody can guess, or set:NAME.
+    Peer,
+    Direction,
+    DefaultPair,
+    ConfigKey,
+    /// A key that was set for the container that was named before.
+    ConfigKeySet,
+    ConfigPair,
+    NetworkKey,
+    NetworkPair,
+    DeviceKey,
+    DevicePair,
+    GrantPair,
+    /// An ordinary user of the host.
+    Account,
+    /// Whatever the user likes: nothing is offered.
+    Anything,
+}
+
+/// What the argument `id` of the verb `path` may be; None where clap knows.
+pub fn what(path: &str, id: &str) -> Option<What> {
+    use What::*;
+    let found = PLACES.iter().find(|(verbs, ids, _)| {
+        ids.split(' ').any(|known| known == id)
+            && verbs.split(", ").any(|known| known == path || known == "*")
+    });
+    // A new verb that says "name" means a container's unless the table knows better.
+    found.map(|(_, _, what)| *what).or(match id {
+        "container" | "containers" => Some(Container),
+        _ => None,
+    })
+}
+
+use What::*;
+
+/// Verbs, their arguments, and what those are. The first that fits counts.
+const PLACES: &[(&str, &str, What)] = &[
+    ("*", "owner", Account),
+    ("launch, create, copy", "template", Buildable),
+    ("launch, create, template import, network create", "name", Anything),
+    ("launch, create", "config", ConfigPair),
+    ("launch, create", "network", NetworkOrNone),
+    ("launch, create", "ip", Anything),
+    ("start", "names", Stopped),
+    ("run", "name", Stopped),
+    ("stop, restart", "names", Up),
+    ("pause", "names", Running),
+    ("resume", "names", Paused),
+    ("delete, list, info, wait", "names name", Container),
+    ("exec, shell, console", "name names", Up),
+    ("exec", "env cwd user command", Anything),
+    ("shell", "user command", Anything),
+    ("logs", "name names", Container),
+    ("rename", "from", Container),
+    ("rename", "to", Anything),
+    ("config set", "words", ConfigPair),
+    ("config set, config get, config unset, config show", "name names", Container),
+    ("config set", "pairs", ConfigPair),
+    ("config get", "key keys", ConfigKey),
+    ("config unset", "keys words", ConfigKeySet),
+    ("network show, network delete, network set, network unset", "name names", Network),
+    ("network create, network set", "pairs", NetworkPair),
+    ("network unset", "keys", NetworkKey),
+    ("device add, device set, device unset, device remove, device list", "name", Container),
+    ("device add", "device", Anything),
+    ("device set, device unset, device remove", "device", Device),
+    ("device add, device set", "pairs", DevicePair),
+    ("device unset", "keys", DeviceKey),
+    ("firewall allow, firewall deny, firewall reject, firewall remove, firewall rules", "target", Target),
+    ("firewall allow, firewall deny, firewall reject", "words", Rule),
+    ("firewall allow, firewall deny, firewall reject", "from to", Peer),
+    ("firewall default", "target", DefaultTarget),
+    ("firewall default", "pairs", DefaultPair),
+    ("firewall remove", "direction", Direction),
+    ("firewall trace", "proto", Proto),
+    ("firewall set add, firewall set remove, firewall set delete", "name", Set),
+    ("firewall group join, firewall group leave, firewall group delete", "name", Group),
+    ("firewall set create, firewall group create", "name", Anything),
+    ("forward add, forward remove", "proto", Proto),
+    ("template build", "name", Recipe),
+    ("template show, template delete", "name names", Template),
+    ("grant", "user", Account),
+    ("grant", "settings", GrantPair),
+];
