@@ -4,7 +4,7 @@ use super::*;
 
 /// Values that nobody can guess: numbers, times, addresses, texts.
 const FREE: &str = "timeout ip address env cwd user slices subnet seconds reason at note from to dport number \
-                    ports members addresses unit interval confirm lines since";
+                    ports members addresses unit wait interval confirm lines since";
 
 fn arguments(command: &Command, path: &str, found: &mut Vec<(String, Arg)>) {
     for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values() && !arg.is_hide_set()) {
