@@ -17,6 +17,8 @@ mod errors;
 mod errors_of_host;
 #[path = "root/errors_of_templates.rs"]
 mod errors_of_templates;
+#[path = "root/escape.rs"]
+mod escape;
 #[path = "root/exec.rs"]
 mod exec;
 #[path = "root/firewall/mod.rs"]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::program;
 use crate::model::instance::Instance;
 use crate::model::name::ContainerId;
 use crate::sys::{Context, SysError, SysResult};
@@ -86,6 +87,7 @@ impl Drop for Hold {
         // The command that it belonged to was killed, and the instance has been removed meanwhile.
         if !self.instance.state_dir().exists() {
             forget(&self.instance);
+            program::forget(&self.instance);
             let _ = std::fs::remove_dir(self.instance.hostd_run_dir());
         }
     }

@@ -69,8 +69,7 @@ struct Standing {
 
 impl Standing {
     fn new(instance: &Instance, owner: Owner) -> Result<Self, HostError> {
-        let exe = super::spawn::own_program().map_err(failed)?;
-        Ok(Self { owner, ground: Ground { instance: instance.clone(), storage: owner.storage, exe } })
+        Ok(Self { owner, ground: Ground { instance: instance.clone(), storage: owner.storage } })
     }
 }
 
@@ -454,7 +453,7 @@ impl Host1 {
         let name = Name::new(name).map_err(|e| HostError::Refused(e.to_string()))?;
         let uuid = machined::uuid(uuid)
             .ok_or_else(|| HostError::Refused(format!("'{uuid}' is not 32 hexadecimal digits")))?;
-        machined::register(&self.instance, &container, &name, uuid, &self.standing()?.ground.exe)
+        machined::register(&self.instance, &container, &name, uuid)
             .map_err(|e| HostError::Failed(error_text(&e)))
     }
 }

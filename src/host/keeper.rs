@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::program;
 use super::scope;
-use super::spawn::own_program;
 use super::systemd::{Scope, Systemd};
 use crate::model::ids::SLICE;
 use crate::model::instance::Instance;
@@ -48,7 +48,7 @@ pub fn ensure(instance: &Instance, outside: &Outside) -> Result<Kept, OuterError
     if let Some(kept) = kept(instance, outside) {
         return Ok(kept);
     }
-    let exe = own_program()?;
+    let exe = program::own()?;
     let argv = [KEEPER.to_owned(), instance.run_dir().to_string_lossy().into_owned()];
     let argv = argv.map(|word| CString::new(word).unwrap_or_default());
     let pid = match around_containers(instance, outside) {

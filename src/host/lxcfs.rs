@@ -17,7 +17,7 @@ use crate::model::monitor::{LXCFS_PROC, LXCFS_SYS, place};
 use crate::model::name::ContainerId;
 use crate::sys::clone::{self, CloneSpec};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
-use crate::sys::{Context, SysError, SysResult, error_text, seqpacket, userns};
+use crate::sys::{Context, SysError, SysResult, caps, error_text, seqpacket, userns};
 
 /// Where lxcfs is mounted on every distribution that has it.
 const LXCFS: &str = "/var/lib/lxcfs";
@@ -82,7 +82,7 @@ pub fn attach(instance: &Instance, container: &ContainerId) -> SysResult<()> {
     // Had it ended in between, its number could be another's by now.
     clone::signal(&pidfd, 0)?;
     let (ours, theirs) = seqpacket::pair()?;
-    let child = clone::fork(&CloneSpec::default(), || match guest.receive() {
+    let child = clone::fork(&CloneSpec::default(), || match guest.receive(&theirs) {
         Ok(()) => 0,
         Err(e) => {
             let _ = seqpacket::send(&theirs, &error_text(&e), &[]);
@@ -116,8 +116,13 @@ struct Copies {
 }
 
 impl Namespaces {
-    /// In the child.
-    fn receive(&self) -> SysResult<()> {
+    /// In the child. What crosses into the guest holds its namespaces and `report`, nothing else of the
+    /// broker's.
+    fn receive(&self, report: &OwnedFd) -> SysResult<()> {
+        caps::undumpable();
+        let kept = [&self.user, &self.guest, report];
+        let kept: Vec<&OwnedFd> = kept.into_iter().chain(&self.monitor).collect();
+        clone::keep_only(&kept);
         userns::unshare(UnshareFlags::NEWNS)?;
         mount::make_private()?;
         let here = mount::open_dir(LXCFS)?;

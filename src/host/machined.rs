@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::bus::{self, BusError};
-use super::guest_processes;
+use super::{guest_processes, program};
 use crate::model::instance::Instance;
 use crate::model::monitor::REGISTRAR;
 use crate::model::name::{ContainerId, Name};
@@ -55,17 +55,12 @@ pub fn uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 /// Registers a running container, or its new init, under the name that it has now.
-pub fn register(
-    instance: &Instance,
-    container: &ContainerId,
-    name: &Name,
-    uuid: [u8; 16],
-    exe: &OwnedFd,
-) -> SysResult<()> {
+pub fn register(instance: &Instance, container: &ContainerId, name: &Name, uuid: [u8; 16]) -> SysResult<()> {
     if !is_there() {
         return Ok(());
     }
     let init = guest_processes::init(instance, container)?;
+    let exe = program::own()?;
     let uuid = format!("{:032x}", u128::from_be_bytes(uuid));
     let words = [REGISTRAR, &instance.machine_name(name), &uuid, &init.to_string(), instance.name()];
     let argv = words.map(|word| CString::new(word).unwrap_or_default());
@@ -75,8 +70,9 @@ pub fn register(
     let child = clone::fork(&CloneSpec::default(), || {
         let started = clone::fork(&CloneSpec::default(), || {
             let _ = rustix::process::setsid();
-            let failed = clone::arrange_fds(&[null.as_fd(), null.as_fd(), null.as_fd()], exe)
-                .map_or_else(|e| e, |exe| clone::exec_fd(&exe, &argv, &[]));
+            let fds = [null.as_fd(), null.as_fd(), null.as_fd()];
+            let failed = clone::arrange_fds(&fds, &[exe.as_fd()])
+                .map_or_else(|e| e, |exe| clone::exec_fd(exe[0].as_fd(), &argv, &[]));
             log(&error_text(&failed));
             1
         });

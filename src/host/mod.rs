@@ -26,6 +26,7 @@ pub mod private;
 pub mod private_cgroup;
 mod private_socket;
 mod private_stage;
+mod program;
 mod quota;
 pub mod record;
 mod scope;

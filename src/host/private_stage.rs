@@ -2,31 +2,54 @@
 //! can neither shift a tree's ids nor make a device node.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use super::lent::Lent;
+use super::stage::Handed;
 use crate::model::monitor::{DEVICES, place};
 use crate::sys::clone::{self, CloneSpec, Exit};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::{Context, SysError, SysResult};
 
-/// A detached mount of the directory that `tree` refers to, as it is. A descriptor of another mount
-/// namespace cannot be mounted from; its path leads to the same directory in this one, as long as
-/// nothing has been mounted here.
-pub fn copy(tree: BorrowedFd<'_>, read_only: bool) -> SysResult<OwnedFd> {
-    let what = || "open a tree of the pool again";
-    let number = std::os::fd::AsRawFd::as_raw_fd(&tree);
+/// All that is handed to the monitor, and the guest's cgroup.
+pub fn open(lent: &Lent, program: &Path, payload: BorrowedFd<'_>) -> SysResult<(Handed, OwnedFd)> {
+    let file = |fd: &OwnedFd| mount::detached(again(fd.as_fd())?.as_fd());
+    let tree = |fd: &OwnedFd, read_only: u64| {
+        let copy = mount::clone_tree(again(fd.as_fd())?.as_fd())?;
+        mount::set_attr(copy.as_fd(), NODEV | NOSUID | NOEXEC | read_only, 0, false)?;
+        Ok::<_, SysError>(copy)
+    };
+    let what = || format!("open {}", program.display());
+    let exe = rustix::fs::open(program, REFERENCE, Mode::empty()).cannot(what)?;
+    let exe = mount::clone_tree(exe.as_fd())?;
+    mount::set_attr(exe.as_fd(), RDONLY | NODEV | NOSUID, 0, false)?;
+    let handed = Handed {
+        template: tree(&lent.template, RDONLY)?,
+        data: tree(&lent.data, 0)?,
+        state: file(&lent.state)?,
+        logs: [file(&lent.logs[0])?, file(&lent.logs[1])?],
+        exe,
+    };
+    Ok((handed, mount::detached(again(payload)?.as_fd())?))
+}
+
+const REFERENCE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What `fd` refers to, as this mount namespace has it. A descriptor of another mount namespace cannot
+/// be mounted from; its path leads to the same file in this one, as long as nothing has been mounted
+/// here.
+fn again(fd: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+    let what = || "open what was lent again";
+    let number = std::os::fd::AsRawFd::as_raw_fd(&fd);
     let path = std::fs::read_link(format!("/proc/self/fd/{number}")).cannot(what)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let again = rustix::fs::open(&path, flags, Mode::empty()).cannot(what)?;
+    let again = rustix::fs::open(&path, REFERENCE, Mode::empty()).cannot(what)?;
     let identity = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-    if identity(tree).cannot(what)? != identity(again.as_fd()).cannot(what)? {
+    if identity(fd).cannot(what)? != identity(again.as_fd()).cannot(what)? {
         return Err(SysError::new(what(), std::io::Error::other("another stands at its path")));
     }
-    let copy = mount::clone_tree(again.as_fd())?;
-    let read_only = if read_only { RDONLY } else { 0 };
-    mount::set_attr(copy.as_fd(), NODEV | NOSUID | NOEXEC | read_only, 0, false)?;
-    Ok(copy)
+    Ok(again)
 }
 
 /// Binds the host's own device nodes. One that the host lacks its guests lack too.

@@ -1,13 +1,14 @@
 //! Starting a container: its cgroup, its namespaces, its lent trees, its link, and the monitor.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use super::bus;
 use super::lent::Lent;
+use super::program;
 use super::scope;
-use super::stage::{Stage, Trees};
+use super::stage::{Handed, Lending, Stage};
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
@@ -68,8 +69,6 @@ pub struct Order {
 pub struct Ground {
     pub instance: Instance,
     pub storage: Slice,
-    /// This program, to be executed as the monitor.
-    pub exe: OwnedFd,
 }
 
 /// The namespaces that a monitor is started with.
@@ -119,19 +118,21 @@ impl Ground {
         let dir = place.container_dir(&order.container);
         // A guest that is taken over has its scope already.
         let scope = place.scope(&order.container).filter(|_| order.adopt.is_none());
-        let cgroups = match scope {
-            None => Some(self.cgroups(order, &dir, None)?),
-            Some(_) => None,
+        let cgroups = match (&scope, order.adopt) {
+            (None, None) => Some(self.cgroups(order, &dir, None)?),
+            (None, Some(_)) => Some(self.as_lent(cgroup::ContainerCgroup::open(&dir)?)?),
+            (Some(_), _) => None,
         };
         let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
-        let trees = self.trees(order, lent)?;
+        let lending = self.lending(order, lent)?;
         let namespaces = match (&home, user, order.adopt) {
             (Some(home), Some(user), _) => Namespaces { user, network: home.network()?, init: None },
             (_, _, Some(pid)) => self.namespaces_of(order, pid, place)?,
             _ => return Err(SpawnError::Guest("nothing to start".to_owned())),
         };
         let (ours, theirs) = seqpacket::pair()?;
-        let child = self.fork_stage(order, lent, &trees, &namespaces, cgroups.as_ref(), [&ours, &theirs])?;
+        let child =
+            self.fork_stage(order, lent, &lending, &namespaces, cgroups.as_ref(), [&ours, &theirs])?;
         drop(theirs);
         if let Some(scope) = scope {
             let enclosed = self.enclose(order, &scope, child.pid, &dir).await;
@@ -175,17 +176,33 @@ impl Ground {
         }
     }
 
-    fn trees<'a>(&self, order: &Order, lent: &'a Lent) -> SysResult<Trees<'a>> {
-        let (template, data) = (lent.template.as_fd(), lent.data.as_fd());
+    /// What is handed to the monitor of the host's file systems.
+    fn lending<'a>(&self, order: &Order, lent: &'a Lent) -> SysResult<Lending<'a>> {
+        let (program, exe) = program::monitors(&self.instance)?;
         if self.instance.is_private() {
-            return Ok(Trees::AsTheyAre { template, data });
+            return Ok(Lending::ToBeOpened { lent, program });
         }
         let shift = userns::start(Creator::Caller, false)?.map(self.storage.base(), order.slice)?;
         let flags = NODEV | NOSUID | NOEXEC;
-        Ok(Trees::Shifted {
-            template: mount::idmapped(template, &shift, flags | RDONLY)?,
-            data: mount::idmapped(data, &shift, flags)?,
-        })
+        let exe = mount::clone_tree(exe.as_fd())?;
+        // Where /run forbids to execute, this mount does not.
+        mount::set_attr(exe.as_fd(), RDONLY | NODEV | NOSUID, NOEXEC, false)?;
+        Ok(Lending::Handed(Handed {
+            template: mount::idmapped(lent.template.as_fd(), &shift, flags | RDONLY)?,
+            data: mount::idmapped(lent.data.as_fd(), &shift, flags)?,
+            state: mount::detached(lent.state.as_fd())?,
+            logs: [mount::detached(lent.logs[0].as_fd())?, mount::detached(lent.logs[1].as_fd())?],
+            exe,
+        }))
+    }
+
+    /// With the guest's cgroup as a monitor may have it: no way leads from it to the host's root. A
+    /// private owner's stage child opens it anew by itself.
+    fn as_lent(&self, mut cgroups: cgroup::ContainerCgroup) -> SysResult<cgroup::ContainerCgroup> {
+        if !self.instance.is_private() {
+            cgroups.payload = mount::detached(cgroups.payload.as_fd())?;
+        }
+        Ok(cgroups)
     }
 
     /// Has systemd make the container's scope around the stage child, and makes it ready.
@@ -208,11 +225,10 @@ impl Ground {
         pid: Option<i32>,
     ) -> Result<cgroup::ContainerCgroup, SpawnError> {
         let cgroups = cgroup::create(dir, order.slice.base(), pid)?;
-        // Those of a guest that runs are kept: only SetLimits changes them. A new cgroup has none.
-        if order.adopt.is_none() && order.limits != Limits::default() {
+        if order.limits != Limits::default() {
             limits::apply(cgroups.payload.as_fd(), &order.limits)?;
         }
-        Ok(cgroups)
+        Ok(self.as_lent(cgroups)?)
     }
 
     /// The last argument are the two ends of the pair between this process and the child. Without
@@ -222,55 +238,34 @@ impl Ground {
         &self,
         order: &Order,
         lent: &Lent,
-        trees: &Trees<'_>,
+        lending: &Lending<'_>,
         namespaces: &Namespaces,
         cgroups: Option<&cgroup::ContainerCgroup>,
         [ours, broker]: [&OwnedFd; 2],
     ) -> SysResult<clone::Child> {
-        let null = rustix::fs::open(
-            "/dev/null",
-            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )
-        .cannot(|| "open /dev/null")?;
-        let null = null.as_fd();
-        let init = namespaces.init.as_ref().map_or(null, |fd| fd.as_fd());
-        let enter = |payload: BorrowedFd<'_>| {
-            let fds: [BorrowedFd<'_>; 12] = [
-                null,
-                null,
-                null,
-                lent.config.as_fd(),
-                lent.control.as_fd(),
-                lent.state.as_fd(),
-                lent.logs[0].as_fd(),
-                lent.logs[1].as_fd(),
-                payload,
-                namespaces.network.as_fd(),
-                broker.as_fd(),
-                init,
-            ];
-            let stage = Stage {
-                name: &order.name,
-                slice: order.slice,
-                rlimits: &order.limits.rlimits,
-                user_namespace: &namespaces.user,
-                trees,
-                exe: &self.exe,
-                fds: &fds,
-            };
-            stage.enter()
+        let stage = Stage {
+            name: &order.name,
+            slice: order.slice,
+            rlimits: &order.limits.rlimits,
+            user_namespace: &namespaces.user,
+            network: &namespaces.network,
+            init: namespaces.init.as_ref(),
+            config: &lent.config,
+            control: &lent.control,
+            broker,
+            lending,
         };
         let spec = CloneSpec { flags: 0, cgroup: cgroups.map(|c| c.monitor.as_fd()) };
         clone::fork(&spec, || {
             // Held here too, it would never tell that the broker has been killed.
             clone::close(ours);
-            let error = match cgroups {
-                Some(cgroups) => enter(cgroups.payload.as_fd()),
-                None => scope::await_payload(broker).map_or_else(|e| e, |payload| enter(payload.as_fd())),
-            };
-            let _ = seqpacket::send(broker, &StartReport::Failed { reason: error_text(&error) }, &[]);
-            1
+            match cgroups {
+                Some(cgroups) => stage.enter(cgroups.payload.as_fd()),
+                None => match scope::await_payload(broker) {
+                    Ok(payload) => stage.enter(payload.as_fd()),
+                    Err(e) => stage.fail(&e),
+                },
+            }
         })
     }
 
@@ -344,10 +339,4 @@ fn lead(monitor: &OwnedFd) -> Result<i32, SpawnError> {
         Some((StartReport::Failed { reason }, _)) => Err(SpawnError::Guest(reason)),
         None => Err(SpawnError::Guest("the monitor died while it started".to_owned())),
     }
-}
-
-/// This very program, whatever stands at its path by now.
-pub fn own_program() -> SysResult<OwnedFd> {
-    let file = std::fs::File::open("/proc/self/exe").cannot(|| "open this program")?;
-    Ok(file.into())
 }

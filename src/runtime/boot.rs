@@ -7,7 +7,7 @@ use super::init::{self, Boot, InitReport};
 use super::rootfs;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, seqpacket};
+use crate::sys::{Context, SysError, SysResult, caps, cgroup, seqpacket};
 
 /// How long a newborn init may take for our own first steps.
 const BUILD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub struct Booted {
     pub network: OwnedFd,
 }
 
-/// Boots the guest in cgroup `payload`. Between the building of its tree and the exec of its init
+/// Boots the guest below cgroup `payload`. Between the building of its tree and the exec of its init
 /// `go` is called, which may wait for the network.
 ///
 /// # Errors
@@ -63,7 +63,8 @@ pub fn boot(
     if boot == Boot::Again {
         flags |= libc::CLONE_NEWNET;
     }
-    let spec = CloneSpec { flags: flags as u64, cgroup: Some(payload.as_fd()) };
+    let guest = cgroup::guest_dir(payload.as_fd())?;
+    let spec = CloneSpec { flags: flags as u64, cgroup: Some(guest.as_fd()) };
     let child = clone::fork(&spec, || init::run(config, boot, &boot_id, network, &theirs))?;
     drop(theirs);
     let guided = guide(&ours, go);
@@ -104,6 +105,8 @@ fn guide(init: &OwnedFd, go: impl FnOnce() -> SysResult<()>) -> SysResult<[Owned
 pub fn adopt(pid: i32, pidfd: OwnedFd, network: OwnedFd) -> SysResult<Booted> {
     let (ours, theirs) = seqpacket::pair()?;
     let child: Child = clone::fork(&CloneSpec::default(), || {
+        caps::undumpable();
+        clone::keep_only(&[&pidfd, &theirs]);
         let renewed = rustix::thread::move_into_thread_name_spaces(
             pidfd.as_fd(),
             rustix::thread::ThreadNameSpaceType::MOUNT,

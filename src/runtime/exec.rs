@@ -1,25 +1,25 @@
 //! Running a program in a living guest: a process born in the guest's cgroup, moved into its
 //! namespaces, stripped as its init was, and reported on by the monitor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::thread::ThreadNameSpaceType;
 use serde::{Deserialize, Serialize};
 
 use super::init::{
-    drop_monitor_signals, environment, new_session_keyring, place_stdio, strings, take_terminal,
+    drop_monitor_signals, environment, new_session_keyring, place_stdio, strings, take_standard_terminal,
 };
 use super::{guest_files, protocol::ExecRequest};
 use crate::model::limits::Rlimit;
 use crate::sys::clone::{self, Child, CloneSpec, Forked};
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, caps, mount, passwd, rlimit, seccomp};
+use crate::sys::{Context, SysError, SysResult, caps, cgroup, mount, passwd, rlimit, seccomp, seqpacket};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long a process may take to enter the guest's namespaces.
-const ENTER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+const ENTER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The longest /etc/passwd and /etc/group that are read: some 100,000 accounts.
 const MAX_ACCOUNTS: u64 = 8 << 20;
@@ -30,11 +30,29 @@ pub enum Stdio {
     Separate([OwnedFd; 3]),
 }
 
-/// What stopped an exec before the program ran. End of file on the channel means that it runs.
-#[derive(Debug, Serialize, Deserialize)]
+impl Stdio {
+    fn all(&self) -> [BorrowedFd<'_>; 3] {
+        match self {
+            Self::Terminal(slave) => [slave.as_fd(); 3],
+            Self::Separate(fds) => fds.each_ref().map(AsFd::as_fd),
+        }
+    }
+}
+
+/// What stopped an exec before the program ran.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NotStarted {
     pub code: i32,
     pub reason: String,
+}
+
+/// What an exec's processes say to the monitor. End of file after `Entered` means that the program runs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Report {
+    /// The process that will be the program, as the monitor numbers it.
+    Entered(i32),
+    NotStarted(NotStarted),
 }
 
 /// What a program in a guest is held by, as its init is.
@@ -44,139 +62,215 @@ pub struct Confinement<'a> {
     pub rlimits: &'a [Rlimit],
 }
 
-/// A process under way; `errors` says once whether it has started.
+/// A child on its way into the guest, which ends once it has made the process that will be the
+/// program.
+pub struct Entering {
+    /// It becomes readable when the child has ended; `finish` does not wait then.
+    pub child: Child,
+    reports: OwnedFd,
+}
+
+/// A program under way, or what has kept it from that.
 pub struct Execed {
     pub child: Child,
-    pub errors: OwnedFd,
+    reports: OwnedFd,
+    failed: Option<NotStarted>,
+}
+
+impl Execed {
+    /// Why it has not run; none where it has. To be asked after its end.
+    pub fn failure(&self) -> Option<NotStarted> {
+        let late = || match seqpacket::recv_now::<Report>(&self.reports) {
+            Ok(Some((Report::NotStarted(failed), _))) => Some(failed),
+            _ => None,
+        };
+        self.failed.clone().or_else(late)
+    }
 }
 
 /// Starts `request` in the guest whose init is `init` and whose cgroup is `payload`.
 ///
 /// # Errors
-/// When the process cannot be made; what fails later comes over `Execed::errors`.
+/// When no process can be made in the guest; what fails later is told by `Execed::failure`.
 pub fn start(
     request: &ExecRequest,
     stdio: &Stdio,
     init: &OwnedFd,
     payload: &OwnedFd,
     confinement: &Confinement<'_>,
-) -> SysResult<Execed> {
-    let (errors, report) = crate::sys::seqpacket::pair()?;
-    let (pid_read, pid_write) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).cannot(|| "make a pipe")?;
-    let leaf = crate::sys::cgroup::exec_leaf(payload.as_fd());
-    // A cgroup that the guest has closed to us costs the process its place, not its life.
-    let spec = CloneSpec { flags: 0, cgroup: leaf.as_ref().ok().map(AsFd::as_fd) };
-    let between = |spec: &CloneSpec<'_>| {
-        clone::fork(spec, || {
-            caps::undumpable();
-            match enter(init) {
-                Ok(Forked::Parent(child)) => {
-                    let _ = rustix::io::write(&pid_write, &child.pid.to_ne_bytes());
-                    0
-                }
-                Ok(Forked::Child) => {
-                    let failed = become_program(request, stdio, confinement);
-                    let _ = crate::sys::seqpacket::send(&report, &failed, &[]);
-                    failed.code
-                }
-                Err(e) => {
-                    let failed = NotStarted { code: 70, reason: error_text(&e) };
-                    let _ = crate::sys::seqpacket::send(&report, &failed, &[]);
-                    1
-                }
-            }
-        })
-    };
-    let child = between(&spec).or_else(|_| between(&CloneSpec::default()))?;
-    drop((pid_write, report));
-    // Born in a cgroup that the guest may have frozen, it would hold the monitor up for good.
-    if child.wait_within(ENTER_PATIENCE)?.is_none() {
-        child.kill();
-        let why = std::io::Error::other("its cgroup lets no process run");
-        return Err(SysError::new("enter the guest", why));
+) -> Result<Execed, NotStarted> {
+    let entering = begin(request, stdio, init, payload, confinement).map_err(not_made)?;
+    // A guest's file system that never answers, or a frozen cgroup, would hold the monitor up for good.
+    if !entering.child.ends_within(ENTER_TIMEOUT).map_err(not_made)? {
+        return Err(entering.give_up());
     }
-    let mut pid = [0u8; 4];
-    match rustix::io::read(&pid_read, &mut pid) {
-        Ok(4) => {
-            let pid = i32::from_ne_bytes(pid);
-            Ok(Execed { child: Child { pid, pidfd: clone::pidfd_open(pid)? }, errors })
+    entering.finish()
+}
+
+/// What the monitor could not do.
+fn not_made(e: SysError) -> NotStarted {
+    refused(error_text(&e))
+}
+
+/// The first half of `start`: it returns at once.
+pub fn begin(
+    request: &ExecRequest,
+    stdio: &Stdio,
+    init: &OwnedFd,
+    payload: &OwnedFd,
+    confinement: &Confinement<'_>,
+) -> SysResult<Entering> {
+    let (reports, report) = seqpacket::pair()?;
+    let mut made =
+        Err(SysError::new("run a program", std::io::Error::other("the guest has no cgroup for it")));
+    for leaf in cgroup::exec_leaves(payload.as_fd()) {
+        let spec = CloneSpec { flags: 0, cgroup: Some(leaf.as_fd()) };
+        made = clone::fork(&spec, || enter(request, stdio, init, confinement, &report));
+        if made.is_ok() {
+            break;
         }
-        _ => {
-            let failed: Option<(NotStarted, _)> = crate::sys::seqpacket::recv(&errors).unwrap_or(None);
-            let reason = failed.map_or_else(|| "the guest is going down".to_owned(), |(f, _)| f.reason);
-            Err(SysError::new("enter the guest", std::io::Error::other(reason)))
+    }
+    Ok(Entering { child: made?, reports })
+}
+
+impl Entering {
+    /// The second half of `start`, once `child` has ended.
+    pub fn finish(self) -> Result<Execed, NotStarted> {
+        self.child.wait().map_err(not_made)?;
+        let (mut pid, mut failed) = (None, None);
+        // At most one of each kind; they are there by now, unless the guest has ended the sender.
+        while let Ok(Some((report, _))) = seqpacket::recv_now::<Report>(&self.reports) {
+            match report {
+                Report::Entered(number) => pid = Some(number),
+                Report::NotStarted(why) => failed = Some(why),
+            }
         }
+        match pid {
+            Some(pid) => {
+                let pidfd = clone::pidfd_open(pid).map_err(not_made)?;
+                Ok(Execed { child: Child { pid, pidfd }, reports: self.reports, failed })
+            }
+            None => {
+                let going = || refused("cannot enter the guest: it is going down".to_owned());
+                Err(failed.unwrap_or_else(going))
+            }
+        }
+    }
+
+    /// Ends one that takes too long.
+    pub fn give_up(self) -> NotStarted {
+        self.child.kill();
+        let why = "cannot enter the guest: its file systems do not answer, or its cgroup lets no process run";
+        refused(why.to_owned())
     }
 }
 
-/// Enters the guest's namespaces and makes the process that stands in its pid namespace, as a
-/// child of the monitor rather than of this process, which has done its work.
-fn enter(init: &OwnedFd) -> SysResult<Forked> {
-    let all = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
+/// The child's whole life. What crosses into the guest holds the program's standard input, output and
+/// error and the way to report a failure, and nothing else: the guest's processes can name it from
+/// the moment in which it stands in their pid namespace.
+fn enter(
+    request: &ExecRequest,
+    stdio: &Stdio,
+    init: &OwnedFd,
+    confinement: &Confinement<'_>,
+    report: &OwnedFd,
+) -> i32 {
+    let failed = match cross(request, stdio, init, confinement, report) {
+        Ok((Forked::Parent(child), _)) => {
+            let _ = seqpacket::send(report, &Report::Entered(child.pid), &[]);
+            return 0;
+        }
+        Ok((Forked::Child, who)) => become_program(request, stdio, confinement, &who),
+        Err(failed) => failed,
+    };
+    let code = failed.code;
+    let _ = seqpacket::send(report, &Report::NotStarted(failed), &[]);
+    code
+}
+
+fn other(e: SysError) -> NotStarted {
+    NotStarted { code: 70, reason: error_text(&e) }
+}
+
+fn refused(reason: String) -> NotStarted {
+    NotStarted { code: 126, reason }
+}
+
+/// Enters the guest's namespaces, the pid namespace last, and makes the process that stands in it, as
+/// a child of the monitor rather than of this process, which has done its work.
+fn cross(
+    request: &ExecRequest,
+    stdio: &Stdio,
+    init: &OwnedFd,
+    confinement: &Confinement<'_>,
+    report: &OwnedFd,
+) -> Result<(Forked, Who), NotStarted> {
+    caps::undumpable();
+    place_stdio(stdio.all()).map_err(other)?;
+    clone::keep_only(&[init, report]);
+    drop_monitor_signals();
+    new_session_keyring();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    join(init, ThreadNameSpaceType::MOUNT)?;
+    // What looks at the guest's files is done while the guest cannot name this process.
+    let who = find_user(&request.user)?;
+    if matches!(stdio, Stdio::Terminal(_)) {
+        rustix::fs::fchown(rustix::stdio::stdin(), Some(rustix::fs::Uid::from_raw(who.uid)), None)
+            .cannot(|| "hand over the terminal")
+            .map_err(other)?;
+    }
+    who.take_groups().map_err(other)?;
+    who.enter_dir(request.cwd.as_deref())?;
+    seccomp::install(confinement.filter).map_err(other)?;
+    caps::confine_guest().map_err(other)?;
+    let rest = ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::CONTROL_GROUP;
-    rustix::thread::move_into_thread_name_spaces(init.as_fd(), all)
-        .cannot(|| "enter the guest's namespaces")?;
-    clone::clone3(&CloneSpec { flags: libc::CLONE_PARENT as u64, cgroup: None })
+    join(init, rest)?;
+    clone::close(init);
+    let spec = CloneSpec { flags: libc::CLONE_PARENT as u64, cgroup: None };
+    Ok((clone::clone3(&spec).map_err(other)?, who))
+}
+
+fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarted> {
+    rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces)
+        .cannot(|| "enter the guest's namespaces")
+        .map_err(other)
+}
+
+fn find_user(user: &str) -> Result<Who, NotStarted> {
+    let root = mount::open_dir("/").map_err(other)?;
+    Who::find(&root, user).map_err(refused)
 }
 
 /// Returns only when the program could not be executed.
-fn become_program(request: &ExecRequest, stdio: &Stdio, confinement: &Confinement<'_>) -> NotStarted {
-    let run = || -> Result<std::convert::Infallible, NotStarted> {
-        let other = |e: SysError| NotStarted { code: 70, reason: error_text(&e) };
-        let refused = |reason: String| NotStarted { code: 126, reason };
-        let root = mount::open_dir("/").map_err(other)?;
-        let who = Who::find(&root, &request.user).map_err(refused)?;
-        new_session_keyring();
+fn become_program(
+    request: &ExecRequest,
+    stdio: &Stdio,
+    confinement: &Confinement<'_>,
+    who: &Who,
+) -> NotStarted {
+    let prepare = || -> SysResult<()> {
         match stdio {
-            Stdio::Terminal(slave) => {
-                rustix::fs::fchown(slave, Some(rustix::fs::Uid::from_raw(who.uid)), None)
-                    .cannot(|| "hand over the terminal")
-                    .map_err(other)?;
-                take_terminal(slave).map_err(other)?;
-            }
-            Stdio::Separate([a, b, c]) => {
-                let _ = rustix::process::setsid();
-                place_stdio([a.as_fd(), b.as_fd(), c.as_fd()]).map_err(other)?;
-            }
+            Stdio::Terminal(_) => take_standard_terminal()?,
+            Stdio::Separate(_) => drop(rustix::process::setsid()),
         }
-        let (argv, login) = match &request.argv[..] {
-            [] => (vec![who.shell.clone()], true),
-            words => (words.to_vec(), false),
-        };
-        let env = who.environment(&request.env);
-        drop_monitor_signals();
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        rlimit::apply(confinement.rlimits).map_err(other)?;
-        seccomp::install(confinement.filter).map_err(other)?;
-        caps::confine_guest().map_err(other)?;
-        who.become_it().map_err(other)?;
-        enter_dir(request.cwd.as_deref(), &who.home).map_err(refused)?;
-        // SAFETY: integers only; sets a flag.
-        unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-        Err(execute(&argv, login, &env))
+        rlimit::apply(confinement.rlimits)?;
+        who.become_it()
     };
-    match run() {
-        Ok(never) => match never {},
-        Err(failed) => failed,
+    if let Err(e) = prepare() {
+        return other(e);
     }
-}
-
-/// `cwd` is looked up inside, as the user; what /proc would lead out of the guest is refused.
-fn enter_dir(cwd: Option<&str>, home: &str) -> Result<(), String> {
-    let go = |path: &str| -> rustix::io::Result<()> {
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
-        let dir = mount::open_in_root(root.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)?;
-        rustix::process::fchdir(dir)
+    let (argv, login) = match &request.argv[..] {
+        [] => (vec![who.shell.clone()], true),
+        words => (words.to_vec(), false),
     };
-    match cwd {
-        Some(path) => go(path).map_err(|e| format!("cannot enter the directory '{path}' in the guest: {e}")),
-        None => go(home).or_else(|_| go("/")).map_err(|e| format!("cannot enter the guest's root: {e}")),
-    }
+    let env = who.environment(&request.env);
+    // SAFETY: integers only; sets a flag.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    execute(&argv, login, &env)
 }
 
 /// Tries the directories of PATH as execvp(3) would, with the guest's PATH and not the caller's.
@@ -206,6 +300,26 @@ fn execute(argv: &[String], login: bool, env: &[(String, String)]) -> NotStarted
     match denied {
         Some(e) => fail(126, format!("cannot execute '{program}' in the guest: {}", e.desc())),
         None => fail(127, format!("'{program}' is not in the guest")),
+    }
+}
+
+/// This process has a user's rights to files, and no more than those, until it is dropped.
+struct FileRights;
+
+impl FileRights {
+    fn of(uid: u32, gid: u32) -> Self {
+        // The capabilities that override permissions go with the uid, and come back with it
+        // (capabilities(7)).
+        nix::unistd::setfsgid(nix::unistd::Gid::from_raw(gid));
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(uid));
+        Self
+    }
+}
+
+impl Drop for FileRights {
+    fn drop(&mut self) {
+        nix::unistd::setfsuid(nix::unistd::geteuid());
+        nix::unistd::setfsgid(nix::unistd::getegid());
     }
 }
 
@@ -290,11 +404,36 @@ impl Who {
         env
     }
 
+    fn take_groups(&self) -> SysResult<()> {
+        let groups: Vec<_> = self.groups.iter().map(|g| rustix::process::Gid::from_raw(*g)).collect();
+        rustix::thread::set_thread_groups(&groups).cannot(|| "set the user's groups")
+    }
+
+    /// Enters `cwd`, or else the user's home. It is looked up with the user's rights to files, by root
+    /// of the guest, who can still enter namespaces; what /proc would lead out of the guest is refused.
+    fn enter_dir(&self, cwd: Option<&str>) -> Result<(), NotStarted> {
+        let go = |path: &str| -> rustix::io::Result<()> {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty())?;
+            let dir = mount::open_in_root(root.as_fd(), path, flags)?;
+            rustix::process::fchdir(dir)
+        };
+        let rights = FileRights::of(self.uid, self.gid);
+        let entered = match cwd {
+            Some(path) => {
+                go(path).map_err(|e| format!("cannot enter the directory '{path}' in the guest: {e}"))
+            }
+            None => {
+                go(&self.home).or_else(|_| go("/")).map_err(|e| format!("cannot enter the guest's root: {e}"))
+            }
+        };
+        drop(rights);
+        entered.map_err(refused)
+    }
+
     fn become_it(&self) -> SysResult<()> {
         use rustix::process::{Gid, Uid};
-        let groups: Vec<Gid> = self.groups.iter().map(|g| Gid::from_raw(*g)).collect();
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        rustix::thread::set_thread_groups(&groups).cannot(|| "set the user's groups")?;
         rustix::thread::set_thread_res_gid(gid, gid, gid).cannot(|| format!("become gid {}", self.gid))?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).cannot(|| format!("become uid {}", self.uid))
     }

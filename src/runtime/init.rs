@@ -52,6 +52,9 @@ fn prepare(
     network: &OwnedFd,
     report: &OwnedFd,
 ) -> SysResult<std::convert::Infallible> {
+    caps::undumpable();
+    // Of all that the monitor has open, the control socket and the operators' connections first of all.
+    crate::sys::clone::keep_only(&[network, report]);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if boot == Boot::First {
         userns::enter(network, LinkNameSpaceType::Network, "network")?;
@@ -82,7 +85,9 @@ fn prepare(
     guest_net::configure(&nics)
         .map_err(|e| SysError::new("set up the guest's network", std::io::Error::other(error_text(&e))))?;
     new_session_keyring();
-    take_terminal(&terminals.console_slave)?;
+    let console = terminals.console_slave.as_fd();
+    place_stdio([console; 3])?;
+    take_standard_terminal()?;
     let (argv, env) = (strings(&config.init)?, environment(&config.env)?);
     drop_monitor_signals();
     rlimit::apply(&config.rlimits)?;
@@ -108,14 +113,13 @@ pub fn new_session_keyring() {
     unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
 }
 
-/// Makes `slave` the controlling terminal of a new session, and standard input, output and error.
-pub fn take_terminal(slave: &OwnedFd) -> SysResult<()> {
+/// Makes the terminal that is standard input the controlling one of a new session.
+pub fn take_standard_terminal() -> SysResult<()> {
     rustix::process::setsid().cannot(|| "start a session")?;
-    rustix::process::ioctl_tiocsctty(slave).cannot(|| "take the terminal")?;
-    place_stdio([slave.as_fd(), slave.as_fd(), slave.as_fd()])
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).cannot(|| "take the terminal")
 }
 
-/// Puts three descriptors at 0, 1 and 2.
+/// Puts three descriptors at 0, 1 and 2, from other numbers than these.
 pub fn place_stdio(fds: [std::os::fd::BorrowedFd<'_>; 3]) -> SysResult<()> {
     for (target, fd) in (0i32..).zip(fds) {
         // SAFETY: 0 to 2 are this process's standard descriptors, which nothing here owns.

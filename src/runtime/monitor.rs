@@ -19,7 +19,7 @@ use crate::model::monitor::StartReport;
 use crate::model::template::{Ask, InitKind};
 use crate::sys::clone::{self, Exit};
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
+use crate::sys::{Context, SysError, SysResult, caps, cgroup, seqpacket};
 
 /// Connections at once; the operator's commands need one each.
 const CLIENTS: usize = 256;
@@ -28,6 +28,9 @@ const OVERFLOW_ID: u32 = 65_534;
 
 /// The process's whole life. Returns its exit code.
 pub fn run() -> i32 {
+    // By the file that it was executed from it is out of the guest's reach already; this holds where
+    // the host has `fs.suid_dumpable=1`.
+    caps::undumpable();
     let inherited = match Inherited::take() {
         Ok(inherited) => inherited,
         Err(e) => {
@@ -247,9 +250,9 @@ impl Monitor {
         let client = &mut self.clients[index];
         let Task::Exec(execed) = std::mem::replace(&mut client.task, Task::Idle) else { return };
         let exit = execed.child.wait().unwrap_or(Exit::Code(70));
-        let reply = match seqpacket::recv::<NotStarted>(&execed.errors) {
-            Ok(Some((failed, _))) => Reply::NotStarted { code: failed.code, reason: failed.reason },
-            _ => Reply::Exited(exit.code()),
+        let reply = match execed.failure() {
+            Some(failed) => Reply::NotStarted { code: failed.code, reason: failed.reason },
+            None => Reply::Exited(exit.code()),
         };
         client.reply(&reply, &[]);
     }
@@ -283,7 +286,7 @@ impl Monitor {
         match request {
             Request::Exec(request) => match self.exec(index, &request, fds) {
                 Ok(master) => master.map(|m| (Reply::Terminal, Some(m))),
-                Err(e) => Some((Reply::NotStarted { code: 126, reason: error_text(&e) }, None)),
+                Err(failed) => Some((Reply::NotStarted { code: failed.code, reason: failed.reason }, None)),
             },
             Request::Signal(number) => {
                 if let Task::Exec(execed) = &self.clients[index].task {
@@ -321,8 +324,13 @@ impl Monitor {
         }
     }
 
-    fn exec(&mut self, index: usize, request: &ExecRequest, fds: Vec<OwnedFd>) -> SysResult<Option<OwnedFd>> {
-        let refused = |why: &str| SysError::new("run a program", std::io::Error::other(why.to_owned()));
+    fn exec(
+        &mut self,
+        index: usize,
+        request: &ExecRequest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, NotStarted> {
+        let refused = |why: &str| NotStarted { code: 126, reason: format!("cannot run a program: {why}") };
         if !matches!(self.clients[index].task, Task::Idle) {
             return Err(refused("this connection has one already"));
         }
@@ -331,7 +339,8 @@ impl Monitor {
             (None, Err(_)) => return Err(refused("standard input, output and error did not come along")),
             (Some(size), _) => {
                 let devpts = self.devpts.as_ref().ok_or_else(|| refused("the guest has no terminals"))?;
-                let (master, slave) = rootfs::open_terminal(devpts.as_fd(), 0)?;
+                let (master, slave) = rootfs::open_terminal(devpts.as_fd(), 0)
+                    .map_err(|e| NotStarted { code: 126, reason: error_text(&e) })?;
                 let _ = rustix::termios::tcsetwinsize(&master, winsize(size));
                 (Stdio::Terminal(slave), Some(master))
             }
@@ -371,7 +380,8 @@ impl Monitor {
                 };
                 let stdio = Stdio::Separate([null()?, null()?, null()?]);
                 let execed =
-                    exec::start(&request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
+                    exec::start(&request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())
+                        .map_err(|failed| SysError::new("ask init", std::io::Error::other(failed.reason)))?;
                 self.orphans.push(execed.child);
                 Ok(())
             }

@@ -1,5 +1,11 @@
-//! The cgroup v2 tree of one container: `<container>/{monitor,payload}`; `cgroup_home` says where
-//! it is. `payload` is the guest's, but for the files that limit it: those stay the host's.
+//! The cgroup v2 tree of one container; `cgroup_home` says where it is.
+//!
+//! | cgroup | whose | what for |
+//! |---|---|---|
+//! | `monitor` | the host's | the container's monitor |
+//! | `payload` | the host's | limits, freezer and kill of everything that runs in the guest |
+//! | `payload/guest` | delegated | the guest's init, and the root of what the guest sees |
+//! | `payload/exec` | the host's | programs that cannot be born in the guest's own cgroups |
 
 use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
@@ -14,6 +20,9 @@ use super::{Context, SysError, SysResult};
 
 /// Files of a cgroup that its delegate may write, as /sys/kernel/cgroup/delegate lists them.
 const DELEGATED: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
+/// Below `payload`: the guest's own cgroup, and the one that the guest cannot spoil.
+const GUEST: &str = "guest";
+const EXEC: &str = "exec";
 /// Files of `payload` that the monitor writes on the operator's behalf.
 const MONITORS: [&str; 2] = ["cgroup.freeze", "cgroup.kill"];
 /// Controllers to hand on where the host has them.
@@ -46,10 +55,17 @@ pub fn mount_dir() -> SysResult<PathBuf> {
     })
 }
 
-/// The cgroup of one container, made ready for its monitor and its guest.
+/// The cgroup of one container: directories of the hierarchy as the caller sees it mounted.
 pub struct ContainerCgroup {
     pub monitor: OwnedFd,
     pub payload: OwnedFd,
+}
+
+impl ContainerCgroup {
+    /// That of a container that runs, in `dir` (`Home::container_dir`).
+    pub fn open(dir: &Path) -> SysResult<Self> {
+        Ok(Self { monitor: open_dir(&dir.join("monitor"))?, payload: open_dir(&dir.join("payload"))? })
+    }
 }
 
 fn open_dir(path: &Path) -> SysResult<OwnedFd> {
@@ -64,17 +80,18 @@ fn make_dir(path: &Path) -> SysResult<()> {
     }
 }
 
-/// Hands the host's controllers on to the children of `path`. One write each: a controller that
-/// the host lacks must not keep the others away.
+/// Hands the host's controllers on to the children of `path`.
 fn enable_controllers(path: &Path) -> SysResult<()> {
     let file = path.join("cgroup.controllers");
     let have = std::fs::read_to_string(&file).cannot(|| format!("read {}", file.display()))?;
-    for controller in have.split_whitespace().filter(|c| CONTROLLERS.contains(c)) {
-        let file = path.join("cgroup.subtree_control");
-        std::fs::write(&file, format!("+{controller}"))
-            .cannot(|| format!("enable '{controller}' in {}", file.display()))?;
+    let wanted = have.split_whitespace().filter(|c| CONTROLLERS.contains(c));
+    let all: Vec<String> = wanted.map(|controller| format!("+{controller}")).collect();
+    if all.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let file = path.join("cgroup.subtree_control");
+    let all = all.join(" ");
+    std::fs::write(&file, &all).cannot(|| format!("write '{all}' to {}", file.display()))
 }
 
 /// Moves the processes that stand in `dir` itself to `leaf` below it.
@@ -105,7 +122,8 @@ pub fn make_parents(dir: &Path) -> SysResult<()> {
     enable_controllers(dir)
 }
 
-/// Makes `dir` (`Home::container_dir`) and what belongs in it, delegated to uid and gid `owner`.
+/// Makes `dir` (`Home::container_dir`) and what belongs in it; what is the guest's is delegated to uid
+/// and gid `owner`.
 /// A process that stands in `dir` itself, `inhabitant`, moves to `monitor`: a cgroup with processes
 /// of its own can have no controllers for those below it.
 pub fn create(dir: &Path, owner: u32, inhabitant: Option<i32>) -> SysResult<ContainerCgroup> {
@@ -120,15 +138,38 @@ pub fn create(dir: &Path, owner: u32, inhabitant: Option<i32>) -> SysResult<Cont
     enable_controllers(dir)?;
     // Moving a process between two cgroups takes write access to their common ancestor's list.
     chown_at(&open_dir(dir)?, "cgroup.procs", owner)?;
+    let guest = payload.join(GUEST);
+    make_dir(&guest)?;
+    let exec = payload.join(EXEC);
+    make_dir(&exec)?;
+    enable_controllers(&payload)?;
     let payload = open_dir(&payload)?;
-    rustix::fs::fchown(&payload, uid(owner), gid(owner)).cannot(|| "delegate the guest's cgroup")?;
     write_at(payload.as_fd(), "cgroup.max.depth", MAX_DEPTH)?;
     write_at(payload.as_fd(), "cgroup.max.descendants", MAX_DESCENDANTS)?;
-    for file in DELEGATED.iter().chain(&MONITORS) {
+    for file in MONITORS {
         chown_at(&payload, file, owner)?;
     }
+    let guest = open_dir(&guest)?;
+    rustix::fs::fchown(&guest, uid(owner), gid(owner)).cannot(|| "delegate the guest's cgroup")?;
+    for file in DELEGATED {
+        chown_at(&guest, file, owner)?;
+    }
+    chown_at(&open_dir(&exec)?, "cgroup.procs", owner)?;
     Ok(ContainerCgroup { monitor: open_dir(&monitor)?, payload })
 }
+
+/// The guest's own cgroup below `payload`, in which its init is born. A container that was started by
+/// nagaya 0.1 has none: there it is `payload` itself.
+pub fn guest_dir(payload: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+    let found = match rustix::fs::openat(payload, GUEST, SUBDIR, Mode::empty()) {
+        Err(Errno::NOENT) => rustix::io::fcntl_dupfd_cloexec(payload, 3),
+        other => other,
+    };
+    found.cannot(|| "open the guest's cgroup")
+}
+
+/// Flags to open a directory directly below another.
+const SUBDIR: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 fn uid(id: u32) -> Option<rustix::fs::Uid> {
     Some(rustix::fs::Uid::from_raw(id))
@@ -201,18 +242,27 @@ pub fn read_at(dir: BorrowedFd<'_>, file: &str) -> SysResult<String> {
     Ok(text)
 }
 
-/// The leaf below the guest's cgroup in which an exec'ed process is born: its root may be an inner
-/// node by then, which can hold no process.
-pub fn exec_leaf(payload: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+/// Where an exec'ed process may be born, best first: in a leaf of the guest's own cgroup, whose root
+/// may be an inner node by now, and where the guest has made that impossible or has frozen it, in a
+/// leaf that is not the guest's. Both stand below what limits, freezes and counts the container.
+pub fn exec_leaves(payload: BorrowedFd<'_>) -> Vec<OwnedFd> {
+    let is_frozen =
+        |leaf: &OwnedFd| read_at(leaf.as_fd(), "cgroup.freeze").is_ok_and(|text| text.starts_with('1'));
+    let guests = guest_leaf(payload).ok().filter(|leaf| !is_frozen(leaf));
+    let hosts = rustix::fs::openat(payload, EXEC, SUBDIR, Mode::empty()).ok();
+    guests.into_iter().chain(hosts).collect()
+}
+
+fn guest_leaf(payload: BorrowedFd<'_>) -> SysResult<OwnedFd> {
     const LEAF: &str = ".exec";
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(payload, LEAF, flags, Mode::empty()) {
+    let guest = guest_dir(payload)?;
+    match rustix::fs::openat(&guest, LEAF, SUBDIR, Mode::empty()) {
         Err(Errno::NOENT) => {
-            match rustix::fs::mkdirat(payload, LEAF, Mode::from_raw_mode(0o755)) {
+            match rustix::fs::mkdirat(&guest, LEAF, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return Err(SysError::new("make the cgroup for exec", e)),
             }
-            rustix::fs::openat(payload, LEAF, flags, Mode::empty())
+            rustix::fs::openat(&guest, LEAF, SUBDIR, Mode::empty())
         }
         other => other,
     }

@@ -1,6 +1,6 @@
 //! Making processes: clone3(2), waiting, and signals through process descriptors.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -102,14 +102,18 @@ impl Child {
 
     /// The same, at most for `patience`; none when it lives on.
     pub fn wait_within(&self, patience: Duration) -> SysResult<Option<Exit>> {
+        if self.ends_within(patience)? { self.wait().map(Some) } else { Ok(None) }
+    }
+
+    /// Whether it ends within `patience`, without collecting it.
+    pub fn ends_within(&self, patience: Duration) -> SysResult<bool> {
         let end = Instant::now() + patience;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
             match rustix::event::poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Ok(None),
-                Ok(_) => return self.wait().map(Some),
+                Ok(ready) => return Ok(ready > 0),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e).cannot(|| format!("wait for process {}", self.pid)),
             }
@@ -214,7 +218,7 @@ fn ask_for_exit(pidfd: &OwnedFd) -> std::io::Result<Option<Exit>> {
 
 /// Replaces this process by the program behind `exe`, a descriptor, so no path is looked up.
 /// Returns only when that fails.
-pub fn exec_fd(exe: &OwnedFd, argv: &[std::ffi::CString], env: &[std::ffi::CString]) -> SysError {
+pub fn exec_fd(exe: BorrowedFd<'_>, argv: &[std::ffi::CString], env: &[std::ffi::CString]) -> SysError {
     let pointers = |strings: &[std::ffi::CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
@@ -232,34 +236,32 @@ pub fn exec_fd(exe: &OwnedFd, argv: &[std::ffi::CString], env: &[std::ffi::CStri
     SysError::last("execute the monitor")
 }
 
-/// Puts `fds` at numbers 0, 1, 2, … and closes every other descriptor but that of the program to
-/// execute next, which is handed back under its new number, to be closed by exec.
-pub fn arrange_fds(fds: &[BorrowedFd<'_>], exe: &OwnedFd) -> SysResult<OwnedFd> {
-    let count = fds.len() as i32;
-    // First out of the way of the targets, then down to them: dup2 clears close-on-exec.
-    let duplicate = |fd: BorrowedFd<'_>| {
+/// Puts `fds` at numbers 0, 1, 2, … and `until_exec`, which exec will close, at the numbers that
+/// follow; every other descriptor is closed. Those of `until_exec` come back under their new numbers.
+pub fn arrange_fds(fds: &[BorrowedFd<'_>], until_exec: &[BorrowedFd<'_>]) -> SysResult<Vec<OwnedFd>> {
+    let count = (fds.len() + until_exec.len()) as i32;
+    // First out of the way of the targets, then down to them.
+    let duplicate = |fd: &BorrowedFd<'_>| {
         // SAFETY: duplicates a valid descriptor to the lowest free number above the targets.
-        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count + 1) };
+        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count) };
         if copy < 0 { Err(SysError::last("duplicate a descriptor")) } else { Ok(copy) }
     };
-    let high = fds.iter().map(|fd| duplicate(*fd)).collect::<SysResult<Vec<_>>>()?;
-    let exe = duplicate(exe.as_fd())?;
+    let high = fds.iter().chain(until_exec).map(duplicate).collect::<SysResult<Vec<_>>>()?;
+    let mut placed = Vec::with_capacity(until_exec.len());
     for (target, copy) in (0i32..).zip(&high) {
-        // SAFETY: both numbers are ours; whatever was open at `target` is meant to go.
-        if unsafe { libc::dup2(*copy, target) } < 0 {
+        let is_closed_by_exec = target as usize >= fds.len();
+        let flags = if is_closed_by_exec { libc::O_CLOEXEC } else { 0 };
+        // SAFETY: both numbers are ours and differ; whatever was open at `target` is meant to go.
+        if unsafe { libc::dup3(*copy, target, flags) } < 0 {
             return Err(SysError::last("place a descriptor"));
+        }
+        if is_closed_by_exec {
+            // SAFETY: the number has just been made, and is owned by the value returned alone.
+            placed.push(unsafe { OwnedFd::from_raw_fd(target) });
         }
     }
-    // SAFETY: number `count` was kept free of everything that is still needed; dup3 makes it the
-    // program's, owned by the value returned.
-    let exe = unsafe {
-        if libc::dup3(exe, count, libc::O_CLOEXEC) < 0 {
-            return Err(SysError::last("place a descriptor"));
-        }
-        OwnedFd::from_raw_fd(count)
-    };
-    close_from(count + 1);
-    Ok(exe)
+    close_from(count);
+    Ok(placed)
 }
 
 /// Has exec close descriptor `number`. For a child about to exec, for which nothing here owns it.

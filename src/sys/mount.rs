@@ -68,6 +68,28 @@ pub fn clone_tree(tree: BorrowedFd<'_>) -> SysResult<OwnedFd> {
     rustix::mount::open_tree(tree, c"", flags).cannot(|| "clone a mount")
 }
 
+/// The directory or regular file `fd`, opened anew through a detached mount of its own, whose root it
+/// is: from there no `..` leads anywhere. A file is opened for reading and writing, a directory for
+/// reading. `fd` must be of a mount of the caller's mount namespace, and a file open for reading and
+/// writing, so that the caller's rights add nothing to it.
+pub fn detached(fd: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+    let what = || "open a file through a mount of its own";
+    let is_dir = |fd: BorrowedFd<'_>| {
+        let kind = rustix::fs::fstat(fd).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        kind.map(|kind| kind == rustix::fs::FileType::Directory)
+    };
+    let mount = clone_tree(fd)?;
+    set_attr(mount.as_fd(), NODEV | NOSUID | NOEXEC, 0, false)?;
+    let opened = if is_dir(fd).cannot(what)? {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&mount, c".", flags, Mode::empty())
+    } else {
+        let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+        rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+    };
+    opened.cannot(what)
+}
+
 /// Attaches a detached mount over `target`.
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> SysResult<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

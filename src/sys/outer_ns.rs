@@ -243,10 +243,10 @@ fn settle(exe: &OwnedFd, argv: &[CString], made: &OwnedFd) -> SysError {
     };
     // The pipe comes along as number 3, to be closed by exec; a failure is told through it.
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), made.as_fd()];
-    let error = match clone::arrange_fds(&fds, exe) {
+    let error = match clone::arrange_fds(&fds, &[exe.as_fd()]) {
         Ok(exe) => {
             clone::close_on_exec(3);
-            clone::exec_fd(&exe, argv, &[])
+            clone::exec_fd(exe[0].as_fd(), argv, &[])
         }
         Err(e) => e,
     };

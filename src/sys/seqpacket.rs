@@ -57,11 +57,23 @@ fn send_flags<T: Serialize>(
 
 /// Receives one message; none when the other side has closed.
 pub fn recv<T: DeserializeOwned>(socket: impl AsFd) -> SysResult<Option<(T, Vec<OwnedFd>)>> {
+    recv_flags(socket, RecvFlags::empty())
+}
+
+/// The same, failing with `EAGAIN` rather than waiting for a message.
+pub fn recv_now<T: DeserializeOwned>(socket: impl AsFd) -> SysResult<Option<(T, Vec<OwnedFd>)>> {
+    recv_flags(socket, RecvFlags::DONTWAIT)
+}
+
+fn recv_flags<T: DeserializeOwned>(
+    socket: impl AsFd,
+    flags: RecvFlags,
+) -> SysResult<Option<(T, Vec<OwnedFd>)>> {
     let what = || "receive a message";
     // The length is asked for first: a buffer of the largest size would stay with the process.
     let mut none = [0u8; 0];
     let (_, length) =
-        past_reset(|| rustix::net::recv(&socket, &mut none[..], RecvFlags::PEEK | RecvFlags::TRUNC))
+        past_reset(|| rustix::net::recv(&socket, &mut none[..], RecvFlags::PEEK | RecvFlags::TRUNC | flags))
             .cannot(what)?;
     if length > MAX_MESSAGE {
         return Err(SysError::new(what(), std::io::Error::other("the message is too long")));
@@ -71,7 +83,7 @@ pub fn recv<T: DeserializeOwned>(socket: impl AsFd) -> SysResult<Option<(T, Vec<
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = past_reset(|| {
         let buffers = &mut [IoSliceMut::new(&mut text)];
-        rustix::net::recvmsg(&socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC)
+        rustix::net::recvmsg(&socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC | flags)
     })
     .cannot(what)?;
     let fds: Vec<OwnedFd> = control

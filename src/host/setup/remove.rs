@@ -14,7 +14,7 @@ use crate::sys::forked;
 use crate::sys::passwd::User;
 use crate::sys::subid::IdFiles;
 
-use crate::host::{hold, ledger, ports};
+use crate::host::{hold, ledger, ports, program};
 
 use super::dirs::{Place, base_name, io, open_owned, open_parent};
 use super::{Account, ETC, SetupError, accounts, lock, require_root};
@@ -73,6 +73,7 @@ fn remove_shared(instance: &Instance) {
     ledger::forget(instance);
     ports::forget(instance);
     hold::forget(instance);
+    program::forget(instance);
     for dir in [instance.hostd_state_dir(), instance.hostd_run_dir()] {
         let _ = fs::remove_dir(dir);
     }

@@ -69,7 +69,7 @@ impl Monitor {
             rootfs::mount_overlay()?;
         }
         // The guest that has gone may have left its cgroup as an inner node.
-        cgroup::clean(self.payload.as_fd())?;
+        cgroup::clean(cgroup::guest_dir(self.payload.as_fd())?.as_fd())?;
         let booted = boot::boot(&self.config, &self.payload, &self.network, Boot::Again, || Ok(()))?;
         if let (Some((master, devpts)), Some(console)) = (booted.terminals, &mut self.console) {
             console.replace(master);
