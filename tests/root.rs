@@ -45,6 +45,8 @@ mod lab;
 mod leftovers;
 #[path = "root/lifecycle.rs"]
 mod lifecycle;
+#[path = "root/list.rs"]
+mod list;
 #[path = "root/lxcfs.rs"]
 mod lxcfs;
 #[path = "root/network.rs"]

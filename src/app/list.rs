@@ -9,6 +9,7 @@ use crate::host::private;
 use crate::model::container::{Container, Phase, State};
 use crate::model::firewall::traffic::Traffic;
 use crate::model::name::Name;
+use crate::model::natural;
 use crate::runtime::protocol::Ended;
 use crate::sys::cgroup;
 use crate::sys::usage::{self, Usage};
@@ -47,14 +48,14 @@ pub struct Info {
     pub notes: Vec<String>,
 }
 
-/// All containers, or those named, sorted by name.
+/// All containers, or those named, sorted by name as people do.
 pub fn list(app: &mut App, names: &[Name]) -> AppResult<Vec<Row>> {
     let mut containers = if names.is_empty() {
         app.store.containers()?
     } else {
         names.iter().map(|name| app.find(name)).collect::<AppResult<Vec<_>>>()?
     };
-    containers.sort_by(|a, b| a.name.cmp(&b.name));
+    containers.sort_by(|a, b| natural::compare(a.name.as_str(), b.name.as_str()));
     containers.dedup_by(|a, b| a.id == b.id);
     Ok(containers.into_iter().map(|container| row(app, container)).collect())
 }

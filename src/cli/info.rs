@@ -131,7 +131,7 @@ pub fn run(args: InfoArgs) -> CliResult<i32> {
 
 fn sheet(info: &InfoJson, age: &str) -> String {
     let c = &info.container;
-    let state = match (c.state, info.ready) {
+    let state = match (c.state.as_str(), info.ready) {
         ("running", true) => "running, up".to_owned(),
         ("running", false) => "running, still coming up".to_owned(),
         (state, _) => state.to_owned(),

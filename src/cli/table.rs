@@ -1,13 +1,15 @@
 //! Rows as aligned columns and as comma-separated values.
 
 use super::output::{Colour, coloured};
-use super::text;
+use super::{terminal, text};
 
 /// A column's name: for people `NAME`, for programs `name`.
 pub struct Table {
-    columns: &'static [&'static str],
+    columns: Vec<String>,
     rows: Vec<Vec<String>>,
     paint: Option<Paint>,
+    /// Columns that a narrow terminal does without, the first goes first.
+    optional: &'static [&'static str],
 }
 
 /// Which column is coloured, and how. Those left of it hold ASCII only.
@@ -16,10 +18,15 @@ struct Paint {
     colour: fn(&str) -> Option<Colour>,
 }
 
+/// Between two columns, and where there is little room.
+const GAP: usize = 3;
+const NARROW_GAP: usize = 2;
+
 impl Table {
     /// `columns` are in lower case, words joined by `_`.
-    pub fn new(columns: &'static [&'static str]) -> Self {
-        Self { columns, rows: Vec::new(), paint: None }
+    pub fn new<S: AsRef<str>>(columns: &[S]) -> Self {
+        let columns = columns.iter().map(|column| column.as_ref().to_owned()).collect();
+        Self { columns, rows: Vec::new(), paint: None, optional: &[] }
     }
 
     /// Colours a column by its text, where the output takes colours.
@@ -28,42 +35,82 @@ impl Table {
         self
     }
 
+    /// Says which columns a narrow terminal does without.
+    pub fn optional(mut self, columns: &'static [&'static str]) -> Self {
+        self.optional = columns;
+        self
+    }
+
     /// As many cells as there are columns; any text, which is made harmless here.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|c| text::line(c)).collect());
     }
 
-    /// For standard output.
+    /// For standard output: as wide as its terminal at most, and what is no terminal gets all.
     pub fn text(&self) -> String {
-        self.render(coloured(&std::io::stdout()))
+        self.render(coloured(&std::io::stdout()), terminal::width())
     }
 
-    fn render(&self, colours: bool) -> String {
+    /// All of it, however wide.
+    pub fn wide(&self) -> String {
+        self.render(coloured(&std::io::stdout()), None)
+    }
+
+    fn render(&self, colours: bool, room: Option<usize>) -> String {
+        let (shown, gap) = self.fitting(room);
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
-        table.set_header(self.columns.iter().map(|c| c.replace('_', " ").to_uppercase()));
+        table.set_header(shown.iter().map(|at| heading(&self.columns[*at])));
         for row in &self.rows {
-            table.add_row(row.iter().map(|cell| if cell.is_empty() { "-" } else { cell.as_str() }));
+            table.add_row(shown.iter().map(|at| filled(&row[*at])));
         }
         for column in table.column_iter_mut() {
-            column.set_padding((0, 3));
+            column.set_padding((0, gap as u16));
+        }
+        if let Some(room) = room.filter(|room| self.width(&shown, gap) > *room) {
+            // The widest columns are broken into lines.
+            table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+            // The gap behind the last column is not printed.
+            table.set_width((room + gap).try_into().unwrap_or(u16::MAX));
         }
         let paint = self.paint.as_ref().filter(|_| colours);
-        let offset = paint.map(|p| {
-            let widths = table.column_max_content_widths();
-            widths.iter().take(p.column).map(|w| usize::from(*w) + 3).sum::<usize>()
+        let offset = paint.and_then(|p| {
+            let title = heading(&self.columns[p.column]);
+            table.lines().next().and_then(|line| line.find(&title))
         });
         let mut out = String::new();
-        for (number, line) in table.lines().enumerate() {
+        for line in table.lines() {
             let line = line.trim_end();
-            let row = number.checked_sub(1).and_then(|n| self.rows.get(n));
-            match (paint, offset, row) {
-                (Some(paint), Some(offset), Some(row)) => out.push_str(&paint.line(line, offset, row)),
+            match (paint, offset) {
+                (Some(paint), Some(offset)) => out.push_str(&paint.line(line, offset)),
                 _ => out.push_str(line),
             }
             out.push('\n');
         }
         out
+    }
+
+    /// The columns that there is room for, and what is between two of them.
+    fn fitting(&self, room: Option<usize>) -> (Vec<usize>, usize) {
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let Some(room) = room.filter(|room| self.width(&shown, GAP) > *room) else { return (shown, GAP) };
+        for optional in self.optional {
+            if self.width(&shown, NARROW_GAP) <= room {
+                break;
+            }
+            shown.retain(|at| self.columns[*at] != *optional);
+        }
+        (shown, NARROW_GAP)
+    }
+
+    /// Of the longest line.
+    fn width(&self, shown: &[usize], gap: usize) -> usize {
+        let cells = |at: &usize| {
+            let title = self.columns[*at].chars().count();
+            let longest = self.rows.iter().map(|row| filled(&row[*at]).chars().count()).max();
+            title.max(longest.unwrap_or(0))
+        };
+        shown.iter().map(cells).sum::<usize>() + gap * shown.len().saturating_sub(1)
     }
 
     /// RFC 4180, but for line ends: those are what the host's own tools expect.
@@ -80,14 +127,21 @@ impl Table {
 }
 
 impl Paint {
-    fn line(&self, line: &str, offset: usize, row: &[String]) -> String {
-        let painted = row.get(self.column).and_then(|word| {
-            let (before, rest) = line.split_at_checked(offset)?;
-            let after = rest.strip_prefix(word.as_str())?;
-            Some(format!("{before}{}{after}", (self.colour)(word)?.paint(word)))
+    fn line(&self, line: &str, offset: usize) -> String {
+        let painted = line.split_at_checked(offset).and_then(|(before, rest)| {
+            let word = rest.split_whitespace().next().filter(|word| rest.starts_with(word))?;
+            Some(format!("{before}{}{}", (self.colour)(word)?.paint(word), &rest[word.len()..]))
         });
         painted.unwrap_or_else(|| line.to_owned())
     }
+}
+
+fn heading(column: &str) -> String {
+    column.replace('_', " ").to_uppercase()
+}
+
+fn filled(cell: &str) -> &str {
+    if cell.is_empty() { "-" } else { cell }
 }
 
 fn field(text: &str) -> String {
@@ -122,7 +176,7 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_empty_cells_seen() {
         assert_eq!(
-            sample().render(false),
+            sample().render(false, None),
             "NAME                 STATE     CREATED AT\n\
              web01                running   say \"hi\", twice\n\
              a-much-longer-name   stopped   -\n"
@@ -132,9 +186,51 @@ mod tests {
     #[test]
     fn colours_do_not_shift_columns() {
         let paint = |word: &str| (word == "running").then_some(Colour::Green);
-        let text = sample().paint(1, paint).render(true);
+        let text = sample().paint(1, paint).render(true, None);
         assert!(text.contains("\x1b[32mrunning\x1b[0m   say"), "{text:?}");
-        assert_eq!(text.replace("\x1b[32m", "").replace("\x1b[0m", ""), sample().render(false));
+        assert_eq!(text.replace("\x1b[32m", "").replace("\x1b[0m", ""), sample().render(false, None));
+    }
+
+    /// A list of containers with addresses of both kinds.
+    fn list() -> Table {
+        let columns = ["name", "state", "ipv4", "ipv6", "template", "created"];
+        let mut table = Table::new(&columns).optional(&["created", "template", "ipv6"]);
+        for name in ["web01", "database-of-the-shop"] {
+            let cells =
+                [name, "running", "10.219.48.10", "fd42:8a1c:33d0:7e2f::10 +2", "debian12", "3 weeks ago"];
+            table.row(cells.map(str::to_owned).to_vec());
+        }
+        table
+    }
+
+    #[test]
+    fn a_terminal_is_never_too_narrow() {
+        for room in [20, 40, 60, 80, 100, 120, 200] {
+            let text = list().render(false, Some(room));
+            assert!(text.lines().all(|line| line.chars().count() <= room), "{room}:\n{text}");
+        }
+        assert_eq!(list().render(false, Some(200)), list().render(false, None));
+    }
+
+    #[test]
+    fn columns_go_in_their_order() {
+        let text = list().render(false, Some(80));
+        assert!(text.starts_with("NAME                  STATE    IPV4          IPV6\n"), "{text}");
+        let text = list().render(false, Some(48));
+        assert_eq!(text.lines().nth(2), Some("database-of-the-shop  running  10.219.48.10"));
+        assert!(list().render(false, Some(105)).contains("CREATED"));
+    }
+
+    #[test]
+    fn long_texts_are_broken_between_words() {
+        let mut table =
+            Table::new(&["status", "detail"]).paint(0, |word| (word == "ok").then_some(Colour::Green));
+        table.row(vec!["ok".into(), "one two three four five six".into()]);
+        assert_eq!(
+            table.render(false, Some(20)),
+            "STATUS  DETAIL\nok      one two\n        three four\n        five six\n"
+        );
+        assert!(table.render(true, Some(20)).contains("\x1b[32mok\x1b[0m      one two\n        three"));
     }
 
     #[test]
@@ -150,7 +246,7 @@ mod tests {
     fn cells_cannot_break_out_of_their_row() {
         let mut table = Table::new(&["os"]);
         table.row(vec!["Evil\nroot \x1b[2JLinux".into()]);
-        assert_eq!(table.render(false), "OS\nEvil root Linux\n");
+        assert_eq!(table.render(false, None), "OS\nEvil root Linux\n");
         assert_eq!(table.csv(), "os\nEvil root Linux\n");
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json};
+use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json, print_rows};
 use super::progress::Shown;
 use super::report::{CliError, CliResult, DONE};
 use super::table::{Table, pairs};
@@ -38,7 +38,13 @@ enum Verb {
     ///   nagaya template list --format csv
     #[command(verbatim_doc_comment, visible_alias = "ls")]
     List(RowsArgs),
-    Recipes(RecipesArgs),
+    /// List what 'nagaya template build' and 'nagaya launch' can build
+    ///
+    /// Examples:
+    ///   nagaya template recipes
+    ///   nagaya template recipes --format json | jq -r '.[].name'
+    #[command(verbatim_doc_comment)]
+    Recipes(RowsArgs),
     Show(ShowArgs),
     #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
@@ -77,14 +83,6 @@ struct ImportArgs {
     name: String,
 }
 
-/// List what 'nagaya template build' and 'nagaya launch' can build
-///
-/// Examples:
-///   nagaya template recipes
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-struct RecipesArgs {}
-
 /// Show all about a template
 ///
 /// Examples:
@@ -117,7 +115,7 @@ pub fn run(args: TemplateArgs) -> CliResult<i32> {
         Verb::Build(args) => build(&args)?,
         Verb::Import(args) => import(&args)?,
         Verb::List(args) => list(args.format)?,
-        Verb::Recipes(RecipesArgs {}) => recipes()?,
+        Verb::Recipes(args) => recipes(args.format)?,
         Verb::Show(args) => show(&args)?,
         Verb::Delete(args) => templates::delete(&mut super::open()?, &args.name)?,
     }
@@ -233,7 +231,8 @@ fn csv(rows: &[TemplateJson]) -> String {
 }
 
 fn table(entries: &[Entry], now: i64) -> String {
-    let mut table = Table::new(&["name", "id", "system", "arch", "size", "containers", "created"]);
+    let mut table = Table::new(&["name", "id", "system", "arch", "size", "containers", "created"])
+        .optional(&["arch", "created", "id"]);
     for entry in entries {
         table.row(vec![
             entry.name.clone(),
@@ -248,14 +247,23 @@ fn table(entries: &[Entry], now: i64) -> String {
     table.text()
 }
 
-fn recipes() -> CliResult<()> {
+/// A recipe as programs see it.
+#[derive(Serialize)]
+struct RecipeJson {
+    name: String,
+    description: String,
+}
+
+fn recipes(format: RowsFormat) -> CliResult<()> {
     // Opening gives up root, which is to parse no file that others may have written.
     let _app = super::open()?;
+    let all = templates::recipes().into_iter();
+    let rows: Vec<_> = all.map(|(name, description)| RecipeJson { name, description }).collect();
     let mut table = Table::new(&["name", "description"]);
-    for (name, description) in templates::recipes() {
-        table.row(vec![name, description]);
+    for row in &rows {
+        table.row(vec![row.name.clone(), row.description.clone()]);
     }
-    print(&table.text())
+    print_rows(format, &rows, &table)
 }
 
 fn show(args: &ShowArgs) -> CliResult<()> {

@@ -96,6 +96,12 @@ pub fn size() -> Option<WindowSize> {
     (found.ws_row > 0 && found.ws_col > 0).then_some(WindowSize { rows: found.ws_row, cols: found.ws_col })
 }
 
+/// How many columns standard output has; none where it is no terminal.
+pub fn width() -> Option<usize> {
+    let columns = io::stdout().is_terminal().then(size)??.cols;
+    Some(columns.into())
+}
+
 /// What the user's terminal is called, for programs in a guest.
 pub fn kind() -> Option<String> {
     let kind = std::env::var("TERM").ok()?;

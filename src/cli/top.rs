@@ -14,6 +14,7 @@ use super::terminal::{self, Raw, Screen};
 use super::text::size;
 use crate::app::App;
 use crate::app::top::{self, Load};
+use crate::model::natural;
 use crate::sys::clone::Exit;
 use crate::sys::usage::Usage;
 
@@ -70,7 +71,7 @@ pub fn run(args: TopArgs) -> CliResult<i32> {
     sort(&mut loads, args.sort);
     match args.format {
         Format::Json => print_json(&loads.iter().map(LoadJson::from).collect::<Vec<_>>())?,
-        Format::Table => print(&table(&loads))?,
+        Format::Table => print(&narrowed(&table(&loads)))?,
     }
     Ok(DONE)
 }
@@ -190,6 +191,12 @@ fn frame(loads: &[Load], by: Sort, rows: usize, columns: usize) -> String {
     out
 }
 
+/// As wide as the terminal, where there is one.
+fn narrowed(table: &str) -> String {
+    let columns = terminal::width().unwrap_or(usize::MAX);
+    table.lines().map(|line| cut(line, columns) + "\n").collect()
+}
+
 fn cut(line: &str, columns: usize) -> String {
     line.chars().take(columns).collect()
 }
@@ -220,7 +227,7 @@ fn sort(loads: &mut [Load], by: Sort) {
         Sort::Name => None,
     };
     let key = |load: &Load| weight(load).unwrap_or(-1.0);
-    loads.sort_by(|a, b| key(b).total_cmp(&key(a)).then_with(|| a.name.cmp(&b.name)));
+    loads.sort_by(|a, b| key(b).total_cmp(&key(a)).then_with(|| natural::compare(&a.name, &b.name)));
 }
 
 fn table(loads: &[Load]) -> String {
@@ -251,7 +258,7 @@ fn table(loads: &[Load]) -> String {
             waits.map(|p| format!("{:.0}/{:.0}/{:.0}%", p.cpu[0], p.memory[0], p.io[0])).unwrap_or_default(),
         ]);
     }
-    table.text()
+    table.wide()
 }
 
 /// A container as programs see it.

@@ -12,6 +12,7 @@ pub mod mac;
 pub mod manifest;
 pub mod monitor;
 pub mod name;
+pub mod natural;
 pub mod network;
 pub mod nic;
 pub mod subid;

@@ -32,6 +32,9 @@ pub enum What {
     Peer,
     Direction,
     DefaultPair,
+    /// A name, or KEY=VALUE that a list is filtered by.
+    ListWord,
+    ListColumn,
     ConfigKey,
     /// A key that was set for the container that was named before.
     ConfigKeySet,
@@ -76,7 +79,9 @@ const PLACES: &[(&str, &str, What)] = &[
     ("stop, restart", "names", Up),
     ("pause", "names", Running),
     ("resume", "names", Paused),
-    ("delete, list, info, wait", "names name", Container),
+    ("delete, info, wait", "names name", Container),
+    ("list", "names", ListWord),
+    ("list", "columns", ListColumn),
     ("exec, shell, console", "name names", Up),
     ("exec", "env cwd user command", Anything),
     ("shell", "user command", Anything),

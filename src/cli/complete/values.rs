@@ -59,6 +59,7 @@ fn offers(what: What, typed: &str, words: &Words) -> Vec<Offer> {
             let actions = ["allow", "deny", "reject", "none"];
             ["in", "out"].iter().flat_map(|d| actions.map(|a| plain(format!("{d}={a}")))).collect()
         }
+        What::ListColumn => list_columns(typed),
         What::Proto if words.has("forward") => fixed(&["tcp", "udp", "sctp"]),
         What::Proto => fixed(&["tcp", "udp", "sctp", "icmp", "gre", "esp", "ah"]),
         What::Rule => fixed(&["in", "out", "any", "tcp", "udp", "sctp", "icmp", "gre", "esp", "ah"]),
@@ -78,6 +79,13 @@ fn of_instance(what: What, words: &Words) -> Vec<Offer> {
     match what {
         What::Container | What::Running | What::Up | What::Paused | What::Stopped => {
             containers(&look, what).filter(|(name, _)| !words.has(name)).collect()
+        }
+        What::ListWord => {
+            let states = ["running", "frozen", "stopped"].map(|state| plain(format!("state={state}")));
+            let templates = look.templates().into_iter().map(|name| plain(format!("template={name}")));
+            let networks = look.networks().into_iter().map(|name| plain(format!("network={name}")));
+            let names = containers(&look, What::Container).filter(|(name, _)| !words.has(name));
+            names.chain(states).chain(templates).chain(networks).collect()
         }
         What::Template => look.templates().into_iter().map(plain).collect(),
         What::Recipe => look.recipes(),
@@ -143,6 +151,14 @@ fn named(look: &Look, words: &Words) -> Option<Container> {
 fn devices(container: Container) -> Vec<Offer> {
     let about = |nic: &crate::model::nic::Nic| nic.network().unwrap_or(nic.kind.as_str()).to_owned();
     container.nics.iter().map(|nic| (nic.device.clone(), about(nic))).collect()
+}
+
+/// Behind the commas.
+fn list_columns(typed: &str) -> Vec<Offer> {
+    let before = typed.rsplit_once(',').map(|(before, _)| format!("{before},")).unwrap_or_default();
+    let names = super::super::list::COLUMNS.iter().map(|name| (*name).to_owned());
+    let keys = config::KEYS.iter().map(|key| key.name.trim_end_matches('*').to_owned());
+    names.chain(keys).map(|name| plain(format!("{before}{name}"))).collect()
 }
 
 /// Keys with a '=' behind them; behind that, values.
