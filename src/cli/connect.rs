@@ -5,10 +5,10 @@ use crate::app::network::Connect;
 /// Where a new container is connected.
 #[derive(clap::Args)]
 pub struct ConnectArgs {
-    /// A network to be on, or none; may be repeated [default: the one that setup made]
+    /// Attach to NETWORK ('none': no network); may be repeated [default: nagaya0]
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
-    /// An address of its own on one of them, IPv4 or IPv6; may be repeated [default: free ones]
+    /// Static IPv4 or IPv6 address for the interface on that network; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     ip: Vec<IpAddr>,
 }

@@ -15,7 +15,7 @@ pub struct DeleteArgs {
     /// The containers
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
-    /// Also those that run
+    /// Kill running containers first
     #[arg(short, long)]
     force: bool,
 }

@@ -88,7 +88,7 @@ struct SetArgs {
     set: PairsArgs,
 }
 
-/// Take keys of a device back
+/// Reset keys of a device to their defaults
 ///
 /// Examples:
 ///   nagaya device unset web01 eth0 limits.ingress limits.egress

@@ -21,7 +21,7 @@ pub struct ExecArgs {
     /// Give the program a terminal, whatever this command's input and output are
     #[arg(short = 't', long, overrides_with = "no_tty")]
     tty: bool,
-    /// Give it none
+    /// No terminal
     #[arg(short = 'T', long, overrides_with = "tty")]
     no_tty: bool,
     /// Set a variable of its environment
@@ -30,7 +30,7 @@ pub struct ExecArgs {
     /// Its working directory in the guest [default: the user's home]
     #[arg(long, value_name = "DIR", value_parser = absolute)]
     cwd: Option<String>,
-    /// Whom it runs as: a name or number of the guest, or USER:GROUP
+    /// User to run as: a name or number of the guest, or USER:GROUP
     #[arg(long, default_value = "root")]
     user: String,
     /// The program and its arguments

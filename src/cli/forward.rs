@@ -7,7 +7,7 @@ use super::table::Table;
 use crate::app::firewall;
 use crate::model::firewall::policy::{Forward, Proto};
 
-/// Have ports of the host lead to containers
+/// Forward host ports to containers
 ///
 /// A forward goes before a default of deny, but not before a rule that denies. Who connects to a
 /// port of the host's loopback address is not forwarded.
@@ -58,12 +58,12 @@ struct AddArgs {
     /// The host's address [default: any]
     #[arg(long, default_value = "", hide_default_value = true)]
     address: String,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
 
-/// Forward ports no more
+/// Remove a forward
 ///
 /// Examples:
 ///   nagaya forward remove web01 tcp 8080

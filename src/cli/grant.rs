@@ -5,7 +5,7 @@ use super::text;
 use crate::app::grant::{self, Row};
 use crate::host::grants::Grantee;
 
-/// Say what ordinary users may have on this host
+/// Set users' permissions and quotas
 ///
 /// Without an argument, lists all grants. Settings, KEY=VALUE:
 ///   allow        true: without a password, also outside the group 'nagaya'; false: not at all
@@ -18,7 +18,7 @@ use crate::host::grants::Grantee;
 ///   ports        ports of the host that may be forwarded to containers, such as 8000-8999
 ///   parents      interfaces of the host that containers may be on
 ///
-/// KEY= takes a setting back. What a user's own grant does not say, that for everybody does.
+/// KEY= resets a setting. Where a user's own grant says nothing, the grant for everybody holds.
 /// Bounds of memory, CPU and processes hold from the user's next start of a container on.
 ///
 /// Examples:

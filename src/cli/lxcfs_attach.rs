@@ -2,7 +2,7 @@ use super::owners;
 use super::report::{CliError, CliResult, DONE, report};
 use crate::app::lxcfs;
 
-/// Give running containers the lxcfs that was started anew
+/// Reconnect running containers to a restarted lxcfs
 ///
 /// nagaya-lxcfs.service runs it after each start of lxcfs. Guests whose lxcfs has crashed have
 /// their own /proc/meminfo and the like again, without a restart. As root it does so for every

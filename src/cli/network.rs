@@ -112,7 +112,7 @@ struct SetArgs {
     set: PairsArgs,
 }
 
-/// Take keys of a network back
+/// Reset keys of a network to their defaults
 ///
 /// Examples:
 ///   nagaya network unset dmz dns.domain mtu

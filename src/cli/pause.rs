@@ -2,9 +2,9 @@ use super::many;
 use super::report::CliResult;
 use crate::app::lifecycle;
 
-/// Hold containers still
+/// Freeze containers
 ///
-/// Their processes stay in memory and get no processor until 'nagaya resume'.
+/// Their processes stay in memory and get no CPU time until 'nagaya resume'.
 ///
 /// Examples:
 ///   nagaya pause web01

@@ -2,7 +2,7 @@ use super::many;
 use super::report::CliResult;
 use crate::app::lifecycle;
 
-/// Let paused containers go on
+/// Unfreeze containers
 ///
 /// Examples:
 ///   nagaya resume web01

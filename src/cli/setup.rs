@@ -27,7 +27,7 @@ pub struct SetupArgs {
     /// Remove what was made
     #[arg(long, conflicts_with_all = ["slices", "subnet"])]
     remove: bool,
-    /// Containers and templates too
+    /// Really delete all containers and templates
     #[arg(long, requires = "remove")]
     yes: bool,
     /// Also of all ordinary users, with their grants

@@ -15,7 +15,7 @@ use super::{exec, session, terminal};
 pub struct ShellArgs {
     /// The container
     name: String,
-    /// Whose shell: a name or number of the guest
+    /// User: a name or number of the guest
     #[arg(long, default_value = "root")]
     user: String,
 }

@@ -29,7 +29,7 @@ pub struct StopHow {
     /// How long a guest may take to shut down
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u32,
-    /// Do not ask the guest
+    /// Kill it at once instead of shutting it down cleanly
     #[arg(short, long)]
     force: bool,
 }

@@ -18,7 +18,7 @@ enum Condition {
 
 #[derive(clap::Args)]
 pub struct WaitArgs {
-    /// Return once the guest is of use: its init says that it is up, or its network answers
+    /// Wait until the guest has booted (running) or answers on its address (network)
     #[arg(
         long,
         value_name = "CONDITION",
@@ -27,7 +27,7 @@ pub struct WaitArgs {
         default_missing_value = "running"
     )]
     wait: Option<Condition>,
-    /// How long to wait for that
+    /// Timeout for --wait in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait")]
     timeout: u32,
 }

@@ -13,7 +13,7 @@ use crate::app::AppError;
 use crate::app::firewall::{self, BlockRow, BlockWish};
 use crate::model::firewall::{block, duration};
 
-/// Keep addresses from containers altogether
+/// Block addresses
 ///
 /// In both directions, and at once: connections that there are end. Blocks go before all rules and
 /// may overlap; each ends by itself.
@@ -34,12 +34,12 @@ pub struct BlockArgs {
     /// Why, for whoever looks at the list
     #[arg(long)]
     reason: Option<String>,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
 
-/// Take blocks back
+/// Remove blocks
 ///
 /// Exactly as they were made: a block of a subnet is not undone for single addresses of it.
 ///
@@ -67,7 +67,7 @@ struct AddressArgs {
     file: Option<PathBuf>,
 }
 
-/// List what is blocked, and how often that was of use
+/// List blocks and their hit counts
 ///
 /// Examples:
 ///   nagaya firewall blocks

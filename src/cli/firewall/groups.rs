@@ -44,7 +44,7 @@ struct NameArgs {
 struct DeleteArgs {
     /// The group
     name: String,
-    /// Also if containers are in it, or if that would shut yourself out
+    /// Delete it even if containers are in it or it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
@@ -56,7 +56,7 @@ struct MembersArgs {
     /// The containers
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }

@@ -11,7 +11,7 @@ use crate::app::firewall::Caution;
 use crate::model::firewall::operator::SshConnection;
 use crate::sys::ssh;
 
-/// Say what may pass to and from containers
+/// Manage the firewall
 ///
 /// A packet to or from a container is decided by the first rule that is about it: of the
 /// container's own, then of its groups', then of its network's. Where there is none, the

@@ -55,10 +55,10 @@ struct RuleArgs {
     /// (80,443,8000-8100; none: all)
     #[arg(value_name = "[in|out] PROTO [PORTS]", required = true, num_args = 1..=3, value_parser = word)]
     words: Vec<String>,
-    /// Whose packets, for direction in: addresses, subnets, set:NAME
+    /// Source, for direction in: addresses, subnets, set:NAME
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     from: Vec<String>,
-    /// To whom, for direction out
+    /// Destination, for direction out: addresses, subnets, set:NAME
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     to: Vec<String>,
     /// Write them to the kernel's log, 10 a second at most
@@ -70,7 +70,7 @@ struct RuleArgs {
     /// Anything that you wish to keep with it
     #[arg(long)]
     note: Option<String>,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
@@ -96,7 +96,7 @@ pub struct RemoveArgs {
     /// Its number
     #[arg(value_name = "N")]
     number: usize,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
@@ -132,7 +132,7 @@ pub struct DefaultArgs {
     /// in=ACTION, out=ACTION
     #[arg(value_name = "DIRECTION=ACTION", required = true, value_parser = default_pair)]
     pairs: Vec<(Direction, Option<Action>)>,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }

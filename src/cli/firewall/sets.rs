@@ -47,7 +47,7 @@ struct SomeMembersArgs {
     /// Addresses and subnets
     #[arg(value_name = "ADDRESS", required = true)]
     members: Vec<String>,
-    /// Also if that would shut yourself out
+    /// Apply even if it cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
