@@ -9,6 +9,8 @@ use snapbox::{assert_data_eq, file};
 
 #[path = "cli/completion.rs"]
 mod completion;
+#[path = "cli/usage.rs"]
+mod usage;
 
 /// What a command said and how it ended.
 struct Ran {
@@ -55,7 +57,7 @@ fn all_verbs() -> Vec<String> {
 #[test]
 fn every_verb_of_the_manual_is_there() {
     let wanted = "launch create start stop restart pause resume delete list info exec shell console logs \
-                  rename config network device firewall forward top template setup doctor repair grant run autostart autostop lxcfs-attach";
+                  rename config network device firewall forward top template setup doctor repair grant run autostart autostop lxcfs-attach watch";
     assert_eq!(verbs("").join(" "), wanted);
     assert_eq!(
         verbs("template").join(" "),

@@ -95,7 +95,7 @@ pub enum AppError {
     Template { what: String, reason: String, lacking: bool },
     #[error("no private network of this host is free for '{0}'")]
     NoSubnet(String),
-    #[error("the firewall's policy cannot be so")]
+    #[error("invalid firewall rule")]
     Policy(#[from] Problems),
     #[error("that would shut you out: {0}")]
     ShutOut(String),
@@ -151,6 +151,10 @@ impl AppError {
             Self::Limit(LimitError { lacking: true, .. }) => {
                 "see which limits this host can enforce: nagaya doctor".to_owned()
             }
+            Self::Config(ConfigError::Foreign { key }) => match foreign_key(key) {
+                Some(why) => why.to_owned(),
+                None => "'nagaya config keys' lists all keys and what they take".to_owned(),
+            },
             Self::Config(_) => "'nagaya config keys' lists all keys and what they take".to_owned(),
             Self::Key(KeyError::Unknown { nearest: Some(nearest), .. }) => {
                 format!("did you mean '{nearest}'?")
@@ -165,6 +169,9 @@ impl AppError {
             Self::NoContainer { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
             Self::NoContainer { nearest: None, .. } => "'nagaya list' shows the containers".to_owned(),
             Self::NoTemplate { nearest: Some(nearest), .. } => format!("did you mean '{nearest}'?"),
+            Self::NoTemplate { name, nearest: None } if name.contains(':') => {
+                "nagaya has no image servers; 'nagaya template recipes' lists what can be built".to_owned()
+            }
             Self::NoTemplate { nearest: None, .. } | Self::Store(StoreError::NoSuchTemplate { .. }) => {
                 "'nagaya template list' shows the templates, 'nagaya template recipes' what can be built; \
                  'nagaya template import FILE --name NAME' adds one"
@@ -236,4 +243,23 @@ impl AppError {
             _ => return None,
         })
     }
+}
+
+/// Why a key of LXD's is not needed here.
+fn foreign_key(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "security.privileged" => "every container is unprivileged, and none can be made otherwise",
+        "security.nesting" => {
+            "there is nothing to switch: what a guest may do is the same for all containers"
+        }
+        "security.idmap.isolated" | "security.idmap.size" | "security.idmap.base" => {
+            "every container has 65,536 ids of its own anyway"
+        }
+        "boot.autorestart" => "a service does that: systemctl enable --now nagaya@NAME",
+        "limits.network.priority" => {
+            "rates are limited by interface: nagaya device set NAME eth0 limits.egress=10Mbit"
+        }
+        _ if key.starts_with("cloud-init.") => "set it up once it runs: nagaya exec NAME -- COMMAND",
+        _ => return None,
+    })
 }

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
-use super::keys::{self, UnsetKeysArgs, pair};
+use super::keys::{self, pair};
+use super::many;
 use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json};
 use super::report::{CliResult, DONE, note};
 use super::table::pairs;
 use crate::app::config::{self, Pending};
-use crate::model::config::{Config, KEYS, Live};
+use crate::model::config::{Config, KEYS, Live, find};
 
 /// Configure containers: limits, environment, start with the host
 ///
@@ -40,7 +41,7 @@ enum Verb {
     Keys(RowsArgs),
 }
 
-/// Set keys of a container
+/// Set keys of containers
 ///
 /// All of them or, where one is refused, none. A container that runs has its limits changed at
 /// once; what takes effect later is told.
@@ -49,14 +50,16 @@ enum Verb {
 ///   nagaya config set web01 limits.memory=512MiB
 ///   nagaya config set web01 limits.cpu=0-1 limits.cpu.allowance=50ms/100ms limits.processes=500
 ///   nagaya config set web01 environment.LANG=de_DE.UTF-8 boot.autostart=true
+///   nagaya config set web01 web02 'db*' limits.memory=1GiB
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 struct SetArgs {
-    /// The container
+    /// The container, or several, or patterns such as 'web*'
+    #[arg(value_name = "NAME", required = true)]
     name: String,
-    /// A key and its value
-    #[arg(value_name = "KEY=VALUE", required = true, value_parser = pair)]
-    pairs: Vec<(String, String)>,
+    /// Keys and values, behind all the names
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    words: Vec<String>,
 }
 
 /// Print the value of a key
@@ -74,19 +77,22 @@ struct GetArgs {
     key: String,
 }
 
-/// Take keys of a container back
+/// Reset keys to their defaults
 ///
-/// Their defaults hold from then on.
+/// Several containers, or patterns such as 'web*', stand before the keys.
 ///
 /// Examples:
 ///   nagaya config unset web01 limits.memory limits.cpu
+///   nagaya config unset web01 web02 limits.cpu
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 struct UnsetArgs {
-    /// The container
+    /// The container, or several, or patterns such as 'web*'
+    #[arg(value_name = "NAME", required = true)]
     name: String,
-    #[command(flatten)]
-    unset: UnsetKeysArgs,
+    /// The keys, behind all the names
+    #[arg(value_name = "KEY", required = true)]
+    words: Vec<String>,
 }
 
 /// Show what was set for a container
@@ -120,14 +126,8 @@ impl NewConfigArgs {
 
 pub fn run(args: ConfigArgs) -> CliResult<i32> {
     match args.verb {
-        Verb::Set(args) => {
-            let name = super::name(&args.name)?;
-            tell(&args.name, &config::set(&mut super::open()?, &name, &args.pairs)?);
-        }
-        Verb::Unset(args) => {
-            let name = super::name(&args.name)?;
-            tell(&args.name, &config::unset(&mut super::open()?, &name, &args.unset.keys)?);
-        }
+        Verb::Set(args) => return set(&args),
+        Verb::Unset(args) => return unset(&args),
         Verb::Get(args) => {
             let config = config::show(&super::open()?, &super::name(&args.name)?)?;
             let value = config.effective(&args.key).map_err(crate::app::AppError::from)?;
@@ -146,6 +146,63 @@ pub fn run(args: ConfigArgs) -> CliResult<i32> {
         Verb::Keys(args) => list_keys(args.format)?,
     }
     Ok(DONE)
+}
+
+/// Each on its own: all of it holds for a container, or nothing.
+fn set(args: &SetArgs) -> CliResult<i32> {
+    let (names, pairs) = apart(&args.name, &args.words, |word| !word.contains('='));
+    let pairs = pairs.iter().map(|text| pair(text)).collect::<Result<Vec<_>, _>>();
+    let pairs = pairs.unwrap_or_else(|why| wrong("set", why));
+    if pairs.is_empty() {
+        wrong("set", key_and_value(&args.words));
+    }
+    many::each(&names, |app, name| {
+        tell(name.as_str(), &config::set(app, name, &pairs)?);
+        Ok(())
+    })
+}
+
+fn unset(args: &UnsetArgs) -> CliResult<i32> {
+    // Every key has a dot, and no name has one.
+    let (names, keys) = apart(&args.name, &args.words, |word| !word.contains('.'));
+    if keys.is_empty() {
+        wrong("unset", "no key is said: they stand behind the names, as in limits.cpu".to_owned());
+    }
+    many::each(&names, |app, name| {
+        tell(name.as_str(), &config::unset(app, name, &keys)?);
+        Ok(())
+    })
+}
+
+/// The names that stand first, and all behind them.
+fn apart(first: &str, words: &[String], is_name: impl Fn(&String) -> bool) -> (Vec<String>, Vec<String>) {
+    let count = words.iter().take_while(|word| is_name(word)).count();
+    let names = [&[first.to_owned()], &words[..count]].concat();
+    (names, words[count..].to_vec())
+}
+
+/// What was typed where KEY=VALUE is missing.
+fn key_and_value(words: &[String]) -> String {
+    match words {
+        [key, value, ..] if find(key).is_some() => {
+            format!("a key and its value are one word: {key}={value}")
+        }
+        [key, ..] if find(key).is_some() => format!("a key needs a value: {key}=VALUE"),
+        _ => "no key and value are said: they have the form KEY=VALUE".to_owned(),
+    }
+}
+
+/// Ends the command as clap does where it cannot read one.
+fn wrong(verb: &str, why: String) -> ! {
+    use clap::CommandFactory;
+    let mut command = super::Cli::command();
+    let path = command.find_subcommand_mut("config").and_then(|config| config.find_subcommand_mut(verb));
+    let usage = format!("nagaya config {verb}");
+    let kind = clap::error::ErrorKind::ValueValidation;
+    match path {
+        Some(verb) => verb.clone().bin_name(usage).error(kind, why).exit(),
+        None => command.error(kind, why).exit(),
+    }
 }
 
 fn tell(name: &str, pending: &[Pending]) {

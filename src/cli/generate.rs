@@ -9,6 +9,7 @@ use clap::CommandFactory;
 
 use super::Cli;
 use super::complete;
+use super::man;
 use super::report::{CliError, CliResult, DONE};
 
 /// Write manual pages and shell completions into a directory
@@ -33,7 +34,9 @@ pub fn run(args: &GenerateArgs) -> CliResult<i32> {
 
 fn write(dir: &Path) -> io::Result<()> {
     let man = fresh(dir, "man")?;
-    clap_mangen::generate_to(Cli::command(), &man)?;
+    for (name, text) in man::pages(&Cli::command())? {
+        fs::write(man.join(name), text)?;
+    }
     for (shell, file, text) in complete::scripts()? {
         fs::write(fresh(dir, shell)?.join(file), text)?;
     }
@@ -84,7 +87,7 @@ mod tests {
         assert_eq!(found, wanted);
         assert!(found.contains(&"nagaya-template-build.1".to_owned()));
         for page in ["nagaya.1", "nagaya-exec.1", "nagaya-template-build.1"] {
-            assert!(fs::read_to_string(old.join(page)).unwrap().contains("\nExamples:\n"), "{page}");
+            assert!(fs::read_to_string(old.join(page)).unwrap().contains("\n.SH EXAMPLES\n"), "{page}");
         }
     }
 }

@@ -6,24 +6,28 @@ use super::list::ContainerJson;
 use super::output::{Format, print, print_json};
 use super::report::{CliResult, DONE};
 use super::table::pairs;
-use super::{text, time};
+use super::{names, text, time};
 use crate::app::list::{self, Info};
 use crate::model::firewall::traffic::Traffic;
 use crate::model::ids::SLICE;
 use crate::model::nic::Nic;
 use crate::sys::usage::Usage;
 
-/// Show all about a container
+/// Show all about containers
+///
+/// JSON of one container is an object, of several an array.
 ///
 /// Examples:
 ///   nagaya info web01
+///   nagaya info 'web*'
 ///   nagaya info web01 --format json | jq -r .addresses[0]
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct InfoArgs {
-    /// The container
-    name: String,
-    /// How to print it
+    /// The container, or several, or patterns such as 'web*'
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// Output format
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
 }
@@ -119,12 +123,18 @@ impl From<&Info> for InfoJson {
 }
 
 pub fn run(args: InfoArgs) -> CliResult<i32> {
-    let name = super::name(&args.name)?;
-    let info = list::info(&mut super::open()?, &name)?;
-    let json = InfoJson::from(&info);
-    match args.format {
-        Format::Json => print_json(&json)?,
-        Format::Table => print(&sheet(&json, &time::age(time::now(), info.row.container.created_at)))?,
+    let names = names::expand(&args.names)?;
+    let mut app = super::open()?;
+    let all = names.iter().map(|name| list::info(&mut app, name)).collect::<Result<Vec<_>, _>>()?;
+    let rows: Vec<InfoJson> = all.iter().map(InfoJson::from).collect();
+    match (args.format, rows.as_slice()) {
+        (Format::Json, [one]) => print_json(one)?,
+        (Format::Json, rows) => print_json(&rows)?,
+        (Format::Table, rows) => {
+            let age = |info: &Info| time::age(time::now(), info.row.container.created_at);
+            let sheets = rows.iter().zip(&all).map(|(row, info)| sheet(row, &age(info)));
+            print(&sheets.collect::<Vec<_>>().join("\n"))?;
+        }
     }
     Ok(DONE)
 }
@@ -141,7 +151,10 @@ fn sheet(info: &InfoJson, age: &str) -> String {
         ("State", state),
         ("Template", format!("{} ({:.12})", c.template, c.template_id)),
         ("Created", format!("{} ({age})", c.created_at)),
-        ("Wanted", if info.wanted_up { "running" } else { "stopped" }.to_owned()),
+        (
+            "Desired state",
+            if info.wanted_up { "running (starts with the host)" } else { "stopped" }.to_owned(),
+        ),
     ];
     let mut add = |name, value: Option<String>| lines.extend(value.map(|v| (name, v)));
     for address in &c.addresses {
@@ -175,7 +188,7 @@ fn sheet(info: &InfoJson, age: &str) -> String {
         }),
     );
     for (file, value) in info.limits.iter().filter(|(file, value)| !is_usual(file, value)) {
-        add("Limit", Some(format!("{file} {value}")));
+        add("Limit", Some(limit(file, value, &c.config)));
     }
     add("Last end", info.ended.as_ref().map(ending));
     add("Ids", Some(format!("{}-{}", info.first_id, info.first_id + (SLICE - 1))));
@@ -186,6 +199,26 @@ fn sheet(info: &InfoJson, age: &str) -> String {
         add("Note", Some(note.clone()));
     }
     pairs(&lines)
+}
+
+/// What was set, with the file of the cgroup that holds to it; without a key the file alone.
+fn limit(file: &str, value: &str, config: &BTreeMap<String, String>) -> String {
+    let keys: &[&str] = match file {
+        "memory.max" | "memory.high" => &["limits.memory"],
+        "memory.swap.max" => &["limits.memory.swap"],
+        "cpu.max" => &["limits.cpu.allowance", "limits.cpu"],
+        "cpu.weight" => &["limits.cpu.allowance", "limits.cpu.priority"],
+        "cpuset.cpus" => &["limits.cpu"],
+        "pids.max" => &["limits.processes"],
+        "io.max" => &["limits.read", "limits.write"],
+        "io.weight" | "io.bfq.weight" => &["limits.disk.priority"],
+        _ => &[],
+    };
+    let set = keys.iter().filter_map(|key| config.get(*key).map(|set| format!("{key} {set}")));
+    match set.collect::<Vec<_>>().join(", ") {
+        set if set.is_empty() => format!("{file} {value}"),
+        set => format!("{set} ({file} {value})"),
+    }
 }
 
 /// Whether the file of a cgroup holds the kernel's own default, which limits nothing.
@@ -218,9 +251,10 @@ fn usage_lines(usage: &Usage) -> Vec<(&'static str, String)> {
     lines.push(match &usage.pressure {
         Some(p) => {
             let [cpu, memory, io] = [p.cpu[0], p.memory[0], p.io[0]];
-            ("Waits", format!("{cpu:.1}% for CPU, {memory:.1}% for memory, {io:.1}% for disk (last 10 s)"))
+            let text = format!("{cpu:.1}% CPU, {memory:.1}% memory, {io:.1}% disk (waiting, last 10 s)");
+            ("Pressure", text)
         }
-        None => ("Waits", "not measured by this kernel (boot it with psi=1)".to_owned()),
+        None => ("Pressure", "not measured by this kernel (boot it with psi=1)".to_owned()),
     });
     lines
 }
@@ -236,8 +270,10 @@ mod tests {
 
     #[test]
     fn all_is_said_once_and_harmless() {
+        let mut row = super::super::list::tests::row();
+        row.container.config.set("limits.memory", "512MiB").unwrap();
         let info = Info {
-            row: super::super::list::tests::row(),
+            row,
             ready: true,
             boots: 2,
             ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false, asked: false }),
@@ -274,33 +310,33 @@ mod tests {
         snapbox::assert_data_eq!(
             text,
             snapbox::str![[r#"
-Name:      web01
-State:     running, up
-Template:  debian12 (0a0a0a0a0a0a)
-Created:   2025-11-21T10:03:10Z (1 day ago)
-Wanted:    running
-Address:   10.9.0.7/20
-Gateway:   10.9.0.1
-MAC:       02:00:00:00:00:01
-Bridge:    nagaya0
-Host link: ng000000ab
-Init:      process 4711
-Monitor:   process 4710
-Processes: 9
-Boots:     2
-Memory:    40 MiB, 90 MiB at most
-CPU time:  1.2 s
-Network:   0 B received, 17 B sent
-Waits:     not measured by this kernel (boot it with psi=1)
-Traffic:   4.0 KiB in 4 packets received, 300 B in 3 sent, in all
-Limit:     cpu.weight 50
-Limit:     memory.max 536870912
-Last end:  its init died (nobody asked for it)
-Ids:       231072-296607
-Cgroup:    /nagaya/000000ab
-Id:        000000ab
-UUID:      ffffffffffffffffffffffffffffffff
-Note:      It runs without limits.
+Name:          web01
+State:         running, up
+Template:      debian12 (0a0a0a0a0a0a)
+Created:       2025-11-21T10:03:10Z (1 day ago)
+Desired state: running (starts with the host)
+Address:       10.9.0.7/20
+Gateway:       10.9.0.1
+MAC:           02:00:00:00:00:01
+Bridge:        nagaya0
+Host link:     ng000000ab
+Init:          process 4711
+Monitor:       process 4710
+Processes:     9
+Boots:         2
+Memory:        40 MiB, 90 MiB at most
+CPU time:      1.2 s
+Network:       0 B received, 17 B sent
+Pressure:      not measured by this kernel (boot it with psi=1)
+Traffic:       4.0 KiB in 4 packets received, 300 B in 3 sent, in all
+Limit:         cpu.weight 50
+Limit:         limits.memory 512MiB (memory.max 536870912)
+Last end:      its init died (nobody asked for it)
+Ids:           231072-296607
+Cgroup:        /nagaya/000000ab
+Id:            000000ab
+UUID:          ffffffffffffffffffffffffffffffff
+Note:          It runs without limits.
 
 "#]]
         );

@@ -1,10 +1,9 @@
 //! One verb on several containers: each in a process of its own, several at a time, so that a slow
 //! or stuck one holds up no other.
 
-use std::collections::BTreeSet;
-
 use rustix::event::{PollFd, PollFlags};
 
+use super::names;
 use super::report::{CliError, CliResult, DONE, report};
 use crate::app::App;
 use crate::model::name::Name;
@@ -16,24 +15,17 @@ struct Worker {
     process: Child,
 }
 
-/// Does `work` on each container of `names`, once for each. One alone is done by this process.
+/// Does `work` on each container of `names`, which may be patterns, once for each. One alone is done by this process.
 /// Several go on past failures: all are reported, and the worst decides the exit code.
 pub fn each(names: &[String], work: impl Fn(&mut App, &Name) -> CliResult<()>) -> CliResult<i32> {
     // All are looked at before anything is done to one.
-    let names = distinct(names)?;
+    let names = names::expand(names)?;
     if let [name] = names.as_slice() {
         work(&mut super::open()?, name)?;
         return Ok(DONE);
     }
     let most = 2 * std::thread::available_parallelism().map_or(1, |n| n.get());
     Ok(share_out(names, most, |name| super::open().and_then(|mut app| work(&mut app, name))))
-}
-
-/// Every name once, in the order given.
-fn distinct(names: &[String]) -> CliResult<Vec<Name>> {
-    let mut seen = BTreeSet::new();
-    let names = names.iter().map(|n| super::name(n)).collect::<CliResult<Vec<_>>>()?;
-    Ok(names.into_iter().filter(|n| seen.insert(n.clone())).collect())
 }
 
 /// The same for checked names, each in a process of its own, at most `most` at a time.
@@ -93,15 +85,8 @@ mod tests {
 
     use super::*;
 
-    fn names(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|t| (*t).to_owned()).collect()
-    }
-
-    #[test]
-    fn names_are_taken_once_and_all_checked_first() {
-        let found = distinct(&names(&["b", "a", "b"])).unwrap();
-        assert_eq!(found.iter().map(Name::as_str).collect::<Vec<_>>(), ["b", "a"]);
-        assert!(distinct(&names(&["a", "No!"])).is_err());
+    fn names(texts: &[&str]) -> Vec<Name> {
+        texts.iter().map(|text| Name::new(text).unwrap()).collect()
     }
 
     /// What forks needs a process of one thread, which the others of this test run are not.
@@ -122,7 +107,7 @@ mod tests {
         #[ignore = "run by `workers`"]
         fn all_are_done_and_the_worst_code_wins() {
             let dir = tempfile::tempdir().unwrap();
-            let all = distinct(&names(&["a", "b", "c", "d", "e"])).unwrap();
+            let all = names(&["a", "b", "c", "d", "e"]);
             let code = share_out(all, 2, |name| {
                 std::fs::write(dir.path().join(name.as_str()), "").map_err(CliError::Output)?;
                 match name.as_str() {
@@ -138,7 +123,7 @@ mod tests {
         #[test]
         #[ignore = "run by `workers`"]
         fn a_worker_that_is_killed_is_a_failure() {
-            let all = distinct(&names(&["a", "b"])).unwrap();
+            let all = names(&["a", "b"]);
             let code = share_out(all, 2, |name| {
                 if name.as_str() == "b" {
                     let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
@@ -151,7 +136,7 @@ mod tests {
         #[test]
         #[ignore = "run by `workers`"]
         fn no_more_than_allowed_at_a_time() {
-            let all = distinct(&names(&["a", "b", "c", "d"])).unwrap();
+            let all = names(&["a", "b", "c", "d"]);
             let start = Instant::now();
             let nap = Duration::from_millis(60);
             share_out(all, 2, |_| {

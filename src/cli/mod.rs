@@ -22,7 +22,9 @@ mod launch;
 mod list;
 mod logs;
 mod lxcfs_attach;
+mod man;
 mod many;
+mod names;
 mod network;
 mod output;
 mod owners;
@@ -47,6 +49,7 @@ mod terminal;
 mod text;
 mod time;
 mod top;
+mod usage;
 mod wait;
 mod watch;
 
@@ -83,7 +86,7 @@ use report::CliResult;
 #[derive(Parser)]
 #[command(name = "nagaya", version, verbatim_doc_comment)]
 struct Cli {
-    /// For root: this ordinary user's containers, not the service user's
+    /// (root) Work on USER's containers instead of the system's
     #[arg(long, global = true, value_name = "USER")]
     owner: Option<String>,
     #[command(subcommand)]
@@ -104,7 +107,7 @@ enum Verb {
     Resume(resume::ResumeArgs),
     #[command(visible_alias = "rm")]
     Delete(delete::DeleteArgs),
-    #[command(visible_alias = "ls")]
+    #[command(visible_aliases = ["ls", "ps"])]
     List(list::ListArgs),
     Info(info::InfoArgs),
     Exec(exec::ExecArgs),
@@ -120,6 +123,12 @@ enum Verb {
     Forward(forward::ForwardArgs),
     Top(top::TopArgs),
     Template(template::TemplateArgs),
+    /// As 'nagaya template list'
+    #[command(hide = true)]
+    Images(output::RowsArgs),
+    /// As 'nagaya --version'
+    #[command(hide = true)]
+    Version,
     Setup(setup::SetupArgs),
     Doctor(doctor::DoctorArgs),
     Repair(repair::RepairArgs),
@@ -134,7 +143,6 @@ enum Verb {
     Autostart(autostart::AutostartArgs),
     Autostop(autostop::AutostopArgs),
     LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
-    #[command(hide = true)]
     Watch(watch::WatchArgs),
 }
 
@@ -142,7 +150,8 @@ enum Verb {
 pub fn main() -> i32 {
     report::catch_panics();
     complete::answer();
-    let cli = Cli::parse();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let cli = Cli::try_parse().unwrap_or_else(|error| usage::advised(error, &words).exit());
     log();
     let _ = WISH.set(Wish { owner: cli.owner, private: is_private() });
     run(cli.verb).unwrap_or_else(|error| report::report(&error, None))
@@ -172,6 +181,11 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Forward(args) => forward::run(args),
         Verb::Top(args) => top::run(args),
         Verb::Template(args) => template::run(args),
+        Verb::Images(args) => template::images(&args),
+        Verb::Version => {
+            output::print(concat!("nagaya ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            Ok(report::DONE)
+        }
         Verb::Setup(args) => setup::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Repair(args) => repair::run(args),

@@ -122,6 +122,12 @@ pub fn run(args: TemplateArgs) -> CliResult<i32> {
     Ok(DONE)
 }
 
+/// As Docker's and LXD's users have it.
+pub fn images(args: &RowsArgs) -> CliResult<i32> {
+    list(args.format)?;
+    Ok(DONE)
+}
+
 /// A template as programs see it.
 #[derive(Serialize)]
 struct TemplateJson {

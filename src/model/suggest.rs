@@ -1,9 +1,19 @@
 //! The known name that a mistyped one was probably meant to be.
 
+/// Fewer letters begin too many names.
+const LEAST_BEGINNING: usize = 3;
+
 /// The nearest of `known` to `wanted`, the earlier of two that are equally near. None where even
 /// the nearest differs in more than a third of its characters (at least 1, at most 3 of them): a
 /// far-fetched suggestion is worse than none.
+///
+/// A name that was not typed to its end comes before all that: the shortest that begins so.
 pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.collect();
+    let begun = known.iter().filter(|name| wanted.len() >= LEAST_BEGINNING && name.starts_with(wanted));
+    if let Some(name) = begun.min_by_key(|name| name.len()) {
+        return Some(name);
+    }
     let wanted: Vec<char> = wanted.chars().collect();
     let mut best: Option<(usize, &str)> = None;
     for name in known {
@@ -61,6 +71,14 @@ mod tests {
         assert_eq!(among("dlete", &verbs), Some("delete"));
         assert_eq!(among("list", &verbs), Some("list"));
         assert_eq!(among("web1", &["web01", "db01"]), Some("web01"));
+    }
+
+    #[test]
+    fn a_beginning_is_completed() {
+        let keys = ["limits.cpu", "limits.memory.swap", "limits.memory", "limits.read"];
+        assert_eq!(among("limits.mem", &keys), Some("limits.memory"));
+        assert_eq!(among("limits.memory", &keys), Some("limits.memory"));
+        assert_eq!(among("we", &["database", "webserver-of-the-shop"]), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ fn words_and_columns_choose() {
     let host = Host::new();
     host.launch("n2");
     host.ok(&["create", "tiny", "n10", "-c", "user.customer=ann"]);
-    host.ok(&["create", "tiny", "db1", "-c", "limits.processes=50"]);
+    host.ok(&["create", "tiny", "db1", "-c", "boot.autostart.delay=5"]);
     let names = |words: &[&str]| host.ok(&[&["list", "-q"], words].concat()).replace('\n', " ");
     assert_eq!(names(&[]), "db1 n2 n10 ");
     assert_eq!(names(&["n*"]), "n2 n10 ");
@@ -18,10 +18,37 @@ fn words_and_columns_choose() {
     assert_eq!(names(&["n*", "state=stopped"]), "n10 ");
     assert_eq!(names(&["user.customer=ann"]), "n10 ");
     assert_eq!(names(&["state=paused"]), "");
-    let table = host.ok(&["list", "db1", "--columns", "name,limits.processes,state"]);
-    assert_eq!(table, "NAME   LIMITS.PROCESSES   STATE\ndb1    50                 stopped\n");
+    let table = host.ok(&["list", "db1", "--columns", "name,boot.autostart.delay,state"]);
+    assert_eq!(table, "NAME   BOOT.AUTOSTART.DELAY   STATE\ndb1    5                      stopped\n");
     assert!(host.fails(1, &["list", "n2", "gone"]).contains("there is no container 'gone'"));
     assert!(host.fails(1, &["list", "stat=running"]).contains("did you mean 'state'?"));
+}
+
+#[test]
+fn several_are_meant_by_a_pattern() {
+    let host = Host::new();
+    for name in ["web1", "web2", "db1"] {
+        host.ok(&["create", "tiny", name]);
+    }
+    let get = |name: &str| host.ok(&["config", "get", name, "user.plan"]);
+    host.ok(&["config", "set", "web*", "db1", "user.plan=s"]);
+    assert_eq!(["web1", "web2", "db1"].map(get), ["s\n"; 3]);
+    host.ok(&["config", "unset", "web?", "user.plan"]);
+    assert_eq!(["web1", "web2", "db1"].map(get), ["\n", "\n", "s\n"]);
+    let both: Vec<Value> =
+        serde_json::from_str(&host.ok(&["info", "web*", "--format", "json"])).expect("JSON");
+    assert_eq!(
+        both.iter().map(|info| info["name"].as_str()).collect::<Vec<_>>(),
+        [Some("web1"), Some("web2")]
+    );
+    assert!(host.fails(1, &["delete", "mail*"]).contains("no container's name fits 'mail*'"));
+    host.ok(&["delete", "web*"]);
+    assert_eq!(host.ok(&["list", "-q"]), "db1\n");
+    // What waits for the next start is told.
+    host.ok(&["start", "db1"]);
+    host.see_links();
+    host.ok(&["device", "add", "db1", "eth1", "nic"]);
+    assert_eq!(host.info("db1")["notes"][0], "eth1 is connected at the next start");
 }
 
 #[test]

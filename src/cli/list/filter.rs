@@ -111,8 +111,10 @@ fn values(key: &str, listed: &Listed) -> Vec<String> {
     }
 }
 
+/// Whether a word is a pattern of names, and not a name that cannot be.
 pub fn is_pattern(word: &str) -> bool {
-    word.contains(['*', '?', '['])
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.*?[]!".contains(c);
+    word.contains(['*', '?', '[']) && word.chars().all(fits)
 }
 
 pub fn pattern(text: &str) -> Result<Pattern, AppError> {

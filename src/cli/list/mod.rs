@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use self::columns::Column;
 pub use self::columns::NAMES as COLUMNS;
 use self::filter::Filter;
+pub use self::filter::{is_pattern, pattern};
 use super::output::{Colour, RowsFormat, print, print_json, print_lines};
 use super::report::{CliResult, DONE};
 use super::table::Table;

@@ -1,0 +1,64 @@
+//! What is said of commands that cannot be read: advice that fits.
+
+use super::typed;
+
+#[test]
+fn advice_is_for_what_was_meant() {
+    for (line, said) in [
+        ("snapshot web01", "nagaya has no snapshots yet"),
+        ("copy web01 web02", "cannot copy containers yet"),
+        ("file push a web01/b", "tar c FILE"),
+        ("config edit web01", "nagaya config set NAME KEY=VALUE"),
+        ("--owner ann freeze web01", "nagaya pause NAME"),
+        ("lauch debian12", "'launch'"),
+        ("firewall alow web01", "'allow'"),
+        ("config set web01 limits.memory 512MiB", "limits.memory=512MiB"),
+        ("config set web01", "KEY=VALUE"),
+        ("launch debian12 web01 -c limits.memory 512MiB", "limits.memory=512MiB"),
+        ("config unset web01 web02", "no key is said"),
+        ("stop web01 --timeout abc", "it must be a number of seconds"),
+        ("device add web01 data disk source=/srv", "only network interfaces"),
+        ("list -a", "--all-owners"),
+        ("delete web01 -y", "--force"),
+        ("launch debian12 web01 --memory 512M", "-c limits.memory=512MiB"),
+    ] {
+        let ran = typed(line);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{line}");
+        assert!(ran.stderr.contains(said), "{line}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn nobody_is_told_to_give_an_option_as_a_value() {
+    for line in [
+        "logs web01 -x",
+        "delete web01 -y",
+        "list -a",
+        "info --all",
+        "launch debian12 --memory 512M",
+        "start -z",
+    ] {
+        let ran = typed(line);
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("as a value"), "{line}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn hidden_verbs_are_not_suggested() {
+    for line in ["lauch", "brocker", "hostdd", "generte", "firewall repare", "network repairs"] {
+        let ran = typed(line);
+        assert_eq!(ran.code, Some(2), "{line}");
+        for hidden in ["'broker'", "'hostd'", "'generate'", "'repair'", "'roll-back'"] {
+            let of_network = hidden == "'repair'" && !line.contains(' ');
+            assert!(of_network || !ran.stderr.contains(hidden), "{line}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn other_tools_words_for_the_same_work_too() {
+    assert_eq!(typed("version").stdout, typed("--version").stdout);
+    assert_eq!(typed("ps --help").code, Some(0));
+    assert_eq!(typed("images --help").code, Some(0));
+}
