@@ -39,7 +39,6 @@ fn sheet(checks: &[Check]) -> String {
     let mut out = table.text();
     let mut fixes = checks
         .iter()
-        .filter(|c| !matches!(c.status, Status::Ok))
         .filter_map(|c| c.fix.as_ref().map(|fix| format!("  {}: {}\n", text::line(c.name), text::line(fix))))
         .peekable();
     if fixes.peek().is_some() {
@@ -52,6 +51,8 @@ fn sheet(checks: &[Check]) -> String {
 fn word(status: &Status) -> &'static str {
     match status {
         Status::Ok => "ok",
+        Status::Later => "later",
+        Status::Untried => "untried",
         Status::Degraded => "degraded",
         Status::Missing => "missing",
     }

@@ -10,6 +10,10 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Ok,
+    /// Not there yet; nagaya makes it when it is needed.
+    Later,
+    /// Not known: only root can find out.
+    Untried,
     /// Containers run, but less well, or fewer, or not for everybody.
     Degraded,
     /// Containers cannot run.
@@ -27,13 +31,17 @@ pub struct Check {
     /// One line.
     pub detail: String,
     /// A command that mends it, or one that shows what has to be mended. Always there where the
-    /// status is not `Ok`.
+    /// status is `Degraded` or `Missing`, and only there.
     pub fix: Option<String>,
 }
 
 impl Check {
     pub fn ok(area: &'static str, name: &'static str, detail: impl Into<String>) -> Self {
         Self { area, name, status: Status::Ok, detail: detail.into(), fix: None }
+    }
+
+    pub fn later(area: &'static str, name: &'static str, detail: impl Into<String>) -> Self {
+        Self { status: Status::Later, ..Self::ok(area, name, detail) }
     }
 
     pub fn degraded(
@@ -79,7 +87,10 @@ impl Tried {
         match self {
             Self::Worked => Check::ok(area, name, works),
             Self::Failed(why) => Check::missing(area, name, why, fix),
-            Self::NotRoot => Check::degraded(area, name, "not tried: that takes root", "sudo nagaya doctor"),
+            Self::NotRoot => Check {
+                status: Status::Untried,
+                ..Check::ok(area, name, "only root can try that: sudo nagaya doctor")
+            },
         }
     }
 }
@@ -176,7 +187,7 @@ mod tests {
         assert_eq!(check, Check::missing("kernel", "x", "no", "do it"));
         assert_eq!(Tried::Worked.judge("kernel", "x", "works", "do it"), Check::ok("kernel", "x", "works"));
         let json = serde_json::to_value(Tried::NotRoot.judge("kernel", "x", "works", "do it")).unwrap();
-        assert_eq!(json["status"], "degraded");
-        assert_eq!(json["fix"], "sudo nagaya doctor");
+        assert_eq!(json["status"], "untried");
+        assert!(json["fix"].is_null());
     }
 }

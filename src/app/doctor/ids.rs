@@ -48,7 +48,7 @@ fn range(files: &Result<IdFiles, ReadError>, instance: &Instance) -> (Option<Own
         }
         Ok(None) => {
             let detail = "none yet: the first launch allots one";
-            (None, vec![Check::degraded(AREA, NAME, detail, "nagaya setup")])
+            (None, vec![Check::later(AREA, NAME, detail)])
         }
         Err(error) => (None, vec![Check::missing(AREA, NAME, chain(&error), remedy(&error))]),
     }

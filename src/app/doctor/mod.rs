@@ -66,7 +66,7 @@ mod tests {
                 "{:8} {:22} {:?}: {} [{:?}]",
                 check.area, check.name, check.status, check.detail, check.fix
             );
-            assert_eq!(check.fix.is_some(), check.status != Status::Ok, "{check:?}");
+            assert_eq!(check.fix.is_some(), check.status >= Status::Degraded, "{check:?}");
             assert!(!check.detail.is_empty() && !check.detail.contains('\n'), "{check:?}");
             assert!(!check.fix.as_deref().unwrap_or_default().contains('\n'), "{check:?}");
         }

@@ -44,7 +44,7 @@ pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check>
             packages.install("nftables", "nftables"),
         ),
         links.judge(AREA, "bridge and veth", "work", "modprobe bridge && modprobe veth"),
-        forwarding(read("/proc/sys/net/ipv4/ip_forward").as_deref()),
+        forwarding(read("/proc/sys/net/ipv4/ip_forward").as_deref(), instance.state_dir().exists()),
         foreign,
         bridge_netfilter(
             read("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref(),
@@ -86,10 +86,12 @@ fn run_nft(arguments: &[&str], input: &str) -> Result<String, String> {
     Err(format!("nft: {}", said.trim().lines().next().unwrap_or("failed without a word")))
 }
 
-fn forwarding(value: Option<&str>) -> Check {
+/// It is off on a new host, where the first launch switches it on.
+fn forwarding(value: Option<&str>, is_set_up: bool) -> Check {
     const NAME: &str = "IPv4 forwarding";
     match value {
         Some("1") => Check::ok(AREA, NAME, "on"),
+        Some("0") if !is_set_up => Check::later(AREA, NAME, "off: the first launch switches it on"),
         Some("0") => Check::degraded(
             AREA,
             NAME,
@@ -249,9 +251,10 @@ mod tests {
 
     #[test]
     fn forwarding_off_is_named() {
-        assert_eq!(forwarding(Some("1")).status, Status::Ok);
-        assert!(forwarding(Some("0")).fix.unwrap().contains("net.ipv4.ip_forward = 1"));
-        assert_eq!(forwarding(None).status, Status::Missing);
+        assert_eq!(forwarding(Some("1"), true).status, Status::Ok);
+        assert!(forwarding(Some("0"), true).fix.unwrap().contains("net.ipv4.ip_forward = 1"));
+        assert_eq!(forwarding(Some("0"), false).status, Status::Later);
+        assert_eq!(forwarding(None, true).status, Status::Missing);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use crate::host::{broker, grants};
 use crate::model::instance::Instance;
+use crate::sys::passwd;
 
-use super::check::{Check, chain};
+use super::check::{Check, chain, read};
 
 const AREA: &str = "users";
 const NAME: &str = "ordinary users";
@@ -26,9 +27,24 @@ pub fn check(instance: &Instance) -> Check {
             let fix = format!("sudo nagaya grant {user} allow=true");
             Check::missing(AREA, NAME, format!("the administrator has barred '{user}'"), fix)
         }
+        Ok(grant) if grant.allow != Some(true) && !is_member(user, instance.name()) => {
+            let group = instance.name();
+            let detail = format!("'{user}' is not in group '{group}' and has no grant: nagaya-hostd refuses");
+            let fix = format!("sudo adduser {user} {group}, or: sudo nagaya grant {user} allow=true");
+            Check::missing(AREA, NAME, detail, fix)
+        }
         Ok(grant) => {
             let detail = format!("by nagaya-hostd; granted: {} containers at once", grant.containers());
             Check::ok(AREA, NAME, detail)
         }
     }
+}
+
+/// As polkit sees it: by the database of groups, not by what this session has.
+fn is_member(user: &str, group: &str) -> bool {
+    let (users, groups) = (read("/etc/passwd").unwrap_or_default(), read("/etc/group").unwrap_or_default());
+    let own = passwd::user(&users, user).map(|user| user.gid);
+    passwd::groups(&groups)
+        .filter(|found| found.name == group)
+        .any(|found| Some(found.gid) == own || found.members.iter().any(|member| member == user))
 }
