@@ -71,6 +71,8 @@ mod private;
 mod private_way_out;
 #[path = "root/service.rs"]
 mod service;
+#[path = "root/several.rs"]
+mod several;
 #[path = "root/systemd.rs"]
 mod systemd;
 #[path = "root/template.rs"]

@@ -48,11 +48,12 @@ fn wanted(container: &Container, settings: &BootSettings, ended: Option<&Ended>)
     settings.autostart.unwrap_or(container.wanted_up && !ended.is_some_and(Ended::by_itself))
 }
 
-/// Starts one of them. That it runs already is fine, and that it is gone.
-pub fn start(app: &mut App, name: &Name) -> AppResult<()> {
+/// Starts one of them, and says whether it has. That it runs already is fine, and that it is gone.
+pub fn start(app: &mut App, name: &Name) -> AppResult<bool> {
     match lifecycle::start_as_it_is(app, name) {
-        Err(AppError::AlreadyRunning(_) | AppError::Frozen(_) | AppError::NoContainer { .. }) => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(AppError::AlreadyRunning(_) | AppError::Frozen(_) | AppError::NoContainer { .. }) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

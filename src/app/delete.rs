@@ -12,8 +12,11 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
-    if state::of(app, &container) != State::Stopped && !force {
-        return Err(AppError::Running(name.clone()));
+    match state::of(app, &container) {
+        State::Stopped => {}
+        State::Unknown => return Err(AppError::Unknown(name.clone())),
+        _ if !force => return Err(AppError::Running(name.clone())),
+        State::Running | State::Frozen | State::Busy => {}
     }
     app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;
     erase(app, &container)

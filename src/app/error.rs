@@ -30,6 +30,10 @@ pub enum Kind {
 pub enum AppError {
     #[error("nagaya must be run as root for this")]
     NotRoot,
+    #[error("'{0}' has no containers here")]
+    NothingOf(String),
+    #[error("'{0}' is a system account: containers are for ordinary users")]
+    SystemAccount(String),
     #[error("there is no user '{0}' in /etc/passwd")]
     NoUser(String),
     #[error(transparent)]
@@ -79,6 +83,12 @@ pub enum AppError {
     NotFrozen(Name),
     #[error("another command is at work on container '{0}'")]
     Busy(Name),
+    #[error("nobody can tell whether container '{0}' runs: its cgroup cannot be read")]
+    Unknown(Name),
+    /// A clean stop that the operator has interrupted goes on in the guest.
+    #[error("interrupted: the guest of container '{name}' has been asked to shut down{}",
+            if *restart { ", and is not started again" } else { "" })]
+    StopInterrupted { name: Name, restart: bool },
     #[error("container '{name}' has not shut down within {seconds} s")]
     StopTimeout { name: Name, seconds: u64 },
     #[error("container '{name}' has not answered within {seconds} s")]
@@ -135,7 +145,7 @@ impl AppError {
                 Kind::Host
             }
             Self::Broker(BrokerError::Unreachable(_)) => Kind::Bug,
-            Self::Interrupted => Kind::Interrupted,
+            Self::Interrupted | Self::StopInterrupted { .. } => Kind::Interrupted,
             Self::Stays { kind, .. } => *kind,
             _ => Kind::User,
         }
@@ -144,6 +154,8 @@ impl AppError {
     /// What to type next, where we know.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::NothingOf(user) => format!("make the first: nagaya --owner {user} launch debian12 NAME"),
+            Self::SystemAccount(_) => "name a user with a uid from 1000 on, or leave --owner out".to_owned(),
             Self::NotRoot => "run it as root, for example with sudo".to_owned(),
             Self::Config(ConfigError::Unknown { nearest: Some(nearest), .. }) => {
                 format!("did you mean '{nearest}'?")
@@ -185,6 +197,13 @@ impl AppError {
             Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),
             Self::MustBeStopped(name) => format!("stop it first: nagaya stop {name}"),
             Self::Frozen(name) => format!("let it go on: nagaya resume {name}"),
+            Self::Unknown(name) => {
+                format!("see what the kernel says: NAGAYA_LOG=nagaya=debug nagaya info {name}")
+            }
+            Self::StopInterrupted { name, restart: true } => format!("start it: nagaya start {name}"),
+            Self::StopInterrupted { name, restart: false } => {
+                format!("see how far it is: nagaya info {name}")
+            }
             Self::Busy(_) => "wait for it, or see what it is: ps -C nagaya".to_owned(),
             Self::StopTimeout { name, .. } => format!("end it at once: nagaya stop --force {name}"),
             Self::WaitTimeout { name, .. } | Self::Ended { name, .. } => {

@@ -36,7 +36,7 @@ pub struct StopOptions {
 pub enum WaitFor {
     /// The guest's init says that it is up.
     Running,
-    /// The guest's address answers.
+    /// That, and the guest's address answers.
     Network,
 }
 
@@ -57,7 +57,8 @@ fn start_wanted(app: &mut App, name: &Name, wish: bool) -> AppResult<()> {
     match state::of(app, &container) {
         State::Stopped => {}
         State::Frozen => return Err(AppError::Frozen(name.clone())),
-        _ => return Err(AppError::AlreadyRunning(name.clone())),
+        State::Unknown => return Err(AppError::Unknown(name.clone())),
+        State::Running | State::Busy => return Err(AppError::AlreadyRunning(name.clone())),
     }
     app.store.set_phase(&container.id, Phase::Starting, wish.then_some(true))?;
     let booted = boot(app, &container);
@@ -128,11 +129,13 @@ pub(super) fn clear(app: &mut App, container: &Container) -> AppResult<()> {
 /// not wait for a patient one.
 pub fn stop(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
     let container = app.find(name)?;
-    if state::of(app, &container) == State::Stopped {
-        return Err(AppError::NotRunning(name.clone()));
+    match state::of(app, &container) {
+        State::Stopped => return Err(AppError::NotRunning(name.clone())),
+        State::Unknown => return Err(AppError::Unknown(name.clone())),
+        State::Running | State::Frozen | State::Busy => {}
     }
     interrupt::arm();
-    app.store.set_phase(&container.id, container.phase, Some(false))?;
+    app.store.set_wanted_up(&container.id, false)?;
     if options.force {
         kill(app, &container)?;
     } else {
@@ -158,7 +161,10 @@ fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResu
         Err(e) => return Err(e),
     };
     connection.ask(&Request::Shutdown, &[])?;
-    wait_stopped(&connection, timeout, container)
+    wait_stopped(&connection, timeout, container).map_err(|e| match e {
+        AppError::Interrupted => AppError::StopInterrupted { name: container.name.clone(), restart: false },
+        other => other,
+    })
 }
 
 fn wait_stopped(connection: &Connection, timeout: Duration, container: &Container) -> AppResult<()> {
@@ -184,9 +190,19 @@ pub(super) fn kill(app: &mut App, container: &Container) -> AppResult<()> {
     clear(app, container)
 }
 
+/// The same, but a container that does not run stays as it is. Whether it was restarted.
+pub fn restart_running(app: &mut App, name: &Name, options: StopOptions) -> AppResult<bool> {
+    let container = app.find(name)?;
+    if state::of(app, &container) == State::Stopped {
+        return Ok(false);
+    }
+    restart(app, name, options).map(|()| true)
+}
+
 pub fn restart(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
     match stop(app, name, options) {
         Ok(()) | Err(AppError::NotRunning(_)) => start(app, name),
+        Err(AppError::StopInterrupted { name, .. }) => Err(AppError::StopInterrupted { name, restart: true }),
         Err(e) => Err(e),
     }
 }
@@ -201,7 +217,8 @@ pub fn resume(app: &mut App, name: &Name) -> AppResult<()> {
     match state::of(app, &container) {
         State::Frozen => monitor::connect(app, &container)?.ask(&Request::Thaw, &[]),
         State::Running => Err(AppError::NotFrozen(name.clone())),
-        _ => Err(AppError::NotRunning(name.clone())),
+        State::Unknown => Err(AppError::Unknown(name.clone())),
+        State::Stopped | State::Busy => Err(AppError::NotRunning(name.clone())),
     }
 }
 
@@ -211,24 +228,39 @@ pub(super) fn running(app: &App, name: &Name) -> AppResult<Container> {
     match state::of(app, &container) {
         State::Running => Ok(container),
         State::Frozen => Err(AppError::Frozen(name.clone())),
-        _ => Err(AppError::NotRunning(name.clone())),
+        State::Unknown => Err(AppError::Unknown(name.clone())),
+        State::Stopped | State::Busy => Err(AppError::NotRunning(name.clone())),
     }
 }
 
+/// Waits until `what` holds of a container that runs, at most for `timeout`. A guest whose network
+/// answers has booted as well: before that its init may still clear away what it is given.
 pub fn wait(app: &mut App, name: &Name, what: WaitFor, timeout: Duration) -> AppResult<()> {
     interrupt::arm();
     let container = app.find(name)?;
-    let late = || AppError::WaitTimeout { name: name.clone(), seconds: timeout.as_secs() };
     if what == WaitFor::Network {
-        return wait_network(app, &container, timeout);
+        address_of(&container)?;
     }
+    let end = Instant::now() + timeout;
     let connection = monitor::connect(app, &container)?;
     connection.send(&Request::WaitReady, &[])?;
     match connection.receive_within(timeout)? {
-        Ok(Some(Reply::Done)) => Ok(()),
-        Ok(_) => Err(ended(app, &container)),
-        Err(()) => Err(late()),
+        Ok(Some(Reply::Done)) => {}
+        Ok(_) => return Err(ended(app, &container)),
+        Err(()) => {
+            return Err(AppError::WaitTimeout { name: name.clone(), seconds: timeout.as_secs() });
+        }
     }
+    match what {
+        WaitFor::Running => Ok(()),
+        WaitFor::Network => wait_network(app, &container, end, timeout),
+    }
+}
+
+fn address_of(container: &Container) -> AppResult<std::net::IpAddr> {
+    container.address().ok_or_else(|| {
+        AppError::Refused(format!("container '{}' has no address that is known here", container.name))
+    })
 }
 
 fn ended(app: &App, container: &Container) -> AppError {
@@ -239,23 +271,19 @@ fn ended(app: &App, container: &Container) -> AppError {
 }
 
 /// An address answers when a connection to its discard port is refused: by a machine, not by
-/// silence.
-fn wait_network(app: &App, container: &Container, timeout: Duration) -> AppResult<()> {
+/// silence. A guest whose firewall is silent still answers who asks for its Ethernet address.
+fn wait_network(app: &App, container: &Container, end: Instant, timeout: Duration) -> AppResult<()> {
     const PORT: u16 = 9;
     const TRY: Duration = Duration::from_millis(250);
-    let Some(ip) = container.address() else {
-        return Err(AppError::Refused(format!(
-            "container '{}' has no address that is known here",
-            container.name
-        )));
-    };
-    let address = SocketAddr::from((ip, PORT));
-    let end = Instant::now() + timeout;
+    let address = SocketAddr::from((address_of(container)?, PORT));
     let probe = || loop {
         match TcpStream::connect_timeout(&address, TRY) {
             Ok(_) => return Answer::There,
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => return Answer::There,
             Err(_) if interrupt::pending() => return Answer::Interrupted,
+            Err(e) if e.kind() == std::io::ErrorKind::TimedOut && is_neighbour(address.ip()) => {
+                return Answer::There;
+            }
             Err(_) if !state::guest_lives(app, &container.id) => return Answer::Ended,
             Err(_) if Instant::now() >= end => return Answer::Late,
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -269,6 +297,19 @@ fn wait_network(app: &App, container: &Container, timeout: Duration) -> AppResul
             Err(AppError::WaitTimeout { name: container.name.clone(), seconds: timeout.as_secs() })
         }
     }
+}
+
+/// Whether the kernel has learned the Ethernet address of an IPv4 neighbour (`ATF_COM` of
+/// linux/if_arp.h in the third column of /proc/net/arp).
+fn is_neighbour(address: std::net::IpAddr) -> bool {
+    let table = std::fs::read_to_string("/proc/self/net/arp").unwrap_or_default();
+    table.lines().skip(1).any(|line| {
+        let mut words = line.split_whitespace();
+        let is_it = words.next() == Some(&address.to_string());
+        let flags =
+            words.nth(1).and_then(|flags| u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok());
+        is_it && flags.is_some_and(|flags| flags & 2 != 0)
+    })
 }
 
 /// How a guest's address was found.

@@ -51,7 +51,7 @@ impl Look {
 
     fn doing(&self, container: &Container) -> Doing {
         let payload = self.home.as_ref().map(|home| home.container_dir(&container.id).join("payload"));
-        match payload.and_then(|dir| cgroup::events(&dir)) {
+        match payload.and_then(|dir| cgroup::events(&dir).ok().flatten()) {
             Some(events) if events.populated && events.frozen => Doing::Paused,
             Some(events) if events.populated => Doing::Runs,
             _ => Doing::Nothing,

@@ -10,6 +10,7 @@ pub mod delete;
 pub mod device;
 pub mod doctor;
 mod error;
+pub mod events;
 pub mod exec;
 pub mod firewall;
 pub mod grant;

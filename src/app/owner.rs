@@ -23,6 +23,31 @@ pub fn resolve(base: &Instance, wish: &Wish) -> AppResult<Instance> {
     resolve_by(base, wish, broker::is_on_host)
 }
 
+/// Refuses, for root, an ordinary user's containers where there are none: nothing is set up for who
+/// does not make anything.
+pub fn must_be_there(instance: &Instance) -> AppResult<()> {
+    let is_asked_for = rustix::process::geteuid().is_root() && instance.person().is_some();
+    match is_asked_for && !instance.state_dir().exists() {
+        true => Err(AppError::NothingOf(instance.user().to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to set up anything for an account that is not an ordinary user's.
+pub fn may_be_set_up(instance: &Instance) -> AppResult<()> {
+    match instance.person() {
+        Some(uid) if !is_ordinary(uid) && !instance.state_dir().exists() => {
+            Err(AppError::SystemAccount(instance.user().to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As the host counts accounts (UID_MIN of login.defs, and nobody).
+fn is_ordinary(uid: u32) -> bool {
+    (1000..65_534).contains(&uid)
+}
+
 /// The same for who only looks, and so asks nobody: an ordinary user without a directory by the
 /// host's broker has nothing there.
 pub(super) fn resolve_to_look(base: &Instance, wish: &Wish) -> AppResult<Instance> {
@@ -85,7 +110,7 @@ pub fn persons(base: &Instance) -> AppResult<Vec<Instance>> {
 
 /// Those who can have containers: ordinary accounts, as the host counts them.
 pub fn accounts() -> Vec<String> {
-    users().into_iter().filter(|user| (1000..65_534).contains(&user.uid)).map(|user| user.name).collect()
+    users().into_iter().filter(|user| is_ordinary(user.uid)).map(|user| user.name).collect()
 }
 
 fn users() -> Vec<User> {

@@ -8,7 +8,7 @@ use super::layout;
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::ContainerId;
 use crate::runtime::protocol::StateRecord;
-use crate::sys::{cgroup, userns};
+use crate::sys::{cgroup, error_text, userns};
 
 /// A container's cgroup; none on a host without the hierarchy, where nothing runs.
 pub fn cgroup_dir(app: &App, id: &ContainerId) -> Option<PathBuf> {
@@ -46,11 +46,15 @@ pub fn of(app: &App, container: &Container) -> State {
         return State::Stopped;
     };
     match cgroup::events(&payload) {
-        Some(events) if events.populated && events.frozen => State::Frozen,
-        Some(events) if events.populated => State::Running,
+        Ok(Some(events)) if events.populated && events.frozen => State::Frozen,
+        Ok(Some(events)) if events.populated => State::Running,
         // A monitor without a guest is about to boot it again, or to end.
-        Some(_) if monitor_pid(app, &container.id).is_some() => State::Busy,
-        _ => State::Stopped,
+        Ok(Some(_)) if monitor_pid(app, &container.id).is_some() => State::Busy,
+        Ok(_) => State::Stopped,
+        Err(e) => {
+            tracing::warn!("{}", error_text(&e));
+            State::Unknown
+        }
     }
 }
 

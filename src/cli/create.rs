@@ -46,7 +46,7 @@ impl NewArgs {
 
 pub fn run(args: CreateArgs) -> CliResult<i32> {
     let request = args.new.request(false)?;
-    let name = launch::launch(&mut super::open()?, &request, &Shown::default())?;
+    let name = launch::launch(&mut super::open_to_make()?, &request, &Shown::default())?;
     print(&format!("{name}\n"))?;
     Ok(DONE)
 }

@@ -1,6 +1,7 @@
+use super::names::Containers;
 use super::many;
 use super::report::CliResult;
-use crate::app::delete;
+use crate::app::{AppError, delete};
 
 /// Delete containers and all that is in them
 ///
@@ -9,17 +10,23 @@ use crate::app::delete;
 /// Examples:
 ///   nagaya delete web01
 ///   nagaya delete web01 web02 --force
+///   nagaya delete 'test-*' --force
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct DeleteArgs {
-    /// The containers
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Containers,
     /// Kill running containers first
     #[arg(short, long)]
     force: bool,
+    /// Do not complain of containers that are not there
+    #[arg(long)]
+    if_exists: bool,
 }
 
 pub fn run(args: DeleteArgs) -> CliResult<i32> {
-    many::each(&args.names, |app, name| Ok(delete::delete(app, name, args.force)?))
+    many::each(&args.which, |app, name| match delete::delete(app, name, args.force) {
+        Err(AppError::NoContainer { .. }) if args.if_exists => Ok(()),
+        other => Ok(other?),
+    })
 }

@@ -27,7 +27,7 @@ pub struct LaunchArgs {
 
 pub fn run(args: LaunchArgs) -> CliResult<i32> {
     let request = args.new.request(true)?;
-    let mut app = super::open()?;
+    let mut app = super::open_to_make()?;
     let name = launch::launch(&mut app, &request, &Shown::default())?;
     // Before the wait: the container is there, however that goes.
     print(&format!("{name}\n"))?;

@@ -3,7 +3,7 @@
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::names;
+use super::names::Containers;
 use super::report::{CliError, CliResult, DONE, report};
 use crate::app::App;
 use crate::model::name::Name;
@@ -15,11 +15,15 @@ struct Worker {
     process: Child,
 }
 
-/// Does `work` on each container of `names`, which may be patterns, once for each. One alone is done by this process.
-/// Several go on past failures: all are reported, and the worst decides the exit code.
-pub fn each(names: &[String], work: impl Fn(&mut App, &Name) -> CliResult<()>) -> CliResult<i32> {
+/// Does `work` on each of these containers, once for each. One alone is done by this process. Several
+/// go on past failures: all are reported, and the worst decides the exit code.
+pub fn each(which: &Containers, work: impl Fn(&mut App, &Name) -> CliResult<()>) -> CliResult<i32> {
     // All are looked at before anything is done to one.
-    let names = names::expand(names)?;
+    each_of(which.names()?, work)
+}
+
+/// The same for checked names.
+pub fn each_of(names: Vec<Name>, work: impl Fn(&mut App, &Name) -> CliResult<()>) -> CliResult<i32> {
     if let [name] = names.as_slice() {
         work(&mut super::open()?, name)?;
         return Ok(DONE);

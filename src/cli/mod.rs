@@ -1,5 +1,6 @@
 //! The command line: a file for each verb, whose argument struct's comment is its help.
 
+mod asked;
 mod autostart;
 mod autostop;
 mod complete;
@@ -10,6 +11,7 @@ mod create;
 mod delete;
 mod device;
 mod doctor;
+mod events;
 mod exec;
 mod firewall;
 mod forward;
@@ -110,6 +112,7 @@ enum Verb {
     #[command(visible_aliases = ["ls", "ps"])]
     List(list::ListArgs),
     Info(info::InfoArgs),
+    Events(events::EventsArgs),
     Exec(exec::ExecArgs),
     Shell(shell::ShellArgs),
     Console(console::ConsoleArgs),
@@ -150,7 +153,11 @@ enum Verb {
 pub fn main() -> i32 {
     report::catch_panics();
     complete::answer();
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = wait::misplaced_condition(std::env::args_os()) {
+        return code;
+    }
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let cli = Cli::try_parse().unwrap_or_else(|error| usage::advised(error, &words).exit());
     log();
     let _ = WISH.set(Wish { owner: cli.owner, private: is_private() });
@@ -169,6 +176,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Delete(args) => delete::run(args),
         Verb::List(args) => list::run(args),
         Verb::Info(args) => info::run(args),
+        Verb::Events(args) => events::run(args),
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => shell::run(args),
         Verb::Console(args) => console::run(args),
@@ -214,10 +222,14 @@ fn is_private() -> bool {
     std::env::var_os("NAGAYA_PRIVATE").is_some_and(|value| !value.is_empty())
 }
 
+/// Whose containers the command is about.
+fn wish() -> Wish {
+    WISH.get().cloned().unwrap_or_default()
+}
+
 /// The instance that the user means.
 fn instance() -> CliResult<Instance> {
-    let wish = WISH.get().cloned().unwrap_or_default();
-    Ok(owner::resolve(&base_instance()?, &wish)?)
+    Ok(owner::resolve(&base_instance()?, &wish())?)
 }
 
 /// The service user's instance, beside which there are those of ordinary users.
@@ -236,7 +248,16 @@ fn owner_arguments() -> Vec<String> {
 
 /// Opens the instance. Gives up root: what the user's own rights are needed for comes before.
 fn open() -> CliResult<App> {
-    Ok(App::open(instance()?)?)
+    let instance = instance()?;
+    owner::must_be_there(&instance)?;
+    Ok(App::open(instance)?)
+}
+
+/// The same for what makes the first things of an owner, who is set up for that.
+fn open_to_make() -> CliResult<App> {
+    let instance = instance()?;
+    owner::may_be_set_up(&instance)?;
+    Ok(App::open(instance)?)
 }
 
 fn name(text: &str) -> CliResult<Name> {

@@ -1,14 +1,29 @@
 //! Names of containers as they are typed: themselves, or patterns such as `web*`.
 
-use std::io::Read;
-
+use super::asked;
 use super::list::{is_pattern, pattern};
-use super::report::{CliError, CliResult, DONE};
+use super::report::CliResult;
 use crate::app::{AppError, Look};
 use crate::model::name::Name;
 use crate::model::natural;
-use crate::sys::Context;
-use crate::sys::clone::{self, CloneSpec};
+
+/// Which containers a verb works on.
+#[derive(clap::Args)]
+pub struct Containers {
+    /// The containers; a pattern such as 'web*' stands for those whose names match
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    names: Vec<String>,
+    /// All containers
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+}
+
+impl Containers {
+    /// Every one once. All may be none.
+    pub fn names(&self) -> CliResult<Vec<Name>> {
+        if self.all { all() } else { expand(&self.names) }
+    }
+}
 
 /// Every name once, in the order given, with those that a pattern fits in its place. Names need
 /// not be there; a pattern must fit some.
@@ -37,23 +52,12 @@ fn fitting(word: &str, all: &[Name]) -> CliResult<Vec<Name>> {
 
 /// Looked up in a child: whoever looks becomes the owner, and root is needed afterwards.
 fn all() -> CliResult<Vec<Name>> {
-    let base = super::base_instance()?;
-    let wish = super::WISH.get().cloned().unwrap_or_default();
-    let (mut reader, writer) = std::io::pipe().cannot(|| "make a pipe").map_err(CliError::Fork)?;
-    let child = clone::fork(&CloneSpec::default(), || {
-        let all: Vec<Name> = Look::open(&base, &wish).containers().into_iter().map(|(c, _)| c.name).collect();
-        i32::from(serde_json::to_writer(&writer, &all).is_err())
-    });
-    let child = child.map_err(CliError::Fork)?;
-    drop(writer);
-    let mut text = String::new();
-    reader.read_to_string(&mut text).map_err(CliError::Relay)?;
-    if child.wait().map_err(CliError::Fork)?.code() != DONE {
-        return Err(AppError::Refused("the names of the containers cannot be read".to_owned()).into());
-    }
-    let mut all: Vec<Name> = serde_json::from_str(&text).map_err(|e| CliError::Relay(e.into()))?;
-    all.sort_by(|a, b| natural::compare(a.as_str(), b.as_str()));
-    Ok(all)
+    asked::in_child("list the containers", || {
+        let containers = Look::open(&super::base_instance()?, &super::wish()).containers();
+        let mut all: Vec<Name> = containers.into_iter().map(|(container, _)| container.name).collect();
+        all.sort_by(|a, b| natural::compare(a.as_str(), b.as_str()));
+        Ok(all)
+    })
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ impl From<&NetworkRow> for NetworkJson {
 pub fn run(args: NetworkArgs) -> CliResult<i32> {
     match args.verb {
         Verb::Create(args) => {
-            let network = network::create(&mut super::open()?, &args.name, &args.pairs)?;
+            let network = network::create(&mut super::open_to_make()?, &args.name, &args.pairs)?;
             print(&format!("{}\n", network.name))?;
         }
         Verb::Delete(args) => network::delete(&mut super::open()?, &args.name)?,

@@ -1,6 +1,7 @@
+use super::names::Containers;
 use super::many;
 use super::report::CliResult;
-use crate::app::lifecycle;
+use crate::app::{AppError, lifecycle};
 
 /// Freeze containers
 ///
@@ -12,11 +13,16 @@ use crate::app::lifecycle;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct PauseArgs {
-    /// The containers
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Containers,
+    /// Leave containers alone that do not run, or are frozen already
+    #[arg(long)]
+    if_running: bool,
 }
 
 pub fn run(args: PauseArgs) -> CliResult<i32> {
-    many::each(&args.names, |app, name| Ok(lifecycle::pause(app, name)?))
+    many::each(&args.which, |app, name| match lifecycle::pause(app, name) {
+        Err(AppError::NotRunning(_) | AppError::Frozen(_)) if args.if_running => Ok(()),
+        other => Ok(other?),
+    })
 }

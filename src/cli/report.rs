@@ -70,6 +70,9 @@ pub enum CliError {
     Fork(#[source] SysError),
     #[error("the process that worked on it was ended by signal {0}")]
     Killed(i32),
+    /// By the child process that failed, with its exit code.
+    #[error("a child process has failed")]
+    Reported(i32),
     /// A program that could not be started in a guest, with the code that a shell would give.
     #[error("{reason}")]
     NotStarted { code: i32, reason: String },
@@ -87,6 +90,7 @@ impl CliError {
                 Kind::Interrupted => INTERRUPTED,
             },
             Self::ReaderGone => DONE,
+            Self::Reported(code) => *code,
             Self::Fork(_) => LACKING,
             Self::Relay(_) => BUG,
             Self::Killed(signal) => Exit::Signal(*signal).code(),
@@ -105,6 +109,11 @@ impl CliError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::App(AppError::NoContainer { nearest: None, .. }) if let Some(user) = through_sudo() => {
+                return Some(format!(
+                    "root's containers are others than those of '{user}': type it without sudo, or add --owner {user}"
+                ));
+            }
             Self::App(error) => return error.hint(),
             Self::Name(_) => {
                 "a name is a host name's label (RFC 1123): 1 to 63 of a-z, 0-9 and '-', no '-' first or \
@@ -120,10 +129,19 @@ impl CliError {
     }
 }
 
+/// The ordinary user who has typed sudo, where the command is about root's containers and that user has
+/// some too.
+fn through_sudo() -> Option<String> {
+    let uid: u32 = std::env::var("SUDO_UID").ok()?.parse().ok()?;
+    let user = std::env::var("SUDO_USER").ok()?;
+    let own = super::base_instance().ok()?.of_user(uid, &user);
+    (super::wish().owner.is_none() && own.state_dir().exists()).then_some(user)
+}
+
 /// Prints `error` and what to do about it; of several containers, on which one it befell. Returns
 /// the exit code.
 pub fn report(error: &CliError, subject: Option<&Name>) -> i32 {
-    if !matches!(error, CliError::ReaderGone) {
+    if !matches!(error, CliError::ReaderGone | CliError::Reported(_)) {
         let subject = subject.map(|name| format!("{name}: ")).unwrap_or_default();
         say("error", Colour::Red, &format!("{subject}{}", error_text(error)), error.hint().as_deref());
     }
@@ -163,6 +181,13 @@ fn message(word: &str, colour: Colour, text: &str, hint: Option<&str>, colours: 
         message.push_str(&format!("{} {}\n", label("hint", Colour::Blue), text::line(hint)));
     }
     message
+}
+
+/// A mistake in the command line that the parser would take for something else. Returns the exit code.
+pub fn misused(text: &str, hint: &str) -> i32 {
+    const USAGE: i32 = 2;
+    say("error", Colour::Red, text, Some(hint));
+    USAGE
 }
 
 /// Tells something that is no error, on standard error.

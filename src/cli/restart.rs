@@ -1,6 +1,8 @@
+use super::names::Containers;
 use super::many;
 use super::report::CliResult;
 use super::stop::StopHow;
+use super::wait::Condition;
 use crate::app::lifecycle;
 
 /// Shut containers down and start them again
@@ -8,16 +10,40 @@ use crate::app::lifecycle;
 /// Examples:
 ///   nagaya restart web01
 ///   nagaya restart web01 web02 --force
+///   nagaya restart 'web*' --wait=network --wait-timeout 120
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct RestartArgs {
-    /// The containers
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Containers,
     #[command(flatten)]
     how: StopHow,
+    /// Wait until the guest has booted (running) or answers on its address (network)
+    #[arg(
+        long,
+        value_name = "CONDITION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "running"
+    )]
+    wait: Option<Condition>,
+    /// Timeout for --wait in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait")]
+    wait_timeout: u32,
+    /// Leave containers alone that do not run
+    #[arg(long)]
+    if_running: bool,
 }
 
 pub fn run(args: RestartArgs) -> CliResult<i32> {
-    many::each(&args.names, |app, name| Ok(lifecycle::restart(app, name, args.how.options())?))
+    many::each(&args.which, |app, name| {
+        let done = match args.if_running {
+            true => lifecycle::restart_running(app, name, args.how.options())?,
+            false => lifecycle::restart(app, name, args.how.options()).map(|()| true)?,
+        };
+        match args.wait {
+            Some(condition) if done => condition.wait(app, name, args.wait_timeout),
+            _ => Ok(()),
+        }
+    })
 }

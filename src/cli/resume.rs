@@ -1,6 +1,7 @@
+use super::names::Containers;
 use super::many;
 use super::report::CliResult;
-use crate::app::lifecycle;
+use crate::app::{AppError, lifecycle};
 
 /// Unfreeze containers
 ///
@@ -10,11 +11,16 @@ use crate::app::lifecycle;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ResumeArgs {
-    /// The containers
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Containers,
+    /// Leave containers alone that are not frozen
+    #[arg(long)]
+    if_frozen: bool,
 }
 
 pub fn run(args: ResumeArgs) -> CliResult<i32> {
-    many::each(&args.names, |app, name| Ok(lifecycle::resume(app, name)?))
+    many::each(&args.which, |app, name| match lifecycle::resume(app, name) {
+        Err(AppError::NotRunning(_) | AppError::NotFrozen(_)) if args.if_frozen => Ok(()),
+        other => Ok(other?),
+    })
 }

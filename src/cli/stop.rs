@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use super::names::Containers;
 use super::many;
 use super::report::CliResult;
+use crate::app::AppError;
 use crate::app::lifecycle::{self, StopOptions};
 
 /// Shut containers down
@@ -13,14 +15,17 @@ use crate::app::lifecycle::{self, StopOptions};
 ///   nagaya stop web01
 ///   nagaya stop web01 web02 --timeout 300
 ///   nagaya stop web01 --force
+///   nagaya stop --all --if-running
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct StopArgs {
-    /// The containers
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Containers,
     #[command(flatten)]
     how: StopHow,
+    /// Leave containers alone that do not run
+    #[arg(long)]
+    if_running: bool,
 }
 
 /// How a running guest is ended.
@@ -41,5 +46,8 @@ impl StopHow {
 }
 
 pub fn run(args: StopArgs) -> CliResult<i32> {
-    many::each(&args.names, |app, name| Ok(lifecycle::stop(app, name, args.how.options())?))
+    many::each(&args.which, |app, name| match lifecycle::stop(app, name, args.how.options()) {
+        Err(AppError::NotRunning(_)) if args.if_running => Ok(()),
+        other => Ok(other?),
+    })
 }

@@ -167,14 +167,14 @@ fn word(value: &impl Serialize) -> String {
 }
 
 fn build(args: &BuildArgs) -> CliResult<()> {
-    let entry = templates::build(&mut super::open()?, &args.name, &Shown::default())?;
+    let entry = templates::build(&mut super::open_to_make()?, &args.name, &Shown::default())?;
     print(&made(&entry))
 }
 
 /// The archive is opened while the process has the caller's own rights.
 fn import(args: &ImportArgs) -> CliResult<()> {
     let (archive, size) = open_archive(args)?;
-    let mut app = super::open()?;
+    let mut app = super::open_to_make()?;
     let entry = templates::import(&mut app, archive, size, &args.name, &Shown::default())?;
     print(&made(&entry))
 }

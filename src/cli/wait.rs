@@ -9,11 +9,22 @@ use crate::model::name::Name;
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Condition {
+pub enum Condition {
     /// The guest's init says that it is up.
     Running,
-    /// The guest can be reached over its network.
+    /// The same, and the guest can be reached over its network.
     Network,
+}
+
+impl Condition {
+    /// Waits for it, at most for so many seconds.
+    pub fn wait(self, app: &mut App, name: &Name, seconds: u32) -> CliResult<()> {
+        let what = match self {
+            Self::Running => WaitFor::Running,
+            Self::Network => WaitFor::Network,
+        };
+        Ok(lifecycle::wait(app, name, what, Duration::from_secs(seconds.into()))?)
+    }
 }
 
 #[derive(clap::Args)]
@@ -35,11 +46,33 @@ pub struct WaitArgs {
 impl WaitArgs {
     /// Waits as asked, if asked.
     pub fn wait(&self, app: &mut App, name: &Name) -> CliResult<()> {
-        let what = match self.wait {
-            None => return Ok(()),
-            Some(Condition::Running) => WaitFor::Running,
-            Some(Condition::Network) => WaitFor::Network,
-        };
-        Ok(lifecycle::wait(app, name, what, Duration::from_secs(self.timeout.into()))?)
+        self.wait.map_or(Ok(()), |condition| condition.wait(app, name, self.timeout))
+    }
+}
+
+/// `--wait network`: the parser would take the condition for a container's name, make that, and wait
+/// for something else. The exit code where the command line has it.
+pub fn misplaced_condition(words: impl Iterator<Item = std::ffi::OsString>) -> Option<i32> {
+    let words: Vec<_> = words.take_while(|word| word != "--").collect();
+    let misplaced = words
+        .windows(2)
+        .find(|pair| pair[0] == "--wait" && (pair[1] == "running" || pair[1] == "network"))?;
+    let condition = misplaced[1].to_string_lossy();
+    let text = format!("'--wait {condition}' reads as a container that is called '{condition}'");
+    let hint = format!("write --wait={condition}; for a container of that name, put it before --wait");
+    Some(super::report::misused(&text, &hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_after_a_space_is_refused() {
+        let of = |words: &[&str]| misplaced_condition(words.iter().map(|word| (*word).into()));
+        assert_eq!(of(&["nagaya", "launch", "debian12", "--wait", "network"]), Some(2));
+        assert_eq!(of(&["nagaya", "start", "web01", "--wait", "running"]), Some(2));
+        assert_eq!(of(&["nagaya", "start", "network", "--wait"]), None);
+        assert_eq!(of(&["nagaya", "exec", "web01", "--", "x", "--wait", "network"]), None);
     }
 }

@@ -130,6 +130,8 @@ pub enum State {
     Stopped,
     /// Between stop and start, or being made or deleted.
     Busy,
+    /// The kernel does not tell whether it runs: it is neither started nor deleted.
+    Unknown,
 }
 
 impl State {
@@ -139,6 +141,7 @@ impl State {
             State::Frozen => "frozen",
             State::Stopped => "stopped",
             State::Busy => "busy",
+            State::Unknown => "unknown",
         }
     }
 }

@@ -65,6 +65,14 @@ impl Store {
         })
     }
 
+    /// Records whether the container is wanted up, and leaves the phase to who has its lock.
+    pub fn set_wanted_up(&mut self, id: &ContainerId, wanted_up: bool) -> Result<(), StoreError> {
+        self.write("record whether a container is wanted up", |tx| {
+            let sql = "UPDATE container SET wanted_up = ?2 WHERE id = ?1";
+            changed_one(id, tx.prepare_cached(sql)?.execute((id, wanted_up))?)
+        })
+    }
+
     pub fn rename(&mut self, id: &ContainerId, name: &Name) -> Result<(), StoreError> {
         self.write("rename a container", |tx| {
             let taken = "SELECT EXISTS (SELECT 1 FROM container WHERE name = ?1 AND id <> ?2)";

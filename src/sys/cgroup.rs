@@ -197,14 +197,25 @@ pub struct Events {
 }
 
 /// The cgroup's state; none where there is no such cgroup.
-pub fn events(dir: &Path) -> Option<Events> {
-    let text = std::fs::read_to_string(dir.join("cgroup.events")).ok()?;
-    Some(Events { populated: text.contains("populated 1"), frozen: text.contains("frozen 1") })
+///
+/// # Errors
+/// When the kernel does not tell: nothing is known of the cgroup then.
+pub fn events(dir: &Path) -> SysResult<Option<Events>> {
+    let file = dir.join("cgroup.events");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => {
+            Ok(Some(Events { populated: text.contains("populated 1"), frozen: text.contains("frozen 1") }))
+        }
+        // ENODEV: it was removed while it was read.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(None),
+        Err(e) => Err(SysError::new(format!("read {}", file.display()), e)),
+    }
 }
 
-/// Whether a process lives in the cgroup or below it; false where there is no such cgroup.
+/// Whether a process lives in the cgroup or below it, or may live there, for all that can be read;
+/// false where there is no such cgroup.
 pub fn populated(dir: &Path) -> bool {
-    events(dir).is_some_and(|events| events.populated)
+    events(dir).map_or(true, |events| events.is_some_and(|events| events.populated))
 }
 
 /// Process numbers directly in the cgroup, as seen from the host.
