@@ -1,5 +1,5 @@
-use super::names::Containers;
 use super::many;
+use super::names::Containers;
 use super::report::CliResult;
 use crate::app::{AppError, delete};
 

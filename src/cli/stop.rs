@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::names::Containers;
 use super::many;
+use super::names::Containers;
 use super::report::CliResult;
 use crate::app::AppError;
 use crate::app::lifecycle::{self, StopOptions};
