@@ -47,6 +47,8 @@ mod leftovers;
 mod lifecycle;
 #[path = "root/lxcfs.rs"]
 mod lxcfs;
+#[path = "root/monitor.rs"]
+mod monitor;
 #[path = "root/network.rs"]
 mod network;
 #[path = "root/networks.rs"]

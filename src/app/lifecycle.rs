@@ -157,7 +157,10 @@ fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResu
         Err(AppError::NotRunning(_)) => return Ok(()),
         Err(e) => return Err(e),
     };
-    connection.ask(&Request::Shutdown, &[])?;
+    // What it runs now may fail to reach its init; other ways are tried then.
+    if let Some(trouble) = connection.ask_or_try(&Request::Shutdown)? {
+        tracing::warn!("{}: {trouble}", container.name);
+    }
     wait_stopped(&connection, timeout, container)
 }
 

@@ -36,6 +36,8 @@ struct InfoJson {
     wanted_up: bool,
     /// Its init says that it is up.
     ready: bool,
+    /// It was asked to stop, and has not yet.
+    stopping: bool,
     boots: u32,
     processes: usize,
     monitor_pid: Option<i32>,
@@ -99,6 +101,7 @@ impl From<&Info> for InfoJson {
             uuid: container.uuid.clone(),
             wanted_up: container.wanted_up,
             ready: info.ready,
+            stopping: info.stopping,
             boots: info.boots,
             processes: info.processes,
             monitor_pid: info.monitor_pid,
@@ -132,6 +135,7 @@ pub fn run(args: InfoArgs) -> CliResult<i32> {
 fn sheet(info: &InfoJson, age: &str) -> String {
     let c = &info.container;
     let state = match (c.state, info.ready) {
+        (state, _) if info.stopping => format!("{state}, asked to stop"),
         ("running", true) => "running, up".to_owned(),
         ("running", false) => "running, still coming up".to_owned(),
         (state, _) => state.to_owned(),
@@ -239,6 +243,7 @@ mod tests {
         let info = Info {
             row: super::super::list::tests::row(),
             ready: true,
+            stopping: false,
             boots: 2,
             ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false, asked: false }),
             monitor_pid: Some(4710),
