@@ -29,6 +29,8 @@ pub struct StopOptions {
     pub timeout: Duration,
     /// Without one.
     pub force: bool,
+    /// Hears what goes otherwise than it should, at once.
+    pub tell: fn(&str),
 }
 
 /// What to wait for.
@@ -136,7 +138,7 @@ pub fn stop(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
     if options.force {
         kill(app, &container)?;
     } else {
-        shut_down(app, &container, options.timeout)?;
+        shut_down(app, &container, options)?;
     }
     clear_ended(app, &container, options.force)
 }
@@ -151,7 +153,7 @@ pub(super) fn clear_ended(app: &mut App, container: &Container, force: bool) -> 
     clear(app, container)
 }
 
-fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResult<()> {
+fn shut_down(app: &mut App, container: &Container, options: StopOptions) -> AppResult<()> {
     let connection = match monitor::connect(app, container) {
         Ok(connection) => connection,
         Err(AppError::NotRunning(_)) => return Ok(()),
@@ -159,9 +161,9 @@ fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResu
     };
     // What it runs now may fail to reach its init; other ways are tried then.
     if let Some(trouble) = connection.ask_or_try(&Request::Shutdown)? {
-        tracing::warn!("{}: {trouble}", container.name);
+        (options.tell)(&format!("{}: {trouble}", container.name));
     }
-    wait_stopped(&connection, timeout, container)
+    wait_stopped(&connection, options.timeout, container)
 }
 
 fn wait_stopped(connection: &Connection, timeout: Duration, container: &Container) -> AppResult<()> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::many;
-use super::report::CliResult;
+use super::report::{CliResult, note};
 use crate::app::lifecycle::{self, StopOptions};
 
 /// Shut containers down
@@ -36,7 +36,7 @@ pub struct StopHow {
 
 impl StopHow {
     pub fn options(&self) -> StopOptions {
-        StopOptions { timeout: Duration::from_secs(self.timeout.into()), force: self.force }
+        StopOptions { timeout: Duration::from_secs(self.timeout.into()), force: self.force, tell: note }
     }
 }
 
