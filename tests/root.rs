@@ -49,6 +49,8 @@ mod lifecycle;
 mod list;
 #[path = "root/lxcfs.rs"]
 mod lxcfs;
+#[path = "root/monitor.rs"]
+mod monitor;
 #[path = "root/network.rs"]
 mod network;
 #[path = "root/networks.rs"]

@@ -87,7 +87,7 @@ fn wait(asked: &[Asked], patience: Duration) -> AppResult<Vec<bool>> {
     let has_ended = |a: &Asked| match a.connection.receive() {
         // The answer to the request for a shutdown.
         Ok(Some((Reply::Done, _))) => false,
-        Ok(Some((Reply::Failed { reason }, _))) => {
+        Ok(Some((Reply::Failed { reason, .. }, _))) => {
             tracing::warn!("cannot ask '{}' to shut down: {reason}", a.container.name);
             false
         }

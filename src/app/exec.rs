@@ -79,7 +79,7 @@ impl Session {
                 self.terminal = fds.into_iter().next();
                 Ok(())
             }
-            Some((Reply::NotStarted { reason, .. } | Reply::Failed { reason }, _)) => Err(failed(reason)),
+            Some((Reply::NotStarted { reason, .. } | Reply::Failed { reason, .. }, _)) => Err(failed(reason)),
             _ => Err(AppError::NotRunning(self.name.clone())),
         }
     }
@@ -99,7 +99,9 @@ impl Session {
         match self.connection.receive()? {
             Some((Reply::Exited(code), _)) => Ok(Event::Exited(code)),
             Some((Reply::NotStarted { code, reason }, _)) => Ok(Event::NotStarted { code, reason }),
-            Some((Reply::Failed { reason }, _)) => Err(AppError::Monitor { name: self.name.clone(), reason }),
+            Some((Reply::Failed { reason, .. }, _)) => {
+                Err(AppError::Monitor { name: self.name.clone(), reason })
+            }
             Some(_) => Err(AppError::Monitor {
                 name: self.name.clone(),
                 reason: "its monitor is out of step".to_owned(),

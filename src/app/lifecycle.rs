@@ -29,6 +29,8 @@ pub struct StopOptions {
     pub timeout: Duration,
     /// Without one.
     pub force: bool,
+    /// Hears what goes otherwise than it should, at once.
+    pub tell: fn(&str),
 }
 
 /// What to wait for.
@@ -139,7 +141,7 @@ pub fn stop(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()> {
     if options.force {
         kill(app, &container)?;
     } else {
-        shut_down(app, &container, options.timeout)?;
+        shut_down(app, &container, options)?;
     }
     clear_ended(app, &container, options.force)
 }
@@ -154,14 +156,17 @@ pub(super) fn clear_ended(app: &mut App, container: &Container, force: bool) -> 
     clear(app, container)
 }
 
-fn shut_down(app: &mut App, container: &Container, timeout: Duration) -> AppResult<()> {
+fn shut_down(app: &mut App, container: &Container, options: StopOptions) -> AppResult<()> {
     let connection = match monitor::connect(app, container) {
         Ok(connection) => connection,
         Err(AppError::NotRunning(_)) => return Ok(()),
         Err(e) => return Err(e),
     };
-    connection.ask(&Request::Shutdown, &[])?;
-    wait_stopped(&connection, timeout, container).map_err(|e| match e {
+    // What it runs now may fail to reach its init; other ways are tried then.
+    if let Some(trouble) = connection.ask_or_try(&Request::Shutdown)? {
+        (options.tell)(&format!("{}: {trouble}", container.name));
+    }
+    wait_stopped(&connection, options.timeout, container).map_err(|e| match e {
         AppError::Interrupted => AppError::StopInterrupted { name: container.name.clone(), restart: false },
         other => other,
     })

@@ -27,6 +27,8 @@ pub struct Info {
     pub row: Row,
     /// The guest's init has said that it is up.
     pub ready: bool,
+    /// It was asked to stop, and has not yet.
+    pub stopping: bool,
     /// How often it has booted since it was started.
     pub boots: u32,
     /// Why it does not run any more.
@@ -135,6 +137,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     Ok(Info {
         traffic: traffic(app, name),
         ready: up && record.as_ref().is_some_and(|r| r.ready),
+        stopping: up && record.as_ref().is_some_and(|r| r.stopping),
         boots: record.as_ref().map_or(0, |r| r.boots),
         ended: record.and_then(|r| r.ended),
         monitor_pid,

@@ -26,8 +26,14 @@ pub struct Connection {
 
 /// Connects to the monitor of a running container; one that has lost its monitor gets a new one.
 pub fn connect(app: &mut App, container: &Container) -> AppResult<Connection> {
-    if let Ok(socket) = dial(app, container) {
-        return Ok(Connection { socket, name: container.name.clone() });
+    match dial(app, container) {
+        Ok(socket) => return Ok(Connection { socket, name: container.name.clone() }),
+        // It is there, and full of clients.
+        Err(e) if e.errno() == Some(libc::EAGAIN) => {
+            let reason = "its monitor takes no connections".to_owned();
+            return Err(AppError::Monitor { name: container.name.clone(), reason });
+        }
+        Err(_) => {}
     }
     if !state::guest_lives(app, &container.id) {
         return Err(AppError::NotRunning(container.name.clone()));
@@ -50,6 +56,9 @@ fn dial(app: &App, container: &Container) -> SysResult<OwnedFd> {
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .cannot(what)?;
     let address = SocketAddrUnix::new(&path).cannot(what)?;
+    // Without it, a queue that is full is waited for without end.
+    let send = rustix::net::sockopt::Timeout::Send;
+    rustix::net::sockopt::set_socket_timeout(&socket, send, Some(PATIENCE)).cannot(what)?;
     rustix::net::connect(&socket, &address).cannot(what)?;
     Ok(socket)
 }
@@ -91,11 +100,30 @@ impl Connection {
     }
 
     pub fn ask_within(&self, patience: Duration, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
+        match self.outcome_within(patience, request, fds)? {
+            None => Ok(()),
+            Some(reason) => Err(AppError::Monitor { name: self.name.clone(), reason }),
+        }
+    }
+
+    /// The same for something that may come about though it has failed at first: why it has then.
+    pub fn ask_or_try(&self, request: &Request) -> AppResult<Option<String>> {
+        self.outcome_within(PATIENCE, request, &[])
+    }
+
+    /// None when it is done; why it has failed, where it is still tried.
+    fn outcome_within(
+        &self,
+        patience: Duration,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> AppResult<Option<String>> {
         self.send(request, fds)?;
         let failed = |reason: String| AppError::Monitor { name: self.name.clone(), reason };
         match self.receive_within(patience)? {
-            Ok(Some(Reply::Done)) => Ok(()),
-            Ok(Some(Reply::Failed { reason })) => Err(failed(reason)),
+            Ok(Some(Reply::Done)) => Ok(None),
+            Ok(Some(Reply::Failed { reason, still_tried: true })) => Ok(Some(reason)),
+            Ok(Some(Reply::Failed { reason, .. })) => Err(failed(reason)),
             Ok(Some(_)) => Err(failed("its monitor is out of step".to_owned())),
             Ok(None) => Err(AppError::NotRunning(self.name.clone())),
             Err(()) => Err(failed(format!("its monitor has not answered within {} s", patience.as_secs()))),

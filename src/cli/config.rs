@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::{self, pair};
-use super::many;
+use super::{many, names};
 use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json};
 use super::report::{CliResult, DONE, note};
 use super::table::pairs;
@@ -156,7 +156,7 @@ fn set(args: &SetArgs) -> CliResult<i32> {
     if pairs.is_empty() {
         wrong("set", key_and_value(&args.words));
     }
-    many::each(&names, |app, name| {
+    many::each_of(names::expand(&names)?, |app, name| {
         tell(name.as_str(), &config::set(app, name, &pairs)?);
         Ok(())
     })
@@ -168,7 +168,7 @@ fn unset(args: &UnsetArgs) -> CliResult<i32> {
     if keys.is_empty() {
         wrong("unset", "no key is said: they stand behind the names, as in limits.cpu".to_owned());
     }
-    many::each(&names, |app, name| {
+    many::each_of(names::expand(&names)?, |app, name| {
         tell(name.as_str(), &config::unset(app, name, &keys)?);
         Ok(())
     })

@@ -59,7 +59,7 @@ pub fn request(
         env.push(("TERM".to_owned(), kind));
     }
     let tty = tty.then(|| terminal::size().unwrap_or(terminal::USUAL));
-    ExecRequest { argv, env, cwd, user, tty }
+    ExecRequest { argv, env, cwd, user, tty, detach: false }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -40,6 +40,8 @@ struct InfoJson {
     wanted_up: bool,
     /// Its init says that it is up.
     ready: bool,
+    /// It was asked to stop, and has not yet.
+    stopping: bool,
     boots: u32,
     processes: usize,
     monitor_pid: Option<i32>,
@@ -103,6 +105,7 @@ impl From<&Info> for InfoJson {
             uuid: container.uuid.clone(),
             wanted_up: container.wanted_up,
             ready: info.ready,
+            stopping: info.stopping,
             boots: info.boots,
             processes: info.processes,
             monitor_pid: info.monitor_pid,
@@ -142,6 +145,7 @@ pub fn run(args: InfoArgs) -> CliResult<i32> {
 fn sheet(info: &InfoJson, age: &str) -> String {
     let c = &info.container;
     let state = match (c.state.as_str(), info.ready) {
+        (state, _) if info.stopping => format!("{state}, asked to stop"),
         ("running", true) => "running, up".to_owned(),
         ("running", false) => "running, still coming up".to_owned(),
         (state, _) => state.to_owned(),
@@ -275,6 +279,7 @@ mod tests {
         let info = Info {
             row,
             ready: true,
+            stopping: false,
             boots: 2,
             ended: Some(Ended { reason: "its init\n\x1b[31mdied".to_owned(), clean: false, asked: false }),
             monitor_pid: Some(4710),

@@ -7,11 +7,10 @@ use rustix::fs::{FileType, OFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::model::ids::Slice;
+use crate::model::monitor::MAX_CONFIG;
 
 /// How many descriptors come with `Spawn`: template, data, config, control, state, two logs.
 pub const SPAWN_FDS: usize = 7;
-/// Largest configuration: the arguments, files and filter of one guest.
-const MAX_CONFIG: i64 = 4 << 20;
 
 pub struct Lent {
     /// The template's root directory.
@@ -57,10 +56,10 @@ fn tree(fd: &OwnedFd, storage: Slice) -> Result<(), String> {
 
 fn sealed(fd: &OwnedFd) -> Result<(), String> {
     let wanted = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
-    let size = rustix::fs::fstat(fd).map_or(i64::MAX, |stat| stat.st_size);
+    let size = rustix::fs::fstat(fd).map_or(u64::MAX, |stat| stat.st_size as u64);
     match rustix::fs::fcntl_get_seals(fd) {
         Ok(seals) if seals.contains(wanted) && size <= MAX_CONFIG => Ok(()),
-        _ => Err("is not a sealed memory file of at most 4 MiB".to_owned()),
+        _ => Err(format!("is not a sealed memory file of at most {} MiB", MAX_CONFIG >> 20)),
     }
 }
 

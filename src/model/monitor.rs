@@ -8,6 +8,9 @@ pub const ARGV0: &str = "nagaya-monitor";
 /// The program name of a short-lived process that tells systemd-machined of a container.
 pub const REGISTRAR: &str = "nagaya-register";
 
+/// Largest configuration of a monitor, in bytes: the arguments, files and filter of one guest.
+pub const MAX_CONFIG: u64 = 4 << 20;
+
 /// Places in the monitor's own tree: the broker makes them, the monitor finds them.
 pub mod place {
     /// The template: shared by all, locked read-only.

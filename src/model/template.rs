@@ -22,28 +22,47 @@ pub enum Ask {
     Signal(i32),
     /// Run this in the guest.
     Run(&'static [&'static str]),
+    /// Where the guest has this directory, the one word, send it this signal and no other.
+    SignalWhere(&'static [&'static str; 1], i32),
 }
 
+/// There where systemd is process 1: sd_booted(3).
+const SYSTEMD: &[&str; 1] = &["/run/systemd/system"];
+
 impl InitKind {
-    /// How to ask for a power-off (systemd(1), busybox's init.c, openrc-init(8), init(8)).
-    pub fn shutdown(self) -> Ask {
+    /// How to ask for a power-off (systemd(1), busybox's init.c, openrc-init(8), init(8)): ways to be
+    /// tried in turn, each when those before it have failed. A signal that an init has no use for does
+    /// nothing to a process 1; lxc.container.conf(5) sends SIGPWR.
+    pub fn shutdown(self) -> &'static [Ask] {
+        const PWR: Ask = Ask::Signal(30);
         match self {
-            InitKind::Systemd => Ask::Signal(38),
-            InitKind::Openrc => Ask::Signal(15),
-            InitKind::Busybox => Ask::Signal(12),
-            InitKind::Sysvinit => Ask::Run(&["/sbin/init", "0"]),
-            InitKind::Unknown => Ask::Run(&["poweroff"]),
+            InitKind::Systemd => &[Ask::Signal(38)],
+            InitKind::Openrc => &[Ask::Signal(15)],
+            InitKind::Busybox => &[Ask::Signal(12)],
+            InitKind::Sysvinit => {
+                &[Ask::Run(&["/sbin/init", "0"]), Ask::Run(&["poweroff"]), Ask::SignalWhere(SYSTEMD, 38), PWR]
+            }
+            // What restarts at SIGINT has ended all the same when it was asked to.
+            InitKind::Unknown => &[
+                Ask::Run(&["poweroff"]),
+                Ask::SignalWhere(SYSTEMD, 38),
+                PWR,
+                Ask::Signal(15),
+                Ask::Signal(2),
+            ],
         }
     }
 
-    /// How to ask for a restart.
-    pub fn reboot(self) -> Ask {
+    /// How to ask for a restart, in the same way.
+    pub fn reboot(self) -> &'static [Ask] {
         match self {
-            InitKind::Systemd => Ask::Signal(39),
-            InitKind::Openrc => Ask::Signal(2),
-            InitKind::Busybox => Ask::Signal(15),
-            InitKind::Sysvinit => Ask::Run(&["/sbin/init", "6"]),
-            InitKind::Unknown => Ask::Run(&["reboot"]),
+            InitKind::Systemd => &[Ask::Signal(39)],
+            InitKind::Openrc => &[Ask::Signal(2)],
+            InitKind::Busybox => &[Ask::Signal(15)],
+            InitKind::Sysvinit => {
+                &[Ask::Run(&["/sbin/init", "6"]), Ask::Run(&["reboot"]), Ask::SignalWhere(SYSTEMD, 39)]
+            }
+            InitKind::Unknown => &[Ask::Run(&["reboot"]), Ask::SignalWhere(SYSTEMD, 39), Ask::Signal(2)],
         }
     }
 }

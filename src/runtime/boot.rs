@@ -1,19 +1,23 @@
 //! Bringing a guest's init into being, or taking over one whose monitor was killed.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::config::MonitorConfig;
 use super::init::{self, Boot, InitReport};
+use super::interests::{Interests, Source};
 use super::rootfs;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, caps, cgroup, seqpacket};
 
 /// How long a newborn init may take for our own first steps.
-const BUILD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const BUILD_PATIENCE: Duration = Duration::from_secs(30);
+/// How long one that has failed may take to end.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a guest that is taken over may take to have its console renewed.
-const CONSOLE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The guest's process 1.
 pub struct Init {
@@ -35,8 +39,18 @@ pub struct Booted {
     pub network: OwnedFd,
 }
 
-/// Boots the guest below cgroup `payload`. Between the building of its tree and the exec of its init
-/// `go` is called, which may wait for the network.
+/// A boot under way.
+pub struct Booting {
+    child: Child,
+    /// To the newborn init. Non-blocking.
+    socket: OwnedFd,
+    /// Its console, devpts, notification socket and network, once its tree is built.
+    fds: Option<[OwnedFd; 4]>,
+    until: Instant,
+}
+
+/// Boots the guest below cgroup `payload` for the first time, and waits for that. Between the building of
+/// its tree and the exec of its init `go` is called, which may wait for the network.
 ///
 /// # Errors
 /// What init's first steps said; nothing is left running then.
@@ -44,60 +58,111 @@ pub fn boot(
     config: &MonitorConfig,
     payload: &OwnedFd,
     network: &OwnedFd,
-    boot: Boot,
-    go: impl FnOnce() -> SysResult<()>,
+    mut go: impl FnMut() -> SysResult<()>,
 ) -> SysResult<Booted> {
-    let boot_id = random_uuid()?;
-    let (ours, theirs) = seqpacket::pair()?;
-    rustix::net::sockopt::set_socket_timeout(
-        &ours,
-        rustix::net::sockopt::Timeout::Recv,
-        Some(BUILD_PATIENCE),
-    )
-    .cannot(|| "bound the wait for init")?;
-    let mut flags = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWCGROUP;
-    if boot == Boot::Again {
-        flags |= libc::CLONE_NEWNET;
+    let mut booting = Booting::begin(config, payload, network, Boot::First)?;
+    loop {
+        let mut interests = Interests::default();
+        interests.read(Source::Init, &booting.socket);
+        interests.wake(Some(booting.until));
+        interests.wait()?;
+        if let Some(booted) = booting.advance(&mut go)? {
+            return Ok(booted);
+        }
     }
-    let guest = cgroup::guest_dir(payload.as_fd())?;
-    let spec = CloneSpec { flags: flags as u64, cgroup: Some(guest.as_fd()) };
-    let child = clone::fork(&spec, || init::run(config, boot, &boot_id, network, &theirs))?;
-    drop(theirs);
-    let guided = guide(&ours, go);
-    if guided.is_err() {
-        child.kill();
-    }
-    let [master, devpts, notify, network] = guided?;
-    Ok(Booted {
-        init: Init { pid: child.pid, pidfd: child.pidfd, ours: true },
-        terminals: Some((master, devpts)),
-        notify: Some(notify),
-        network,
-    })
 }
 
-/// Leads a newborn init to its exec; what it sends stands for console, devpts, notification
-/// socket and network.
-fn guide(init: &OwnedFd, go: impl FnOnce() -> SysResult<()>) -> SysResult<[OwnedFd; 4]> {
-    let failed = |reason: String| SysError::new("boot the guest", std::io::Error::other(reason));
-    let (report, fds) = seqpacket::recv::<InitReport>(init)?
-        .ok_or_else(|| failed("its first process died while its tree was built".to_owned()))?;
-    if let InitReport::Failed { reason } = report {
-        return Err(failed(reason));
+impl Booting {
+    /// Makes the process that will be init; it returns at once.
+    pub fn begin(
+        config: &MonitorConfig,
+        payload: &OwnedFd,
+        network: &OwnedFd,
+        boot: Boot,
+    ) -> SysResult<Self> {
+        let boot_id = random_uuid()?;
+        let (socket, theirs) = seqpacket::pair()?;
+        rustix::io::ioctl_fionbio(&socket, true).cannot(|| "prepare to hear of init")?;
+        let mut flags = libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWCGROUP;
+        if boot == Boot::Again {
+            flags |= libc::CLONE_NEWNET;
+        }
+        let guest = cgroup::guest_dir(payload.as_fd())?;
+        let spec = CloneSpec { flags: flags as u64, cgroup: Some(guest.as_fd()) };
+        let child = clone::fork(&spec, || init::run(config, boot, &boot_id, network, &theirs))?;
+        Ok(Self { child, socket, fds: None, until: Instant::now() + BUILD_PATIENCE })
     }
-    let fds: [OwnedFd; 4] =
-        fds.try_into().map_err(|_| failed("its first process sent no descriptors".to_owned()))?;
-    go()?;
-    // One that has failed meanwhile has ended: its words are read next.
-    let _ = seqpacket::send(init, &(), &[]);
-    match seqpacket::recv::<InitReport>(init)? {
-        None => Ok(fds),
-        Some((InitReport::Failed { reason }, _)) => Err(failed(reason)),
-        Some((InitReport::Built, _)) => Err(failed("its first process is out of step".to_owned())),
+
+    /// Ready when `advance` has something to do.
+    pub fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// When it has taken too long.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The newborn init's process number.
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// Its descriptor.
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.child.pidfd
+    }
+
+    /// Goes on without waiting; what has booted, once it has. `go` is called before init may execute.
+    ///
+    /// # Errors
+    /// What init's first steps said, or that they take too long; nothing is left running then.
+    pub fn advance(&mut self, go: impl FnOnce() -> SysResult<()>) -> SysResult<Option<Booted>> {
+        let heard = self.hear(go);
+        if heard.is_err() {
+            let _ = clone::signal(&self.child.pidfd, libc::SIGKILL);
+            let _ = self.child.wait_within(KILL_PATIENCE);
+        }
+        heard
+    }
+
+    fn hear(&mut self, go: impl FnOnce() -> SysResult<()>) -> SysResult<Option<Booted>> {
+        let failed = |reason: &str| SysError::new("boot the guest", std::io::Error::other(reason.to_owned()));
+        let heard = match seqpacket::recv::<InitReport>(&self.socket) {
+            Err(e) if matches!(e.errno(), Some(libc::EAGAIN | libc::EINTR)) => {
+                let late = Instant::now() >= self.until;
+                return if late { Err(failed("its first process takes too long")) } else { Ok(None) };
+            }
+            other => other?,
+        };
+        match (heard, self.fds.take()) {
+            (Some((InitReport::Failed { reason }, _)), _) => Err(failed(&reason)),
+            (Some((InitReport::Built, fds)), None) => {
+                let fds = fds.try_into().map_err(|_| failed("its first process sent no descriptors"))?;
+                self.fds = Some(fds);
+                go()?;
+                // One that has failed meanwhile has ended: its words are read next.
+                let _ = seqpacket::send(&self.socket, &(), &[]);
+                Ok(None)
+            }
+            (Some((InitReport::Built, _)), Some(_)) => Err(failed("its first process is out of step")),
+            (None, None) => Err(failed("its first process died while its tree was built")),
+            (None, Some(fds)) => self.booted(fds).map(Some),
+        }
+    }
+
+    fn booted(&self, [master, devpts, notify, network]: [OwnedFd; 4]) -> SysResult<Booted> {
+        let pidfd = self.child.pidfd.try_clone().cannot(|| "duplicate a descriptor")?;
+        Ok(Booted {
+            init: Init { pid: self.child.pid, pidfd, ours: true },
+            terminals: Some((master, devpts)),
+            notify: Some(notify),
+            network,
+        })
     }
 }
 

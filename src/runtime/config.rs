@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::guest_file::GuestFile;
 use crate::model::limits::Rlimit;
+use crate::model::monitor::MAX_CONFIG;
 use crate::model::name::Name;
 use crate::model::nic::Nic;
 use crate::model::template::InitKind;
@@ -91,6 +92,10 @@ impl MonitorConfig {
         use rustix::fs::{MemfdFlags, SealFlags};
         let what = || "seal the monitor's configuration";
         let text = serde_json::to_vec(self).map_err(std::io::Error::from).cannot(what)?;
+        if text.len() as u64 > MAX_CONFIG {
+            let most = format!("its files and arguments take more than {} MiB", MAX_CONFIG >> 20);
+            return Err(SysError::new(what(), std::io::Error::other(most)));
+        }
         let fd = rustix::fs::memfd_create("nagaya-config", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .cannot(what)?;
         let mut rest = &text[..];
@@ -108,7 +113,7 @@ impl MonitorConfig {
     /// Reads what `seal` wrote.
     pub fn read(file: &mut File) -> SysResult<Self> {
         let mut text = Vec::new();
-        file.take(1 << 20).read_to_end(&mut text).cannot(|| "read the monitor's configuration")?;
+        file.take(MAX_CONFIG).read_to_end(&mut text).cannot(|| "read the monitor's configuration")?;
         serde_json::from_slice(&text)
             .map_err(std::io::Error::from)
             .cannot(|| "understand the monitor's configuration")
@@ -127,5 +132,33 @@ impl MonitorConfig {
             let _ = write!(text, "{b:02x}");
             text
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(content: String) -> MonitorConfig {
+        MonitorConfig {
+            name: Name::new("web01").unwrap(),
+            uuid: String::new(),
+            init: Vec::new(),
+            init_kind: InitKind::Unknown,
+            env: vec![("A".to_owned(), content)],
+            seccomp: String::new(),
+            files: Vec::new(),
+            nics: Vec::new(),
+            rlimits: Vec::new(),
+            adopt: None,
+        }
+    }
+
+    #[test]
+    fn what_may_be_lent_can_be_read() {
+        let large = config("x".repeat(MAX_CONFIG as usize - 1000));
+        let mut file = File::from(large.seal().unwrap());
+        assert_eq!(MonitorConfig::read(&mut file).unwrap(), large);
+        assert!(config("x".repeat(MAX_CONFIG as usize)).seal().is_err());
     }
 }

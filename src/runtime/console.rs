@@ -1,54 +1,29 @@
-//! A guest's console: history on two bounded files, and those who watch.
+//! A guest's console: what it prints goes to the history and to those who watch, what they type to the
+//! guest. Nothing here waits for the guest or for a watcher.
 
-use std::os::fd::OwnedFd;
+mod log;
+mod watchers;
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use crate::sys::{Context, SysResult};
+pub use self::log::Log;
+pub use self::watchers::WATCHERS;
+use self::watchers::Watchers;
+use super::interests::{Id, Interests, Source};
+use crate::sys::SysResult;
 
-/// Bytes in each of the two files of the history.
-pub const LOG_HALF: u64 = 512 * 1024;
-/// Bytes of history that a new watcher is shown.
-const BACKLOG: u64 = 8 * 1024;
-
-/// The console's history: one file is filled, then the other is emptied and filled.
-pub struct Log {
-    files: [OwnedFd; 2],
-    current: usize,
-    length: u64,
-}
-
-impl Log {
-    /// Goes on in the file that was written last.
-    pub fn open(files: [OwnedFd; 2]) -> SysResult<Self> {
-        let stat = |fd| rustix::fs::fstat(fd).cannot(|| "look at the console's log");
-        let (a, b) = (stat(&files[0])?, stat(&files[1])?);
-        let newer = (b.st_mtime, b.st_mtime_nsec) > (a.st_mtime, a.st_mtime_nsec) && b.st_size > 0;
-        let current = usize::from(newer);
-        let length = if newer { b.st_size } else { a.st_size } as u64;
-        Ok(Self { files, current, length })
-    }
-
-    /// A full disk loses history, never the guest.
-    pub fn append(&mut self, bytes: &[u8]) {
-        if self.length >= LOG_HALF {
-            self.current = 1 - self.current;
-            self.length = 0;
-            let _ = rustix::fs::ftruncate(&self.files[self.current], 0);
-        }
-        if let Ok(n) = rustix::io::pwrite(&self.files[self.current], bytes, self.length) {
-            self.length += n as u64;
-        }
-    }
-
-    fn tail(&self) -> Vec<u8> {
-        let from = self.length.saturating_sub(BACKLOG);
-        let mut bytes = vec![0u8; (self.length - from) as usize];
-        let n = rustix::io::pread(&self.files[self.current], &mut bytes[..], from).unwrap_or(0);
-        bytes.truncate(n);
-        bytes
-    }
-}
+/// Bytes that are taken of the guest at once.
+const PIECE: usize = 4096;
+/// Bytes that a terminal may hold: the kernel's limit is 64 KiB (drivers/tty/tty_buffer.c), doubled for
+/// line ends.
+const LEFT_IN_TERMINAL: usize = 128 * 1024;
+/// How soon a console that was hung up is opened again, and how seldom while that fails.
+const REOPEN: Duration = Duration::from_millis(5);
+const REOPEN_SELDOM: Duration = Duration::from_secs(5);
 
 fn open_slave(master: &OwnedFd) -> Option<OwnedFd> {
     use rustix::pty::OpenptFlags;
@@ -58,45 +33,97 @@ fn open_slave(master: &OwnedFd) -> Option<OwnedFd> {
 
 /// The console's master side, its history and its watchers.
 pub struct Console {
+    /// Non-blocking.
     master: OwnedFd,
-    /// Held open, or reading the master would fail whenever no process of the guest has the
-    /// console open.
+    /// The guest's side, held open, or reading the master would fail whenever no process of the guest has
+    /// the console open. A guest's init hangs its console up now and then, and our end with it.
     slave: Option<OwnedFd>,
+    /// When one that was hung up is opened again, and how long that was put off.
+    reopen: (Instant, Duration),
     log: Log,
-    /// Non-blocking stream sockets.
-    watchers: Vec<OwnedFd>,
+    watchers: Watchers,
 }
 
 impl Console {
     pub fn new(master: OwnedFd, log: Log) -> Self {
-        let slave = open_slave(&master);
-        Self { master, slave, log, watchers: Vec::new() }
+        let reopen = (Instant::now(), REOPEN);
+        let mut console = Self { master, slave: None, reopen, log, watchers: Watchers::default() };
+        console.open();
+        console
+    }
+
+    fn open(&mut self) {
+        let _ = rustix::io::ioctl_fionbio(&self.master, true);
+        self.slave = open_slave(&self.master);
+        self.reopen = (Instant::now() + REOPEN, REOPEN);
     }
 
     pub fn master(&self) -> &OwnedFd {
         &self.master
     }
 
-    /// Whether there is a guest's side: false for a guest whose /dev was in no state for one.
-    pub fn is_open(&self) -> bool {
-        self.slave.is_some()
-    }
-
     /// The guest's next boot has a console of its own; watchers stay.
     pub fn replace(&mut self, master: OwnedFd) {
-        self.slave = open_slave(&master);
         self.master = master;
+        self.open();
+        self.watchers.forget_typed();
     }
 
     /// Shows the latest history to a new watcher, and from now on what comes.
-    pub fn watch(&mut self, stream: OwnedFd) {
-        let _ = rustix::io::ioctl_fionbio(&stream, true);
-        let _ = rustix::net::send(&stream, &self.log.tail(), rustix::net::SendFlags::NOSIGNAL);
-        self.watchers.push(stream);
+    ///
+    /// # Errors
+    /// For what is no stream socket, and when too many watch.
+    pub fn watch(&mut self, stream: OwnedFd) -> SysResult<()> {
+        self.watchers.add(stream, &self.log.tail())
     }
 
-    pub fn watchers(&self) -> &[OwnedFd] {
-        &self.watchers
+    pub fn interests<'a>(&'a self, interests: &mut Interests<'a>) {
+        self.watchers.interests(interests);
+        // The master of a terminal that is hung up would be ready for ever.
+        if self.slave.is_none() {
+            return interests.wake(Some(self.reopen.0));
+        }
+        let out = if self.watchers.have_typed() { PollFlags::OUT } else { PollFlags::empty() };
+        interests.add(Source::Console, self.master.as_fd(), PollFlags::IN | out);
+    }
+
+    /// The master is ready.
+    pub fn advance(&mut self, flags: PollFlags) {
+        if flags.contains(PollFlags::OUT) {
+            self.give();
+        }
+        if flags != PollFlags::OUT {
+            self.drain();
+        }
+    }
+
+    /// Watcher `id` has typed something, or is gone.
+    pub fn hear(&mut self, id: Id) {
+        self.watchers.hear(id);
+        if self.slave.is_some() {
+            self.give();
+        }
+    }
+
+    /// Passes on what was typed, as far as the guest has room for it.
+    fn give(&mut self) {
+        let master = &self.master;
+        self.watchers.give(|bytes| match rustix::io::write(master, bytes) {
+            Ok(n) => n,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            // Nobody will ever take it.
+            Err(_) => bytes.len(),
+        });
+    }
+
+    pub fn tick(&mut self, now: Instant) {
+        self.watchers.tick(now);
+        let (reopen_at, pause) = self.reopen;
+        if self.slave.is_none() && reopen_at <= now {
+            let pause = (pause * 2).min(REOPEN_SELDOM);
+            self.slave = open_slave(&self.master);
+            self.reopen = (now + pause, pause);
+        }
     }
 
     /// Whether the last that the guest has printed is an init's announcement of a restart.
@@ -115,45 +142,147 @@ impl Console {
         self.spread(format!("\r\n[nagaya] {text}\r\n").as_bytes());
     }
 
-    /// Whether the guest has written something that was not taken yet.
-    pub fn has_more(&self) -> bool {
-        rustix::io::ioctl_fionread(&self.master).is_ok_and(|n| n > 0)
-    }
-
-    /// Takes what the guest has written. A guest's init hangs its console up now and then, and
-    /// our own open end with it: that is opened again.
-    pub fn drain(&mut self) {
-        let mut bytes = [0u8; 4096];
-        match rustix::io::read(&self.master, &mut bytes) {
-            Ok(0) | Err(Errno::IO) => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-                self.slave = open_slave(&self.master);
+    /// Takes all that a guest that has ended has left.
+    pub fn drain_rest(&mut self) {
+        for _ in 0..LEFT_IN_TERMINAL / PIECE {
+            if !rustix::io::ioctl_fionread(&self.master).is_ok_and(|n| n > 0) || !self.drain() {
+                return;
             }
-            Ok(n) => self.spread(&bytes[..n]),
-            Err(_) => {}
         }
     }
 
-    /// A watcher that does not read loses what it is too slow for; it never holds the guest up.
+    /// Takes what the guest has written; whether there was anything.
+    fn drain(&mut self) -> bool {
+        let mut bytes = [0u8; PIECE];
+        match rustix::io::read(&self.master, &mut bytes) {
+            Ok(n) if n > 0 => {
+                self.spread(&bytes[..n]);
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR) => false,
+            _ => {
+                self.hung_up();
+                false
+            }
+        }
+    }
+
+    fn hung_up(&mut self) {
+        self.slave = None;
+        self.reopen = (Instant::now() + REOPEN, REOPEN);
+    }
+
     fn spread(&mut self, bytes: &[u8]) {
         self.log.append(bytes);
-        self.watchers.retain(|stream| {
-            match rustix::net::send(stream, bytes, rustix::net::SendFlags::NOSIGNAL) {
-                Err(e) => e == Errno::AGAIN,
-                Ok(_) => true,
-            }
-        });
+        self.watchers.spread(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
+
+    fn console() -> (Console, OwnedFd) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = open_slave(&master).unwrap();
+        let file = || OwnedFd::from(tempfile::tempfile().unwrap());
+        (Console::new(master, Log::open([file(), file()]).unwrap()), slave)
     }
 
-    /// Passes on what watcher number `index` has typed; forgets it once it has closed.
-    pub fn input(&mut self, index: usize) {
-        let mut bytes = [0u8; 512];
-        match rustix::io::read(&self.watchers[index], &mut bytes) {
-            Ok(n) if n > 0 => {
-                let _ = rustix::io::write(&self.master, &bytes[..n]);
+    fn watch(console: &mut Console) -> OwnedFd {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (theirs, ours) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        console.watch(ours).unwrap();
+        theirs
+    }
+
+    /// One turn of the loop, at most until `patience` is over; whether anything was ready.
+    fn turn(console: &mut Console, patience: Duration) -> bool {
+        let mut interests = Interests::default();
+        console.interests(&mut interests);
+        interests.wake(Some(Instant::now() + patience));
+        let ready = interests.wait().unwrap();
+        for (source, flags) in &ready {
+            match source {
+                Source::Console => console.advance(*flags),
+                Source::Watcher(id) => console.hear(*id),
+                other => panic!("{other:?}"),
             }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            _ => drop(self.watchers.swap_remove(index)),
         }
+        console.tick(Instant::now());
+        !ready.is_empty()
+    }
+
+    fn settle(console: &mut Console) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while turn(console, Duration::from_millis(20)) {
+            assert!(Instant::now() < end, "the loop does not come to rest");
+        }
+    }
+
+    fn raw(slave: &OwnedFd) {
+        let mut modes = rustix::termios::tcgetattr(slave).unwrap();
+        modes.make_raw();
+        rustix::termios::tcsetattr(slave, rustix::termios::OptionalActions::Now, &modes).unwrap();
+    }
+
+    #[test]
+    fn a_guest_that_does_not_read_stops_who_types_and_nobody_else() {
+        let (mut console, slave) = console();
+        raw(&slave);
+        let typist = watch(&mut console);
+        let mut sent = 0;
+        // As much as goes: until the guest's buffers and those on the way are full.
+        let mut full = 0;
+        while full < 5 {
+            match rustix::io::write(&typist, &[b'p'; 1000]) {
+                Ok(n) => sent += n,
+                Err(e) => {
+                    assert_eq!(e, Errno::AGAIN);
+                    full += 1;
+                }
+            }
+            settle(&mut console);
+        }
+        assert!(sent > 80_000, "{sent}");
+        let other = watch(&mut console);
+        rustix::io::write(&slave, b"still here").unwrap();
+        settle(&mut console);
+        let mut bytes = [0u8; 64];
+        let n = rustix::io::read(&other, &mut bytes).unwrap();
+        assert_eq!(&bytes[..n], b"still here");
+        // Not a byte is lost once the guest reads.
+        rustix::io::ioctl_fionbio(&slave, true).unwrap();
+        let mut got = 0;
+        let end = Instant::now() + Duration::from_secs(20);
+        while got < sent && Instant::now() < end {
+            let mut bytes = [0u8; 4096];
+            match rustix::io::read(&slave, &mut bytes) {
+                Ok(n) => got += n,
+                Err(_) => drop(turn(&mut console, Duration::from_millis(5))),
+            }
+        }
+        assert_eq!(got, sent);
+    }
+
+    #[test]
+    fn a_console_that_is_hung_up_is_opened_again_without_a_wait() {
+        let (mut console, slave) = console();
+        // As vhangup(2) leaves it: nobody has the guest's side open.
+        drop(slave);
+        console.hung_up();
+        let begun = Instant::now();
+        assert!(!turn(&mut console, Duration::from_millis(100)));
+        assert!(begun.elapsed() >= REOPEN);
+        assert!(console.slave.is_some());
+        let slave = open_slave(&console.master).unwrap();
+        rustix::io::write(&slave, b"back").unwrap();
+        settle(&mut console);
+        assert_eq!(console.log.tail(), b"back");
     }
 }

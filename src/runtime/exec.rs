@@ -7,19 +7,18 @@ use rustix::fs::OFlags;
 use rustix::thread::ThreadNameSpaceType;
 use serde::{Deserialize, Serialize};
 
+use super::guest_files;
 use super::init::{
     drop_monitor_signals, environment, new_session_keyring, place_stdio, strings, take_standard_terminal,
 };
-use super::{guest_files, protocol::ExecRequest};
+use super::protocol::{ExecRequest, Reply};
 use crate::model::limits::Rlimit;
 use crate::sys::clone::{self, Child, CloneSpec, Forked};
 use crate::sys::error_text;
 use crate::sys::{Context, SysError, SysResult, caps, cgroup, mount, passwd, rlimit, seccomp, seqpacket};
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How long a process may take to enter the guest's namespaces.
-const ENTER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+/// Where programs are looked for: in NixOS, where all of these lack them, in its own place.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
 /// The longest /etc/passwd and /etc/group that are read: some 100,000 accounts.
 const MAX_ACCOUNTS: u64 = 8 << 20;
@@ -46,10 +45,16 @@ pub struct NotStarted {
     pub reason: String,
 }
 
+impl NotStarted {
+    pub fn reply(self) -> Reply {
+        Reply::NotStarted { code: self.code, reason: self.reason }
+    }
+}
+
 /// What an exec's processes say to the monitor. End of file after `Entered` means that the program runs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Report {
+pub(super) enum Report {
     /// The process that will be the program, as the monitor numbers it.
     Entered(i32),
     NotStarted(NotStarted),
@@ -65,46 +70,36 @@ pub struct Confinement<'a> {
 /// A child on its way into the guest, which ends once it has made the process that will be the
 /// program.
 pub struct Entering {
-    /// It becomes readable when the child has ended; `finish` does not wait then.
     pub child: Child,
-    reports: OwnedFd,
+    pub(super) reports: OwnedFd,
 }
 
 /// A program under way, or what has kept it from that.
 pub struct Execed {
     pub child: Child,
-    reports: OwnedFd,
+    /// It becomes readable when `begun` has something to say.
+    pub reports: OwnedFd,
     failed: Option<NotStarted>,
 }
 
 impl Execed {
     /// Why it has not run; none where it has. To be asked after its end.
     pub fn failure(&self) -> Option<NotStarted> {
-        let late = || match seqpacket::recv_now::<Report>(&self.reports) {
-            Ok(Some((Report::NotStarted(failed), _))) => Some(failed),
-            _ => None,
-        };
-        self.failed.clone().or_else(late)
+        self.begun().and_then(Result::err)
     }
-}
 
-/// Starts `request` in the guest whose init is `init` and whose cgroup is `payload`.
-///
-/// # Errors
-/// When no process can be made in the guest; what fails later is told by `Execed::failure`.
-pub fn start(
-    request: &ExecRequest,
-    stdio: &Stdio,
-    init: &OwnedFd,
-    payload: &OwnedFd,
-    confinement: &Confinement<'_>,
-) -> Result<Execed, NotStarted> {
-    let entering = begin(request, stdio, init, payload, confinement).map_err(not_made)?;
-    // A guest's file system that never answers, or a frozen cgroup, would hold the monitor up for good.
-    if !entering.child.ends_within(ENTER_TIMEOUT).map_err(not_made)? {
-        return Err(entering.give_up());
+    /// Whether the program runs, or what has kept it from that; none as long as that is not known.
+    pub fn begun(&self) -> Option<Result<(), NotStarted>> {
+        if let Some(failed) = &self.failed {
+            return Some(Err(failed.clone()));
+        }
+        match seqpacket::recv_now::<Report>(&self.reports) {
+            Ok(Some((Report::NotStarted(failed), _))) => Some(Err(failed)),
+            Ok(Some((Report::Entered(_), _))) => None,
+            Err(e) if e.errno() == Some(libc::EAGAIN) => None,
+            Ok(None) | Err(_) => Some(Ok(())),
+        }
     }
-    entering.finish()
 }
 
 /// What the monitor could not do.
@@ -112,15 +107,19 @@ fn not_made(e: SysError) -> NotStarted {
     refused(error_text(&e))
 }
 
-/// The first half of `start`: it returns at once.
+/// Begins to start `request` in the guest whose init is `init` and whose cgroup is `payload`; it
+/// returns at once. `Entering::finish` is to be called when the child has ended.
+///
+/// # Errors
+/// When no process can be made.
 pub fn begin(
     request: &ExecRequest,
     stdio: &Stdio,
     init: &OwnedFd,
     payload: &OwnedFd,
     confinement: &Confinement<'_>,
-) -> SysResult<Entering> {
-    let (reports, report) = seqpacket::pair()?;
+) -> Result<Entering, NotStarted> {
+    let (reports, report) = seqpacket::pair().map_err(not_made)?;
     let mut made =
         Err(SysError::new("run a program", std::io::Error::other("the guest has no cgroup for it")));
     for leaf in cgroup::exec_leaves(payload.as_fd()) {
@@ -130,13 +129,15 @@ pub fn begin(
             break;
         }
     }
-    Ok(Entering { child: made?, reports })
+    Ok(Entering { child: made.map_err(not_made)?, reports })
 }
 
 impl Entering {
-    /// The second half of `start`, once `child` has ended.
+    /// The program, once `child` has ended and was collected.
+    ///
+    /// # Errors
+    /// When no process was made in the guest; what fails later is told by `Execed::begun`.
     pub fn finish(self) -> Result<Execed, NotStarted> {
-        self.child.wait().map_err(not_made)?;
         let (mut pid, mut failed) = (None, None);
         // At most one of each kind; they are there by now, unless the guest has ended the sender.
         while let Ok(Some((report, _))) = seqpacket::recv_now::<Report>(&self.reports) {
@@ -155,13 +156,6 @@ impl Entering {
                 Err(failed.unwrap_or_else(going))
             }
         }
-    }
-
-    /// Ends one that takes too long.
-    pub fn give_up(self) -> NotStarted {
-        self.child.kill();
-        let why = "cannot enter the guest: its file systems do not answer, or its cgroup lets no process run";
-        refused(why.to_owned())
     }
 }
 

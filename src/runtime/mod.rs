@@ -8,6 +8,7 @@ mod console;
 mod exec;
 mod guest_files;
 mod init;
+mod interests;
 pub mod monitor;
 pub mod protocol;
 mod rootfs;

@@ -25,6 +25,10 @@ pub struct ExecRequest {
     /// With a terminal of its own, of this size. Otherwise standard input, output and error come
     /// with the message.
     pub tty: Option<WindowSize>,
+    /// The program is to run on when the connection closes. It is told that it runs by `Done`, and of
+    /// its end nothing more. Otherwise program and process group are hung up, and killed after a time.
+    #[serde(default)]
+    pub detach: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,9 @@ pub enum Reply {
     },
     Failed {
         reason: String,
+        /// It is gone on with all the same, in another way: it may come about yet.
+        #[serde(default)]
+        still_tried: bool,
     },
     /// The guest has ended for good.
     Stopped(Ended),
@@ -106,7 +113,16 @@ pub struct StateRecord {
     pub ready: bool,
     /// How often the guest has been booted since it was started.
     pub boots: u32,
+    /// The operator has asked for its end.
+    #[serde(default)]
+    pub stopping: bool,
     pub ended: Option<Ended>,
+}
+
+impl Reply {
+    pub fn failed(reason: String) -> Self {
+        Reply::Failed { reason, still_tried: false }
+    }
 }
 
 impl StateRecord {
@@ -142,12 +158,22 @@ mod tests {
     }
 
     #[test]
+    fn older_commands_and_monitors_are_understood() {
+        let exec = r#"{"exec":{"argv":["true"],"env":[],"cwd":null,"user":"0","tty":null}}"#;
+        let Request::Exec(exec) = serde_json::from_str(exec).unwrap() else { panic!("an exec") };
+        assert!(!exec.detach, "an older command's program ends with it");
+        let failed: Reply = serde_json::from_str(r#"{"failed":{"reason":"why"}}"#).unwrap();
+        assert_eq!(failed, Reply::failed("why".to_owned()));
+    }
+
+    #[test]
     fn record_keeps_its_size_whatever_the_guest_says() {
         let record = StateRecord {
             monitor_pid: i32::MAX,
             init_pid: i32::MAX,
             ready: true,
             boots: u32::MAX,
+            stopping: true,
             ended: Some(Ended { reason: "\u{1F3EF}\n".repeat(1000), clean: false, asked: false }),
         };
         let bytes = record.to_bytes();

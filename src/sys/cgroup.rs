@@ -253,6 +253,14 @@ pub fn read_at(dir: BorrowedFd<'_>, file: &str) -> SysResult<String> {
     Ok(text)
 }
 
+/// How many processes in the cgroup and below it the kernel has killed for want of memory; 0 where
+/// memory is not counted.
+pub fn oom_kills(dir: BorrowedFd<'_>) -> u64 {
+    let text = read_at(dir, "memory.events").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 /// Where an exec'ed process may be born, best first: in a leaf of the guest's own cgroup, whose root
 /// may be an inner node by now, and where the guest has made that impossible or has frozen it, in a
 /// leaf that is not the guest's. Both stand below what limits, freezes and counts the container.
@@ -323,24 +331,25 @@ pub fn remove(dir: &Path) -> SysResult<()> {
     match rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(SysError::new(what(), e)),
-        Ok(parent) => remove_at(parent.as_fd(), &name).cannot(what),
+        Ok(parent) => remove_at(parent.as_fd(), &name, 100).cannot(what),
     }
 }
 
-fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+/// A cgroup that is busy is tried again `times`, with pauses.
+fn remove_at(parent: BorrowedFd<'_>, name: &CStr, times: u32) -> rustix::io::Result<()> {
     for attempt in 0.. {
         match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if attempt == 0 => remove_children(parent, name)?,
+            Err(Errno::BUSY) if attempt == 0 => remove_children(parent, name, times)?,
             // The last process's exit is still being worked off.
-            Err(Errno::BUSY) if attempt < 100 => std::thread::sleep(std::time::Duration::from_millis(2)),
+            Err(Errno::BUSY) if attempt < times => std::thread::sleep(std::time::Duration::from_millis(2)),
             Err(e) => return Err(e),
         }
     }
     Ok(())
 }
 
-fn remove_children(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+fn remove_children(parent: BorrowedFd<'_>, name: &CStr, times: u32) -> rustix::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
@@ -349,7 +358,7 @@ fn remove_children(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()
     for entry in rustix::fs::Dir::read_from(&dir)? {
         let entry = entry?;
         if entry.file_type() == FileType::Directory && !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            remove_at(dir.as_fd(), entry.file_name())?;
+            remove_at(dir.as_fd(), entry.file_name(), times)?;
         }
     }
     Ok(())
@@ -357,8 +366,11 @@ fn remove_children(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()
 
 /// Makes a cgroup without processes what it was when it was new: without cgroups below it, and
 /// without controllers for those, which would keep a process from being born in it (`EBUSY`).
+///
+/// # Errors
+/// `EBUSY` while the exit of a process in one of them is still being worked off: that is not waited for.
 pub fn clean(dir: BorrowedFd<'_>) -> SysResult<()> {
-    remove_children(dir, c".").cannot(|| "remove the guest's cgroups")?;
+    remove_children(dir, c".", 1).cannot(|| "remove the guest's cgroups")?;
     for controller in read_at(dir, "cgroup.subtree_control")?.split_whitespace() {
         write_at(dir, "cgroup.subtree_control", &format!("-{controller}"))?;
     }
@@ -377,6 +389,16 @@ pub fn holds(below: &str, pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_what_was_killed_for_want_of_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = open_dir(dir.path()).unwrap();
+        assert_eq!(oom_kills(fd.as_fd()), 0);
+        let text = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n";
+        std::fs::write(dir.path().join("memory.events"), text).unwrap();
+        assert_eq!(oom_kills(fd.as_fd()), 2);
+    }
 
     #[test]
     fn finds_pure_and_hybrid_mounts() {

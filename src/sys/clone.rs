@@ -100,6 +100,11 @@ impl Child {
         wait_pid(self.pid)
     }
 
+    /// Collects it if it has ended; none when it lives on, and while somebody traces it.
+    pub fn try_wait(&self) -> SysResult<Option<Exit>> {
+        try_wait_pid(self.pid)
+    }
+
     /// The same, at most for `patience`; none when it lives on.
     pub fn wait_within(&self, patience: Duration) -> SysResult<Option<Exit>> {
         if self.ends_within(patience)? { self.wait().map(Some) } else { Ok(None) }
@@ -143,6 +148,29 @@ pub fn wait_pid(pid: i32) -> SysResult<Exit> {
     }
 }
 
+/// Collects child `pid` if it has ended. One that has is not to be had while another process traces
+/// it: to wait for it would be to wait for that one.
+pub fn try_wait_pid(pid: i32) -> SysResult<Option<Exit>> {
+    let mut status = 0;
+    // SAFETY: status is a valid pointer to an int for the duration of the call.
+    match unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } {
+        0 => Ok(None),
+        got if got == pid => Ok(Some(exit_of(status))),
+        _ => Err(SysError::last(format!("wait for process {pid}"))),
+    }
+}
+
+/// Collects children that have ended and that `known` does not know.
+pub fn reap_strays(known: impl Fn(i32) -> bool) {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Some(pid) = waitid(Id::All, look).ok().and_then(|status| status.pid()) {
+        if known(pid.as_raw()) || !matches!(try_wait_pid(pid.as_raw()), Ok(Some(_))) {
+            return;
+        }
+    }
+}
+
 /// Collects one ended child, if there is any.
 pub fn reap_one() -> Option<(i32, Exit)> {
     let mut status = 0;
@@ -175,21 +203,24 @@ pub fn pidfd_open(pid: i32) -> SysResult<OwnedFd> {
         .cannot(|| format!("open process {pid}"))
 }
 
-/// How a process has ended that is not our child, which is told once its parent has collected it:
-/// that is waited for, a short time. None below kernel 6.15 (`PIDFD_GET_INFO` with
-/// `PIDFD_INFO_EXIT`) or when it cannot be told.
-pub fn exit_of_foreign(pidfd: &OwnedFd) -> Option<Exit> {
-    const TRIES: u32 = 1000;
-    const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
-    for _ in 0..TRIES {
-        match ask_for_exit(pidfd) {
-            Ok(None) => std::thread::sleep(PAUSE),
-            Ok(exit) => return exit,
-            // An older kernel: it does not know the request, or of no process that has gone.
-            Err(_) => return None,
-        }
+/// What the kernel tells of the end of a process that is not our child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// Its parent has not collected it.
+    NotYet,
+    Ended(Exit),
+    /// Before Linux 6.15 (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`).
+    Unknown,
+}
+
+/// How a process that is not our child has ended, which is told once its parent has collected it.
+pub fn exit_of_foreign(pidfd: &OwnedFd) -> Foreign {
+    match ask_for_exit(pidfd) {
+        Ok(None) => Foreign::NotYet,
+        Ok(Some(exit)) => Foreign::Ended(exit),
+        // An older kernel: it does not know the request, or of no process that has gone.
+        Err(_) => Foreign::Unknown,
     }
-    None
 }
 
 /// None while its parent has not collected it.

@@ -4,7 +4,7 @@
  * nagaya takes it for systemd because of the words below.
  *
  * A test tells it how to behave in /etc/behave, one word: `stubborn` (ignores being asked), `exit`
- * (ends at once, with code 7).
+ * (ends at once, with code 7), `late` (does not listen for a while).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -91,6 +91,9 @@ int main(void)
 	sigset_t all, none;
 	sigfillset(&all);
 	sigemptyset(&none);
+	/* Until then the kernel throws away what process 1 has no handler for. */
+	if (behaves("late"))
+		usleep(700000);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	if (behaves("exit"))
 		return 7;

@@ -55,6 +55,11 @@ pub fn tiny() -> PathBuf {
     })
 }
 
+/// The init of `tiny`, as a program.
+pub fn tiny_init() -> Vec<u8> {
+    program(include_str!("init.c"))
+}
+
 /// A static program of this C text.
 pub fn program(source: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("make a directory");

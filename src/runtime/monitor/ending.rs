@@ -1,34 +1,42 @@
 //! The end of a guest: whether it is one, why, and what comes after.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use super::{Monitor, Task};
-use crate::model::template::InitKind;
-use crate::runtime::boot;
+use super::Monitor;
+use super::clients::Wait;
+use super::rebooting::Stage;
 use crate::runtime::console::Console;
-use crate::runtime::init::Boot;
 use crate::runtime::protocol::{Ended, Reply};
-use crate::runtime::rootfs;
-use crate::sys::SysResult;
-use crate::sys::cgroup;
-use crate::sys::clone::{self, Exit};
+use crate::sys::clone::{self, Exit, Foreign};
+use crate::sys::{SysResult, cgroup};
 
-/// More boots than this in `REBOOT_WINDOW` are a guest that cannot come up.
-const REBOOTS: usize = 8;
-const REBOOT_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long the end of an init that is not our child may take to be told, and how often it is asked.
+const TELLING: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(5);
+/// How often that of our own is asked, while a process of the host traces it.
+const LOOK_SELDOM: Duration = Duration::from_millis(100);
+
+/// How an init has ended, as far as the kernel tells.
+enum Told {
+    NotYet { look_at: Instant },
+    Exit(Exit),
+    Never,
+}
 
 impl Monitor {
-    /// Init has ended: for good, or to be booted again. reboot(2) shows as the signal that ended
-    /// it: SIGHUP for a restart, SIGINT for a halt or power-off.
-    pub(super) fn guest_ended(&mut self) -> SysResult<Option<Ended>> {
+    /// Init has ended, at `since`: for good, or to be booted again. reboot(2) shows as the signal that
+    /// ended it: SIGHUP for a restart, SIGINT for a halt or power-off.
+    pub(super) fn guest_ended(&mut self, since: Instant) -> SysResult<Option<Ended>> {
         // The kernel ends an init last of all in its guest: nothing can print any more.
-        while let Some(console) = self.console.as_mut().filter(|c| c.has_more()) {
-            console.drain();
-        }
-        let exit = match self.init.ours {
-            true => Some(clone::wait_pid(self.init.pid)?),
-            false if self.said_reboot() => None,
-            false => clone::exit_of_foreign(&self.init.pidfd),
+        self.console.iter_mut().for_each(Console::drain_rest);
+        let exit = match self.ask_how(since)? {
+            Told::NotYet { look_at } => {
+                self.stage = Stage::Ending { since, look_at };
+                return Ok(None);
+            }
+            Told::Exit(exit) => Some(exit),
+            Told::Never => None,
         };
         let asked = self.stopping;
         let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean, asked }));
@@ -40,50 +48,40 @@ impl Monitor {
             Some(Exit::Signal(libc::SIGHUP | libc::SIGINT)) => ended("shut down", true),
             Some(Exit::Code(0)) => ended("its init ended", true),
             Some(Exit::Signal(libc::SIGKILL)) if self.stopping => ended("stopped by force", true),
-            Some(Exit::Signal(signal)) => ended(&format!("its init was killed by signal {signal}"), false),
+            Some(Exit::Signal(signal)) => {
+                let memory = signal == libc::SIGKILL && self.wanted_memory();
+                let why = if memory { " for want of memory" } else { "" };
+                ended(&format!("its init was killed by signal {signal}{why}"), false)
+            }
             Some(Exit::Code(code)) => ended(&format!("its init exited with code {code}"), false),
             None if self.stopping => ended("shut down", true),
             None => ended("its init ended, how is not known", false),
         }
     }
 
-    fn said_reboot(&self) -> bool {
-        self.console.as_ref().is_some_and(Console::says_reboot)
+    fn ask_how(&self, since: Instant) -> SysResult<Told> {
+        let now = Instant::now();
+        if self.init.ours {
+            let exit = clone::try_wait_pid(self.init.pid)?;
+            return Ok(exit.map_or(Told::NotYet { look_at: now + LOOK_SELDOM }, Told::Exit));
+        }
+        if self.said_reboot() {
+            return Ok(Told::Never);
+        }
+        Ok(match clone::exit_of_foreign(&self.init.pidfd) {
+            Foreign::NotYet if now < since + TELLING => Told::NotYet { look_at: now + LOOK },
+            Foreign::Ended(exit) => Told::Exit(exit),
+            Foreign::NotYet | Foreign::Unknown => Told::Never,
+        })
     }
 
-    fn boot_again(&mut self) -> SysResult<Option<Ended>> {
-        let now = std::time::Instant::now();
-        self.boots.retain(|t| now.duration_since(*t) < REBOOT_WINDOW);
-        if self.boots.len() > REBOOTS {
-            let reason = format!("it rebooted {REBOOTS} times within {} s", REBOOT_WINDOW.as_secs());
-            return Ok(Some(Ended { reason, clean: false, asked: self.stopping }));
-        }
-        self.boots.push(now);
-        for client in &mut self.clients {
-            if let Task::Exec(execed) = std::mem::replace(&mut client.task, Task::Idle) {
-                let exit = execed.child.wait().unwrap_or(Exit::Code(70));
-                client.reply(&Reply::Exited(exit.code()), &[]);
-            }
-        }
-        if self.config.adopt.take().is_some() {
-            rootfs::mount_overlay()?;
-        }
-        // The guest that has gone may have left its cgroup as an inner node.
-        cgroup::clean(cgroup::guest_dir(self.payload.as_fd())?.as_fd())?;
-        let booted = boot::boot(&self.config, &self.payload, &self.network, Boot::Again, || Ok(()))?;
-        if let (Some((master, devpts)), Some(console)) = (booted.terminals, &mut self.console) {
-            console.replace(master);
-            console.note("rebooted");
-            self.devpts = Some(devpts);
-        }
-        self.init = booted.init;
-        self.notify = booted.notify;
-        self.network = booted.network;
-        self.record.init_pid = self.init.pid;
-        self.record.boots = self.record.boots.saturating_add(1);
-        self.record.ready = self.config.init_kind != InitKind::Systemd;
-        self.write_record();
-        Ok(None)
+    /// Whether the kernel has killed processes of this boot because memory was wanting.
+    fn wanted_memory(&self) -> bool {
+        cgroup::oom_kills(self.payload.as_fd()) > self.killed_before
+    }
+
+    fn said_reboot(&self) -> bool {
+        self.console.as_ref().is_some_and(Console::says_reboot)
     }
 
     pub(super) fn finish(&mut self, ended: Ended) {
@@ -92,6 +90,11 @@ impl Monitor {
         }
         self.record.ended = Some(ended.clone());
         self.write_record();
-        self.answer_all(|task| matches!(task, Task::Stopped), &Reply::Stopped(ended));
+        if let Some(asking) = &mut self.asking {
+            for (client, reply) in asking.heeded() {
+                self.clients.reply(client, &reply, &[]);
+            }
+        }
+        self.clients.tell(Wait::Stopped, &Reply::Stopped(ended));
     }
 }

@@ -1,0 +1,248 @@
+//! What clients ask for, and what asks the guest's init.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use super::asking::{Act, Asking, Wish};
+use super::clients::Wait;
+use super::programs::{Outcome, Whose};
+use super::rebooting::Stage;
+use super::{Monitor, freezer};
+use crate::runtime::exec::{self, NotStarted, Stdio};
+use crate::runtime::interests::Id;
+use crate::runtime::protocol::{ExecRequest, Reply, Request, WindowSize};
+use crate::runtime::rootfs;
+use crate::sys::{SysError, SysResult, cgroup, clone, error_text, seqpacket};
+
+/// Requests that may wait for a guest that is booting again.
+pub const MOST_DEFERRED: usize = 32;
+
+/// A request that a guest can only meet once it has booted.
+pub struct Deferred {
+    pub client: Id,
+    request: Request,
+    fds: Vec<OwnedFd>,
+}
+
+impl Monitor {
+    /// Does what is asked, or sees to it that it is done later.
+    pub(super) fn answer(&mut self, client: Id, request: Request, fds: Vec<OwnedFd>) {
+        let early = match &request {
+            Request::Signal(_) | Request::Resize(_) | Request::Console => false,
+            Request::Kill | Request::WaitStopped => false,
+            _ => !matches!(self.stage, Stage::Up),
+        };
+        if early {
+            return self.defer(Deferred { client, request, fds });
+        }
+        match request {
+            Request::Exec(request) => self.exec(client, &request, fds),
+            Request::Signal(number) => self.programs.signal(client, number),
+            Request::Console => {
+                let watched = self.watch(fds);
+                self.reply_done(client, watched);
+            }
+            Request::Resize(size) => {
+                if let Some(console) = &self.console {
+                    let _ = rustix::termios::tcsetwinsize(console.master(), winsize(size));
+                }
+            }
+            Request::Shutdown => self.wish(client, Wish::Shutdown),
+            Request::Reboot => self.wish(client, Wish::Reboot),
+            Request::Kill => {
+                self.begin_stopping();
+                self.asking = None;
+                let killed = self.kill_guest();
+                self.reply_done(client, killed);
+            }
+            Request::Freeze => self.freeze(client, true),
+            Request::Thaw => self.freeze(client, false),
+            Request::WaitReady if self.record.ready => self.reply_done(client, Ok(())),
+            Request::WaitReady => self.clients.expect(client, Wait::Ready),
+            Request::WaitStopped => self.clients.expect(client, Wait::Stopped),
+        }
+    }
+
+    fn defer(&mut self, deferred: Deferred) {
+        if self.deferred.len() < MOST_DEFERRED {
+            return self.deferred.push(deferred);
+        }
+        let reason = "the guest is restarting".to_owned();
+        let reply = match deferred.request {
+            Request::Exec(_) => NotStarted { code: 126, reason }.reply(),
+            _ => Reply::failed(reason),
+        };
+        self.clients.reply(deferred.client, &reply, &[]);
+    }
+
+    /// The guest has booted: what has waited for that is done.
+    pub(super) fn do_deferred(&mut self) {
+        for Deferred { client, request, fds } in std::mem::take(&mut self.deferred) {
+            self.answer(client, request, fds);
+        }
+    }
+
+    fn reply_done(&mut self, client: Id, result: SysResult<()>) {
+        let reply = result.map_or_else(|e| Reply::failed(error_text(&e)), |()| Reply::Done);
+        self.clients.reply(client, &reply, &[]);
+    }
+
+    fn freeze(&mut self, client: Id, frozen: bool) {
+        if let Err(e) = self.freezer.ask(&self.payload, client, frozen) {
+            self.reply_done(client, Err(e));
+        }
+    }
+
+    /// Starts a program for a client, which hears of it once it has entered the guest.
+    fn exec(&mut self, client: Id, request: &ExecRequest, fds: Vec<OwnedFd>) {
+        if let Err(failed) = self.begin_program(client, request, fds) {
+            self.clients.reply(client, &failed.reply(), &[]);
+        }
+    }
+
+    fn begin_program(
+        &mut self,
+        client: Id,
+        request: &ExecRequest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), NotStarted> {
+        let refused = |why: &str| NotStarted { code: 126, reason: format!("cannot run a program: {why}") };
+        if self.programs.are_of(client) {
+            return Err(refused("this connection has one already"));
+        }
+        if !self.programs.have_room() {
+            return Err(refused("too many run already that were started so"));
+        }
+        let (stdio, master) = match (request.tty, <[OwnedFd; 3]>::try_from(fds)) {
+            (None, Ok(fds)) => (Stdio::Separate(fds), None),
+            (None, Err(_)) => return Err(refused("standard input, output and error did not come along")),
+            (Some(size), _) => {
+                let devpts = self.devpts.as_ref().ok_or_else(|| refused("the guest has no terminals"))?;
+                let (master, slave) = rootfs::open_terminal(devpts.as_fd(), 0)
+                    .map_err(|e| NotStarted { code: 126, reason: error_text(&e) })?;
+                let _ = rustix::termios::tcsetwinsize(&master, winsize(size));
+                (Stdio::Terminal(slave), Some(master))
+            }
+        };
+        let entering = exec::begin(request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
+        let whose = if request.detach { Whose::Starter(client) } else { Whose::Client(client) };
+        self.programs.add(entering, whose, master);
+        Ok(())
+    }
+
+    fn watch(&mut self, fds: Vec<OwnedFd>) -> SysResult<()> {
+        let refused = |why: &str| SysError::new("follow the console", std::io::Error::other(why.to_owned()));
+        let stream = fds.into_iter().next().ok_or_else(|| refused("no stream came along"))?;
+        let console = self.console.as_mut().ok_or_else(|| refused("the guest has none"))?;
+        console.watch(stream)
+    }
+
+    /// From now on an end is one for good.
+    fn begin_stopping(&mut self) {
+        self.stopping = true;
+        if !self.record.stopping {
+            self.record.stopping = true;
+            self.write_record();
+        }
+    }
+
+    pub(super) fn kill_guest(&self) -> SysResult<()> {
+        let process = match &self.stage {
+            Stage::Booting(booting) => booting.pidfd(),
+            _ => &self.init.pidfd,
+        };
+        // Without cgroup.kill (before Linux 5.14) the end of process 1 ends all the others.
+        cgroup::write_at(self.payload.as_fd(), "cgroup.kill", "1")
+            .or_else(|_| clone::signal(process, libc::SIGKILL))
+    }
+
+    fn wish(&mut self, client: Id, wish: Wish) {
+        if wish == Wish::Reboot && self.stopping {
+            let reply = Reply::failed("the guest is being stopped".to_owned());
+            return self.clients.reply(client, &reply, &[]);
+        }
+        if wish == Wish::Shutdown {
+            self.begin_stopping();
+        }
+        // A frozen init hears nothing.
+        if let Err(e) = freezer::order(&self.payload, false) {
+            return self.reply_done(client, Err(e));
+        }
+        let now = Instant::now();
+        if self.asking.as_ref().is_none_or(|asking| asking.wish != wish) {
+            let kind = self.config.init_kind;
+            let asks = if wish == Wish::Shutdown { kind.shutdown() } else { kind.reboot() };
+            self.asking = Some(Asking::new(wish, asks, now));
+        }
+        if let Some(asking) = &mut self.asking {
+            asking.wished_by(client, now);
+        }
+        self.go_on_asking(now);
+    }
+
+    /// The program that asks init has ended.
+    pub(super) fn has_asked(&mut self, program: Id, outcome: &Outcome) {
+        let now = Instant::now();
+        if let Some(asking) = self.asking.as_mut().filter(|asking| asking.is_by(program)) {
+            let act = asking.ended(outcome, now);
+            self.act(act, now);
+        }
+    }
+
+    /// Does what is next, while there is something.
+    pub(super) fn go_on_asking(&mut self, now: Instant) {
+        if !matches!(self.stage, Stage::Up) {
+            return;
+        }
+        while let Some(act) = self.asking.as_mut().and_then(|asking| asking.due(now)) {
+            self.act(Some(act), now);
+        }
+        if let Some(asking) = &mut self.asking {
+            for (client, reply) in asking.take_answers() {
+                self.clients.reply(client, &reply, &[]);
+            }
+        }
+    }
+
+    fn act(&mut self, act: Option<Act>, now: Instant) {
+        match act {
+            Some(Act::Signal(number)) => {
+                // It fails of an init that has ended, which is told otherwise.
+                let _ = clone::signal(&self.init.pidfd, number);
+                self.asking.iter_mut().for_each(|asking| asking.signalled(number, now));
+            }
+            Some(Act::Run(words)) => {
+                let run = self.run_for_init(words);
+                let Some(asking) = &mut self.asking else { return };
+                match run {
+                    Ok(program) => asking.runs(program),
+                    Err(failed) => drop(asking.ended(&Outcome::NotStarted(failed), now)),
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn run_for_init(&mut self, words: &[&str]) -> Result<Id, NotStarted> {
+        // Reads end at once, writes fail.
+        let null = || match seqpacket::pair() {
+            Ok((one, _other)) => Ok(one),
+            Err(e) => Err(NotStarted { code: 126, reason: error_text(&e) }),
+        };
+        let request = ExecRequest {
+            argv: words.iter().map(|w| (*w).to_owned()).collect(),
+            env: Vec::new(),
+            cwd: Some("/".to_owned()),
+            user: "0".to_owned(),
+            tty: None,
+            detach: false,
+        };
+        let stdio = Stdio::Separate([null()?, null()?, null()?]);
+        let entering = exec::begin(&request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
+        Ok(self.programs.add(entering, Whose::Monitor, None))
+    }
+}
+
+fn winsize(size: WindowSize) -> rustix::termios::Winsize {
+    rustix::termios::Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 }
+}
