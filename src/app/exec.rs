@@ -30,7 +30,7 @@ pub struct Session {
 }
 
 /// Starts `request` in container `name`. Without a terminal the program gets `stdio` itself as its
-/// standard input, output and error.
+/// standard input, output and error: ends of pipes that were made for it.
 ///
 /// # Errors
 /// Where a descriptor may not be lent to a guest, or the container does not run.
@@ -41,7 +41,7 @@ pub fn exec(
     stdio: Option<[BorrowedFd<'_>; 3]>,
 ) -> AppResult<Session> {
     let fds: &[BorrowedFd<'_>] = stdio.as_ref().map_or(&[], |fds| fds);
-    if let Some(number) = fds.iter().position(|fd| !may_lend(*fd)) {
+    if let Some(number) = fds.iter().position(|fd| !is_pipe(*fd)) {
         return Err(AppError::Refused(format!("descriptor {number} may not be handed to a guest")));
     }
     let container = lifecycle::running(app, name)?;
@@ -58,17 +58,10 @@ pub fn exec(
     Ok(session)
 }
 
-/// Whether a guest may be handed this descriptor itself. A terminal would let it type on the
-/// operator's behalf, a directory would lead it into the host.
-pub fn may_lend(fd: BorrowedFd<'_>) -> bool {
-    let Ok(stat) = rustix::fs::fstat(fd) else { return false };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo | FileType::Socket | FileType::RegularFile => true,
-        FileType::CharacterDevice => {
-            (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3)
-        }
-        _ => false,
-    }
+/// What a guest is handed is shared with it, flags, position and all: a terminal would let it type
+/// on the operator's behalf, a file be written anywhere, a directory lead it into the host.
+fn is_pipe(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
 impl Session {

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::relay::{Direction, End, Filter, Flow, Relay};
 use super::report::{CliError, CliResult, DONE, note};
+use super::session;
 use super::signals::{self, Signals};
 use super::terminal::{self, Raw};
 use super::text::Plain;
@@ -49,9 +50,9 @@ fn sit_at(attached: &Attached, name: &Name) -> CliResult<i32> {
     let left = Cell::new(false);
     let keys = Keys { after_escape: false, left: &left };
     let mut relay = Relay::default();
-    let typed = Flow::new(Direction::ToGuest, End::Lent(stdin.as_fd()), End::Lent(attached.stream()));
+    let typed = Flow::new(Direction::ToGuest, End::lent(stdin.as_fd()), End::lent(attached.stream()));
     relay.add(typed.filtered(keys));
-    relay.add(Flow::new(Direction::FromGuest, End::Lent(attached.stream()), End::Lent(stdout.as_fd())));
+    relay.add(Flow::new(Direction::FromGuest, End::lent(attached.stream()), End::lent(stdout.as_fd())));
     // The guest has ended, or nobody sits here any more.
     while relay.has(Direction::FromGuest) && relay.has(Direction::ToGuest) {
         let step = relay.step(&[signals.as_fd()], None).map_err(CliError::Relay)?;
@@ -70,6 +71,9 @@ fn sit_at(attached: &Attached, name: &Name) -> CliResult<i32> {
         }
     }
     drop(raw);
+    if let Some(failure) = relay.failure() {
+        return Err(session::failed(failure));
+    }
     note("The console is closed.");
     Ok(DONE)
 }
@@ -83,13 +87,13 @@ fn resize(attached: &Attached) {
 /// Only prints; a terminal gets the text alone, for it is not the guest's.
 fn watch(attached: &Attached) -> CliResult<i32> {
     let stdout = io::stdout();
-    let printed = Flow::new(Direction::FromGuest, End::Lent(attached.stream()), End::Lent(stdout.as_fd()));
+    let printed = Flow::new(Direction::FromGuest, End::lent(attached.stream()), End::lent(stdout.as_fd()));
     let mut relay = Relay::default();
     relay.add(if stdout.is_terminal() { printed.filtered(Text(Plain::default())) } else { printed });
     while relay.has(Direction::FromGuest) {
         relay.step(&[], None).map_err(CliError::Relay)?;
     }
-    Ok(DONE)
+    relay.failure().map_or(Ok(DONE), |failure| Err(session::failed(failure)))
 }
 
 struct Text(Plain);

@@ -57,6 +57,10 @@ pub enum CliError {
     Relay(#[source] io::Error),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
+    #[error("cannot pass on what was printed in the guest")]
+    Printed(#[source] io::Error),
     #[error("cannot write what packages carry into '{}'", dir.display())]
     Generate {
         dir: PathBuf,
@@ -99,6 +103,8 @@ impl CliError {
             | Self::NoArchive { .. }
             | Self::Generate { .. }
             | Self::Terminal(_)
+            | Self::Input(_)
+            | Self::Printed(_)
             | Self::Output(_) => REFUSED,
         }
     }
