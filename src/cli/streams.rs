@@ -47,9 +47,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 fn are_same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     let look = |fd| Some((rustix::fs::fstat(fd).ok()?, rustix::fs::fcntl_getfl(fd).ok()?));
     match (look(a), look(b)) {
-        (Some((a, flags)), Some((b, others))) => {
-            (a.st_dev, a.st_ino, flags) == (b.st_dev, b.st_ino, others)
-        }
+        (Some((a, flags)), Some((b, others))) => (a.st_dev, a.st_ino, flags) == (b.st_dev, b.st_ino, others),
         _ => false,
     }
 }

@@ -72,6 +72,13 @@ impl<'a> End<'a> {
         self.kind
     }
 
+    /// Lets a pipe hold so many bytes at least, as far as the user may have so much.
+    pub fn grow(&self, size: usize) {
+        if self.kind == Kind::Pipe && rustix::pipe::fcntl_getpipe_size(self).is_ok_and(|now| now < size) {
+            let _ = rustix::pipe::fcntl_setpipe_size(self, size);
+        }
+    }
+
     /// Whether a write returns, be there room or not.
     pub fn never_waits(&self) -> bool {
         matches!(self.fd, Fd::Ours(_)) || matches!(self.kind, Kind::File | Kind::Socket)

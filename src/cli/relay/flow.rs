@@ -11,6 +11,10 @@ const BUFFER: usize = 64 * 1024;
 /// Most bytes that a splice(2) is asked for, and how many follow one another while others wait.
 const SPLICED: usize = 1 << 20;
 const ROUNDS: usize = 16;
+/// Bytes at once from which a flow counts as busy, and what its pipes hold then: with the usual 64 KiB
+/// of each, three processes would mostly wait for one another.
+const BUSY: usize = 32 * 1024;
+const ROOM: usize = 256 * 1024;
 /// Bytes that a terminal may still hold when its program has ended: the kernel's limit for a tty's
 /// buffers is 64 KiB (drivers/tty/tty_buffer.c), doubled for line ends.
 const LEFT_IN_TERMINAL: u64 = 128 * 1024;
@@ -50,6 +54,7 @@ pub struct Flow<'a> {
     spliced: bool,
     /// Something is there to be spliced, and no room for it.
     full: bool,
+    grown: bool,
     offer: Offer,
     /// The source will give no more.
     pub ended: bool,
@@ -62,8 +67,12 @@ pub struct Flow<'a> {
 
 impl<'a> Flow<'a> {
     pub fn new(direction: Direction, from: End<'a>, to: End<'a>) -> Self {
-        // What a program gets is a copy of a file, never the page of the host's memory that holds it.
-        let spliced = from.kind().is_pipe() && !matches!(to.kind(), Kind::Socket | Kind::Terminal);
+        // splice(2) needs a pipe at one end, and waits for a socket or terminal whatever it is told.
+        let spliced = match (from.kind(), to.kind()) {
+            (from, to) if from.is_pipe() => !matches!(to, Kind::Socket | Kind::Terminal),
+            (Kind::File, to) => to.is_pipe(),
+            _ => false,
+        };
         Self {
             direction,
             from,
@@ -73,6 +82,7 @@ impl<'a> Flow<'a> {
             sent: 0,
             spliced,
             full: false,
+            grown: false,
             offer: Offer::Over,
             ended: false,
             refused: false,
@@ -143,9 +153,14 @@ impl<'a> Flow<'a> {
                     if self.ended {
                         return;
                     }
+                    if count >= BUSY && !std::mem::replace(&mut self.grown, true) {
+                        self.from.grow(ROOM);
+                        self.to.grow(ROOM);
+                    }
                 }
                 Err(Errno::AGAIN) => {
-                    self.full = rustix::io::ioctl_fionread(&self.from).is_ok_and(|there| there > 0);
+                    let there = || rustix::io::ioctl_fionread(&self.from).is_ok_and(|bytes| bytes > 0);
+                    self.full = self.from.kind() == Kind::File || there();
                     return;
                 }
                 Err(Errno::INTR) => {}
