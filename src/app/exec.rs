@@ -1,5 +1,6 @@
 //! `exec` and `shell`: a program in a running container.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::FileType;
@@ -9,6 +10,8 @@ use super::error::{AppError, AppResult};
 use super::lifecycle;
 use super::monitor::{self, Connection};
 use crate::model::name::Name;
+use crate::model::pattern;
+use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, Reply, Request};
 
 /// How a program ended.
@@ -47,7 +50,7 @@ pub fn exec(
     let container = lifecycle::running(app, name)?;
     let connection = monitor::connect(app, &container)?;
     // The container's variables first: those of this one program come in their place.
-    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let owned = |(key, value): (&str, &str)| (ByteString::from(key), ByteString::from(value));
     request.env = container.config.environment().map(owned).chain(request.env).collect();
     let tty = request.tty.is_some();
     connection.send(&Request::Exec(request), fds)?;
@@ -56,6 +59,30 @@ pub fn exec(
         session.receive_terminal()?;
     }
     Ok(session)
+}
+
+/// The containers that `given` stands for: names and patterns, separated by commas. Each comes once.
+///
+/// # Errors
+/// Where something is no name, or a pattern stands for none.
+pub fn several(app: &mut App, given: &str) -> AppResult<Vec<Name>> {
+    let mut names: Vec<Name> = Vec::new();
+    for part in given.split(',') {
+        if !pattern::is_pattern(part) {
+            let name = Name::new(part).map_err(|e| AppError::Refused(e.to_string()))?;
+            names.push(app.find(&name)?.name);
+            continue;
+        }
+        let before = names.len();
+        let all = app.store.containers()?.into_iter().map(|container| container.name);
+        names.extend(all.filter(|name| pattern::matches(part, name.as_str())));
+        if names.len() == before {
+            return Err(AppError::Refused(format!("no container's name is like '{part}'")));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
 }
 
 /// What a guest is handed is shared with it, flags, position and all: a terminal would let it type

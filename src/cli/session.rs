@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::signal::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use super::many;
 use super::relay::{Direction, End, Failure, Filter, Flow, Relay};
 use super::report::{CliError, CliResult};
 use super::signals::{self, Signals};
@@ -15,28 +16,64 @@ use super::terminal::{self, Raw};
 use crate::app::App;
 use crate::app::exec::{self, Event, Session};
 use crate::model::name::Name;
+use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, WindowSize};
 use crate::sys::clone::Exit;
 
 /// Runs `request` in `name` to its end and returns its exit code.
 pub fn run(name: &Name, request: ExecRequest) -> CliResult<i32> {
     let app = super::open()?;
+    let program = request.argv.first().map(ByteString::to_string);
     let event = match request.tty {
         Some(_) => with_terminal(app, name, request)?,
-        None => with_streams(app, name, request)?,
+        None => with_streams(app, name, request, None)?,
     };
+    code(event, program.as_deref(), name)
+}
+
+fn code(event: Event, program: Option<&str>, name: &Name) -> CliResult<i32> {
     match event {
         Event::Exited(code) => Ok(code),
-        Event::NotStarted { code, reason } => Err(CliError::NotStarted { code, reason }),
+        Event::NotStarted { code, reason } => {
+            // Nearly always a line for a shell, in quotes.
+            let line = program.filter(|text| code == 127 && text.contains([' ', '|', ';', '&', '>', '$']));
+            let hint = line.map(|text| {
+                format!(
+                    "for a line of a shell: nagaya exec {name} -- sh -c '{}'",
+                    text.replace('\'', r"'\''")
+                )
+            });
+            Err(CliError::NotStarted { code, reason, hint })
+        }
     }
 }
 
-/// The program has pipes in place of our standard input, output and error.
-fn with_streams(mut app: App, name: &Name, request: ExecRequest) -> CliResult<Event> {
+/// Programs in several containers at once, at most; each costs this host a process.
+const AT_ONCE: usize = 32;
+
+/// Runs `request` in all containers that `given` stands for. The worst code is the result.
+pub fn run_several(given: &str, request: &ExecRequest) -> CliResult<i32> {
+    let names = exec::several(&mut super::open()?, given)?;
+    let program = request.argv.first().map(ByteString::to_string);
+    Ok(many::share_out(names, AT_ONCE, |name| {
+        let app = super::open()?;
+        // Who ends this command ends the programs too.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+        let event = with_streams(app, name, request.clone(), Some(name))?;
+        match code(event, program.as_deref(), name)? {
+            0 => Ok(()),
+            code => Err(CliError::Ended(code)),
+        }
+    }))
+}
+
+/// The program has pipes in place of our standard input, output and error. One of several has no
+/// input, and its lines are labelled.
+fn with_streams(mut app: App, name: &Name, request: ExecRequest, label: Option<&Name>) -> CliResult<Event> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let mut relay = Relay::default();
-    let streams =
-        Streams::new(&mut relay, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).map_err(CliError::Relay)?;
+    let ours = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let streams = Streams::new(&mut relay, ours, label).map_err(CliError::Relay)?;
     let mut session = exec::exec(&mut app, name, request, Some(streams.for_guest()))?;
     // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
     drop(streams);

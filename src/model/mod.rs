@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod name;
 pub mod network;
 pub mod nic;
+pub mod pattern;
 pub mod subid;
 pub mod suggest;
 pub mod template;

@@ -3,11 +3,13 @@
 #![allow(unsafe_code)]
 
 mod boot;
+pub mod byte_string;
 pub mod config;
 mod console;
 mod exec;
 mod guest_files;
 mod init;
 pub mod monitor;
+mod program;
 pub mod protocol;
 mod rootfs;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags};
 
 use super::boot::{self, Init};
+use super::byte_string::ByteString;
 use super::config::{Inherited, MonitorConfig};
 use super::console::{Console, Log};
 use super::exec::{self, Execed, NotStarted, Stdio};
@@ -372,9 +373,9 @@ impl Monitor {
                     Ok(one)
                 };
                 let request = ExecRequest {
-                    argv: words.iter().map(|w| (*w).to_owned()).collect(),
+                    argv: words.iter().map(|w| ByteString::from(*w)).collect(),
                     env: Vec::new(),
-                    cwd: Some("/".to_owned()),
+                    cwd: Some("/".into()),
                     user: "0".to_owned(),
                     tty: None,
                 };

@@ -335,6 +335,90 @@ fn a_signal_ends_who_sits_at_a_terminal() {
     }
 }
 
+#[test]
+fn what_cannot_be_executed_is_told_from_what_is_not_there() {
+    let host = Host::new();
+    host.launch("c");
+    let put = |name: &str, text: &str| {
+        let script = format!("cat > /root/{name}; chmod 755 /root/{name}");
+        assert!(
+            host.spawn(&["exec", "c", "--", "sh", "-c", &script], text.as_bytes()).wait().status.success()
+        );
+    };
+    put("lost", "#!/no/such/python\nx\n");
+    let said = host.fails(126, &["exec", "c", "--", "./lost"]);
+    assert!(said.contains("'/no/such/python' is not in the guest"), "{said}");
+    // As execvp(3) has it, with its arguments, wherever it is found.
+    put("plain", "echo $0 $1\nexit 3\n");
+    let done = host.nagaya(&["exec", "c", "--", "/root/plain", "one"]);
+    assert_eq!(
+        (done.status.code(), &done.stdout[..]),
+        (Some(3), &b"/root/plain one\n"[..]),
+        "{}",
+        told(&done)
+    );
+    host.fails(3, &["exec", "c", "-e", "PATH=/no:/root:/bin", "--", "plain"]);
+    put("foreign", "\x7fELF\0\0\0");
+    host.fails(126, &["exec", "c", "--", "/root/foreign"]);
+    let said = host.fails(127, &["exec", "c", "ls -la"]);
+    assert!(said.contains("nagaya exec c -- sh -c 'ls -la'"), "{said}");
+}
+
+#[test]
+fn bytes_that_are_no_text_arrive_as_they_are() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let host = Host::new();
+    host.launch("c");
+    host.sh("c", "mkdir -p \"$(printf '/tmp/d\\344')\"");
+    let mut command = host.command(&["exec", "c", "-e"]);
+    command.arg(OsStr::from_bytes(b"V=\xe4\xf6")).arg("-w").arg(OsStr::from_bytes(b"/tmp/d\xe4"));
+    command
+        .args(["--", "sh", "-c", "printf '%s|' \"$1\" \"$V\"; pwd", "sh"])
+        .arg(OsStr::from_bytes(b"\xff\xfe"));
+    let done = Running::start(command, b"").wait();
+    assert_eq!(done.stdout, b"\xff\xfe|\xe4\xf6|/tmp/d\xe4\n", "{}", told(&done));
+}
+
+#[test]
+fn one_command_runs_in_several_containers() {
+    let host = Host::new();
+    for name in ["web1", "web2", "db"] {
+        host.launch(name);
+    }
+    let script = "printf 'a\\nb'; cat; exit $(($(hostname | tr -d a-z) + 1))";
+    let done = host.spawn(&["exec", "web*", "--", "sh", "-c", script], b"not read").wait();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let mut lines: Vec<_> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["web1: a", "web1: b", "web2: a", "web2: b"]);
+    assert_eq!(done.status.code(), Some(3), "{}", told(&done));
+    assert_eq!(host.ok(&["exec", "db,web1,db", "--", "true"]), "");
+    host.fails(1, &["exec", "db,nothere", "--", "touch", "/tmp/done"]);
+    host.fails(1, &["exec", "mail*", "--", "true"]);
+    host.fails(1, &["exec", "db", "--", "test", "-e", "/tmp/done"]);
+}
+
+#[test]
+fn short_options_are_those_of_other_programs() {
+    let host = Host::new();
+    host.launch("c");
+    let script = "pwd; echo $A; id -un; test -t 0 && echo terminal";
+    let done = host
+        .spawn(&["exec", "-it", "-e", "A=b", "-w", "/etc", "-u", "alice", "c", "sh", "-c", script], b"")
+        .wait();
+    let said = String::from_utf8_lossy(&done.stdout).replace('\r', "");
+    assert!(said.ends_with("/etc\nb\nalice\nterminal\n"), "{said:?}");
+    // A shell that is given a command is still a login shell.
+    host.sh("c", "echo 'PROFILE=read' > /etc/profile");
+    assert_eq!(host.ok(&["shell", "c", "-c", "echo $PROFILE; exit 0"]), "read\n");
+    assert_eq!(
+        host.ok(&["shell", "c", "-u", "alice", "--", "echo", "it's $PROFILE", "b"]),
+        "it's $PROFILE b\n"
+    );
+    host.fails(7, &["shell", "c", "-c", "exit 7"]);
+}
+
 /// A line of the host's shell, where `nagaya` is the program under test.
 fn shell(host: &Host, script: &str) -> std::process::Output {
     let mut command = command(host, "/bin/bash");

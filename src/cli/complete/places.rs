@@ -78,7 +78,7 @@ const PLACES: &[(&str, &str, What)] = &[
     ("resume", "names", Paused),
     ("delete, list, info, wait", "names name", Container),
     ("exec, shell, console", "name names", Up),
-    ("exec", "env cwd user command", Anything),
+    ("exec, shell", "env cwd user command line", Anything),
     ("shell", "user command", Anything),
     ("logs", "name names", Container),
     ("rename", "from", Container),

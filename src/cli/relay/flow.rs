@@ -4,7 +4,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
-use super::end::{End, Kind};
+use super::end::{End, Kind, PIECE};
 use super::offer::{self, Offer};
 
 const BUFFER: usize = 64 * 1024;
@@ -221,7 +221,7 @@ impl<'a> Flow<'a> {
     }
 
     fn empty(&mut self) {
-        match self.to.write(&self.waiting[self.sent..]) {
+        match self.to.write(self.piece()) {
             Ok(count) => self.sent += count,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(e) => self.refuse(e),
@@ -230,6 +230,16 @@ impl<'a> Flow<'a> {
             self.waiting.clear();
             self.sent = 0;
         }
+    }
+
+    /// What is written next. Lines of several processes do not mix where each comes in one write.
+    fn piece(&self) -> &[u8] {
+        let rest = &self.waiting[self.sent..];
+        if self.filter.is_none() || self.to.never_waits() {
+            return rest;
+        }
+        let most = &rest[..rest.len().min(PIECE)];
+        most.iter().rposition(|b| *b == b'\n').map_or(most, |end| &most[..=end])
     }
 
     fn refuse(&mut self, cause: Errno) {
