@@ -1,5 +1,6 @@
 //! `exec` and `shell`: a program in a running container.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::FileType;
@@ -9,6 +10,8 @@ use super::error::{AppError, AppResult};
 use super::lifecycle;
 use super::monitor::{self, Connection};
 use crate::model::name::Name;
+use crate::model::pattern;
+use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, Reply, Request};
 
 /// How a program ended.
@@ -30,7 +33,7 @@ pub struct Session {
 }
 
 /// Starts `request` in container `name`. Without a terminal the program gets `stdio` itself as its
-/// standard input, output and error.
+/// standard input, output and error: ends of pipes that were made for it.
 ///
 /// # Errors
 /// Where a descriptor may not be lent to a guest, or the container does not run.
@@ -41,13 +44,13 @@ pub fn exec(
     stdio: Option<[BorrowedFd<'_>; 3]>,
 ) -> AppResult<Session> {
     let fds: &[BorrowedFd<'_>] = stdio.as_ref().map_or(&[], |fds| fds);
-    if let Some(number) = fds.iter().position(|fd| !may_lend(*fd)) {
+    if let Some(number) = fds.iter().position(|fd| !is_pipe(*fd)) {
         return Err(AppError::Refused(format!("descriptor {number} may not be handed to a guest")));
     }
     let container = lifecycle::running(app, name)?;
     let connection = monitor::connect(app, &container)?;
     // The container's variables first: those of this one program come in their place.
-    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let owned = |(key, value): (&str, &str)| (ByteString::from(key), ByteString::from(value));
     request.env = container.config.environment().map(owned).chain(request.env).collect();
     let tty = request.tty.is_some();
     connection.send(&Request::Exec(request), fds)?;
@@ -58,17 +61,34 @@ pub fn exec(
     Ok(session)
 }
 
-/// Whether a guest may be handed this descriptor itself. A terminal would let it type on the
-/// operator's behalf, a directory would lead it into the host.
-pub fn may_lend(fd: BorrowedFd<'_>) -> bool {
-    let Ok(stat) = rustix::fs::fstat(fd) else { return false };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo | FileType::Socket | FileType::RegularFile => true,
-        FileType::CharacterDevice => {
-            (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3)
+/// The containers that `given` stands for: names and patterns, separated by commas. Each comes once.
+///
+/// # Errors
+/// Where something is no name, or a pattern stands for none.
+pub fn several(app: &mut App, given: &str) -> AppResult<Vec<Name>> {
+    let mut names: Vec<Name> = Vec::new();
+    for part in given.split(',') {
+        if !pattern::is_pattern(part) {
+            let name = Name::new(part).map_err(|e| AppError::Refused(e.to_string()))?;
+            names.push(app.find(&name)?.name);
+            continue;
         }
-        _ => false,
+        let before = names.len();
+        let all = app.store.containers()?.into_iter().map(|container| container.name);
+        names.extend(all.filter(|name| pattern::matches(part, name.as_str())));
+        if names.len() == before {
+            return Err(AppError::Refused(format!("no container's name is like '{part}'")));
+        }
     }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
+}
+
+/// What a guest is handed is shared with it, flags, position and all: a terminal would let it type
+/// on the operator's behalf, a file be written anywhere, a directory lead it into the host.
+fn is_pipe(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
 impl Session {

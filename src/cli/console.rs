@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::relay::{Direction, End, Filter, Flow, Relay};
 use super::report::{CliError, CliResult, DONE, note};
+use super::session;
 use super::signals::{self, Signals};
 use super::terminal::{self, Raw};
 use super::text::Plain;
@@ -17,7 +18,7 @@ use crate::sys::clone::Exit;
 ///
 /// It shows what was printed last and then what comes, until the guest ends. Several may watch at
 /// once. Ctrl-a q detaches, Ctrl-a Ctrl-a sends one Ctrl-a. Where its input is no terminal, it
-/// only prints. 'nagaya logs' shows the console's history.
+/// only prints, without control sequences. 'nagaya logs' shows the console's history.
 ///
 /// Examples:
 ///   nagaya console web01
@@ -27,6 +28,9 @@ use crate::sys::clone::Exit;
 pub struct ConsoleArgs {
     /// The container
     name: String,
+    /// Where it only prints: the bytes as the guest prints them
+    #[arg(long)]
+    raw: bool,
 }
 
 pub fn run(args: ConsoleArgs) -> CliResult<i32> {
@@ -35,7 +39,7 @@ pub fn run(args: ConsoleArgs) -> CliResult<i32> {
     let attached = console::attach(&mut app, &name)?;
     drop(app);
     rustix::io::ioctl_fionbio(attached.stream(), true).map_err(|e| CliError::Relay(e.into()))?;
-    if io::stdin().is_terminal() { sit_at(&attached, &name) } else { watch(&attached) }
+    if io::stdin().is_terminal() { sit_at(&attached, &name) } else { watch(&attached, args.raw) }
 }
 
 /// Keys go to the guest, what it prints comes back as it is.
@@ -49,9 +53,9 @@ fn sit_at(attached: &Attached, name: &Name) -> CliResult<i32> {
     let left = Cell::new(false);
     let keys = Keys { after_escape: false, left: &left };
     let mut relay = Relay::default();
-    let typed = Flow::new(Direction::ToGuest, End::Lent(stdin.as_fd()), End::Lent(attached.stream()));
+    let typed = Flow::new(Direction::ToGuest, End::lent(stdin.as_fd()), End::lent(attached.stream()));
     relay.add(typed.filtered(keys));
-    relay.add(Flow::new(Direction::FromGuest, End::Lent(attached.stream()), End::Lent(stdout.as_fd())));
+    relay.add(Flow::new(Direction::FromGuest, End::lent(attached.stream()), End::lent(stdout.as_fd())));
     // The guest has ended, or nobody sits here any more.
     while relay.has(Direction::FromGuest) && relay.has(Direction::ToGuest) {
         let step = relay.step(&[signals.as_fd()], None).map_err(CliError::Relay)?;
@@ -70,6 +74,9 @@ fn sit_at(attached: &Attached, name: &Name) -> CliResult<i32> {
         }
     }
     drop(raw);
+    if let Some(failure) = relay.failure() {
+        return Err(session::failed(failure));
+    }
     note("The console is closed.");
     Ok(DONE)
 }
@@ -80,16 +87,16 @@ fn resize(attached: &Attached) {
     }
 }
 
-/// Only prints; a terminal gets the text alone, for it is not the guest's.
-fn watch(attached: &Attached) -> CliResult<i32> {
+/// Only prints, and the text alone: a terminal is not the guest's, a journal shows nothing else.
+fn watch(attached: &Attached, raw: bool) -> CliResult<i32> {
     let stdout = io::stdout();
-    let printed = Flow::new(Direction::FromGuest, End::Lent(attached.stream()), End::Lent(stdout.as_fd()));
+    let printed = Flow::new(Direction::FromGuest, End::lent(attached.stream()), End::lent(stdout.as_fd()));
     let mut relay = Relay::default();
-    relay.add(if stdout.is_terminal() { printed.filtered(Text(Plain::default())) } else { printed });
+    relay.add(if raw { printed } else { printed.filtered(Text(Plain::default())) });
     while relay.has(Direction::FromGuest) {
         relay.step(&[], None).map_err(CliError::Relay)?;
     }
-    Ok(DONE)
+    relay.failure().map_or(Ok(DONE), |failure| Err(session::failed(failure)))
 }
 
 struct Text(Plain);

@@ -115,8 +115,8 @@ mod tests {
             let code = share_out(all, 2, |name| {
                 std::fs::write(dir.path().join(name.as_str()), "").map_err(CliError::Output)?;
                 match name.as_str() {
-                    "b" => Err(CliError::NotStarted { code: 3, reason: "for the test".into() }),
-                    "c" => Err(CliError::NotStarted { code: 1, reason: "for the test".into() }),
+                    "b" => Err(CliError::Ended(3)),
+                    "c" => Err(CliError::Ended(1)),
                     _ => Ok(()),
                 }
             });

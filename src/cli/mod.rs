@@ -45,6 +45,7 @@ mod shell;
 mod signals;
 mod start;
 mod stop;
+mod streams;
 mod table;
 mod template;
 mod terminal;

@@ -57,6 +57,10 @@ pub enum CliError {
     Relay(#[source] io::Error),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
+    #[error("cannot pass on what was printed in the guest")]
+    Printed(#[source] io::Error),
     #[error("cannot write what packages carry into '{}'", dir.display())]
     Generate {
         dir: PathBuf,
@@ -75,7 +79,10 @@ pub enum CliError {
     Reported(i32),
     /// A program that could not be started in a guest, with the code that a shell would give.
     #[error("{reason}")]
-    NotStarted { code: i32, reason: String },
+    NotStarted { code: i32, reason: String, hint: Option<String> },
+    /// One of several programs.
+    #[error("the program has ended with code {0}")]
+    Ended(i32),
 }
 
 pub type CliResult<T> = Result<T, CliError>;
@@ -94,7 +101,7 @@ impl CliError {
             Self::Fork(_) => LACKING,
             Self::Relay(_) => BUG,
             Self::Killed(signal) => Exit::Signal(*signal).code(),
-            Self::NotStarted { code, .. } => *code,
+            Self::NotStarted { code, .. } | Self::Ended(code) => *code,
             Self::Name(_)
             | Self::Instance(_)
             | Self::OpenArchive { .. }
@@ -103,6 +110,8 @@ impl CliError {
             | Self::NoArchive { .. }
             | Self::Generate { .. }
             | Self::Terminal(_)
+            | Self::Input(_)
+            | Self::Printed(_)
             | Self::Output(_) => REFUSED,
         }
     }
@@ -115,6 +124,7 @@ impl CliError {
                 ));
             }
             Self::App(error) => return error.hint(),
+            Self::NotStarted { hint, .. } => return hint.clone(),
             Self::Name(_) => {
                 "a name is a host name's label (RFC 1123): 1 to 63 of a-z, 0-9 and '-', no '-' first or \
                  last, not digits only"
@@ -222,7 +232,7 @@ mod tests {
     fn codes_tell_whose_fault_it_is() {
         let name = Name::new("A").unwrap_err();
         assert_eq!(CliError::Name(name).code(), 1);
-        assert_eq!(CliError::NotStarted { code: 127, reason: String::new() }.code(), 127);
+        assert_eq!(CliError::NotStarted { code: 127, reason: String::new(), hint: None }.code(), 127);
         assert_eq!(CliError::Killed(2).code(), 130);
         assert_eq!(CliError::ReaderGone.code(), 0);
     }

@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::report::{CliError, CliResult, DONE};
 use super::signals::Signals;
+use super::text::Plain;
 use crate::app::{App, run as service};
 use crate::model::name::Name;
 use crate::runtime::protocol::Ended;
@@ -15,7 +16,7 @@ use crate::sys::notify::Notifier;
 /// Run a container as a service, in the foreground
 ///
 /// Starts the container, unless it runs, and stays until it has ended. What its console prints
-/// comes out here. The service manager is told when the guest is up (sd_notify). SIGTERM and SIGINT
+/// comes out here, without control sequences. The service manager is told when the guest is up (sd_notify). SIGTERM and SIGINT
 /// shut the guest down; one that takes too long, or a second signal, ends it by force.
 ///
 /// Exit codes: 0 when the guest was stopped or shut itself down, 1 when it crashed. It makes no
@@ -81,6 +82,7 @@ impl Service {
             watch.ask_shutdown()?;
         }
         let (mut prints, mut awaited) = (true, true);
+        let mut plain = Plain::default();
         loop {
             let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
             fds.push(PollFd::from_borrowed_fd(watch.end(), PollFlags::IN));
@@ -91,7 +93,7 @@ impl Service {
             self.poll(&mut fds)?;
             let [signal, over, ready, printed] = [0, 1, 2, 3].map(|i| !fds[i].revents().is_empty());
             if printed && prints {
-                prints = pass_on(watch)?;
+                prints = pass_on(watch, &mut plain)?;
             }
             if ready && awaited {
                 awaited = false;
@@ -104,7 +106,7 @@ impl Service {
             }
             if over && watch.is_over()? {
                 while prints && readable(watch) {
-                    prints = pass_on(watch)?;
+                    prints = pass_on(watch, &mut plain)?;
                 }
                 return Ok(());
             }
@@ -148,7 +150,7 @@ fn readable(watch: &service::Watch) -> bool {
 }
 
 /// Passes on what the guest has printed; false once it will print no more, or nobody reads.
-fn pass_on(watch: &service::Watch) -> CliResult<bool> {
+fn pass_on(watch: &service::Watch, plain: &mut Plain) -> CliResult<bool> {
     /// What a reader may take before it misses something: nobody holds a shutdown up.
     const PATIENCE: Duration = Duration::from_secs(2);
     let mut bytes = [0u8; 4096];
@@ -158,11 +160,13 @@ fn pass_on(watch: &service::Watch) -> CliResult<bool> {
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(true),
         Err(e) => return Err(CliError::Relay(e.into())),
     };
+    // A journal shows no entry that holds control sequences, and a terminal here is not the guest's.
+    let text = plain.push(&bytes[..count]);
     let mut stdout = io::stdout();
     let stdout_fd = stdout.as_fd().try_clone_to_owned().map_err(CliError::Output)?;
     let mut fds = [PollFd::new(&stdout_fd, PollFlags::OUT)];
     if !matches!(rustix::event::poll(&mut fds, Some(&timespec(PATIENCE))), Ok(n) if n > 0) {
         return Ok(true);
     }
-    Ok(stdout.write_all(&bytes[..count]).and_then(|()| stdout.flush()).is_ok())
+    Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok())
 }

@@ -2,41 +2,78 @@
 //! end. What `exec` and `shell` have in common.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::Signal;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::relay::{Direction, End, Filter, Flow, Relay};
+use super::many;
+use super::relay::{Direction, End, Failure, Filter, Flow, Relay};
 use super::report::{CliError, CliResult};
 use super::signals::{self, Signals};
+use super::streams::Streams;
 use super::terminal::{self, Raw};
 use crate::app::App;
 use crate::app::exec::{self, Event, Session};
 use crate::model::name::Name;
+use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, WindowSize};
 use crate::sys::clone::Exit;
 
 /// Runs `request` in `name` to its end and returns its exit code.
 pub fn run(name: &Name, request: ExecRequest) -> CliResult<i32> {
     let app = super::open()?;
+    let program = request.argv.first().map(ByteString::to_string);
     let event = match request.tty {
         Some(_) => with_terminal(app, name, request)?,
-        None => with_streams(app, name, request)?,
+        None => with_streams(app, name, request, None)?,
     };
+    code(event, program.as_deref(), name)
+}
+
+fn code(event: Event, program: Option<&str>, name: &Name) -> CliResult<i32> {
     match event {
         Event::Exited(code) => Ok(code),
-        Event::NotStarted { code, reason } => Err(CliError::NotStarted { code, reason }),
+        Event::NotStarted { code, reason } => {
+            // Nearly always a line for a shell, in quotes.
+            let line = program.filter(|text| code == 127 && text.contains([' ', '|', ';', '&', '>', '$']));
+            let hint = line.map(|text| {
+                format!(
+                    "for a line of a shell: nagaya exec {name} -- sh -c '{}'",
+                    text.replace('\'', r"'\''")
+                )
+            });
+            Err(CliError::NotStarted { code, reason, hint })
+        }
     }
 }
 
-/// The program has standard input, output and error of ours, or pipes that we serve in their place.
-fn with_streams(mut app: App, name: &Name, request: ExecRequest) -> CliResult<Event> {
+/// Programs in several containers at once, at most; each costs this host a process.
+const AT_ONCE: usize = 32;
+
+/// Runs `request` in all containers that `given` stands for. The worst code is the result.
+pub fn run_several(given: &str, request: &ExecRequest) -> CliResult<i32> {
+    let names = exec::several(&mut super::open()?, given)?;
+    let program = request.argv.first().map(ByteString::to_string);
+    Ok(many::share_out(names, AT_ONCE, |name| {
+        let app = super::open()?;
+        // Who ends this command ends the programs too.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+        let event = with_streams(app, name, request.clone(), Some(name))?;
+        match code(event, program.as_deref(), name)? {
+            0 => Ok(()),
+            code => Err(CliError::Ended(code)),
+        }
+    }))
+}
+
+/// The program has pipes in place of our standard input, output and error. One of several has no
+/// input, and its lines are labelled.
+fn with_streams(mut app: App, name: &Name, request: ExecRequest, label: Option<&Name>) -> CliResult<Event> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let mut relay = Relay::default();
-    let streams =
-        Streams::new(&mut relay, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).map_err(CliError::Relay)?;
+    let ours = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let streams = Streams::new(&mut relay, ours, label).map_err(CliError::Relay)?;
     let mut session = exec::exec(&mut app, name, request, Some(streams.for_guest()))?;
     // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
     drop(streams);
@@ -50,54 +87,24 @@ fn with_streams(mut app: App, name: &Name, request: ExecRequest) -> CliResult<Ev
         if step.watched[0] {
             let event = session.wait();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
-            return Ok(event?);
+            return whole(event?, &relay);
         }
     }
 }
 
-/// What a program gets as 0, 1 and 2: the user's own descriptor where a guest may have it, else the
-/// far end of a pipe.
-struct Streams<'a> {
-    ours: [BorrowedFd<'a>; 3],
-    pipes: [Option<OwnedFd>; 3],
-}
-
-impl<'a> Streams<'a> {
-    fn new(relay: &mut Relay<'a>, ours: [BorrowedFd<'a>; 3]) -> io::Result<Self> {
-        let mut pipes = [None, None, None];
-        for number in 0..3 {
-            if exec::may_lend(ours[number]) {
-                continue;
-            }
-            if number == 2 && pipes[1].is_some() && are_same(ours[1], ours[2]) {
-                // One pipe for both keeps the order in which the program writes.
-                pipes[2] = pipes[1].as_ref().map(OwnedFd::try_clone).transpose()?;
-                continue;
-            }
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-            let (theirs, flow) = if number == 0 {
-                // A program that does not read must not hold up its output.
-                rustix::io::ioctl_fionbio(&write, true)?;
-                (read, Flow::new(Direction::ToGuest, End::Lent(ours[0]), End::Ours(write)))
-            } else {
-                (write, Flow::new(Direction::FromGuest, End::Ours(read), End::Lent(ours[number])))
-            };
-            relay.add(flow);
-            pipes[number] = Some(theirs);
-        }
-        Ok(Self { ours, pipes })
-    }
-
-    fn for_guest(&self) -> [BorrowedFd<'_>; 3] {
-        std::array::from_fn(|n| self.pipes[n].as_ref().map_or(self.ours[n], AsFd::as_fd))
+/// The end of a program all of whose input and output has gone its way.
+fn whole(event: Event, relay: &Relay<'_>) -> CliResult<Event> {
+    match (relay.failure(), event) {
+        (Some(failure), Event::Exited(_)) => Err(failed(failure)),
+        (_, event) => Ok(event),
     }
 }
 
-/// Whether both are the same terminal or file.
-fn are_same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
-    match (rustix::fs::fstat(a), rustix::fs::fstat(b)) {
-        (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
-        _ => false,
+/// What a program cannot see, for it has a pipe.
+pub fn failed(Failure { direction, cause }: Failure) -> CliError {
+    match direction {
+        Direction::ToGuest => CliError::Input(cause.into()),
+        Direction::FromGuest => CliError::Printed(cause.into()),
     }
 }
 
@@ -114,30 +121,32 @@ fn with_terminal(mut app: App, name: &Name, request: ExecRequest) -> CliResult<E
     let wanted = signals::PASSED_ON.into_iter().chain(signals::OF_TERMINAL);
     let signals = Signals::take(wanted).map_err(CliError::Terminal)?;
     let raw = io::IsTerminal::is_terminal(&stdin).then(Raw::enter).transpose()?;
-    let typed = Flow::new(Direction::ToGuest, End::Lent(stdin.as_fd()), End::Lent(master.as_fd()));
+    let typed = Flow::new(Direction::ToGuest, End::lent(stdin.as_fd()), End::lent(master.as_fd()));
     let mut relay = Relay::default();
     relay.add(if raw.is_some() { typed } else { typed.filtered(EndOfFile { midline: false }) });
-    relay.add(Flow::new(Direction::FromGuest, End::Lent(master.as_fd()), End::Lent(stdout.as_fd())));
+    relay.add(Flow::new(Direction::FromGuest, End::lent(master.as_fd()), End::lent(stdout.as_fd())));
     loop {
         let step = relay.step(&[session.socket(), signals.as_fd()], None).map_err(CliError::Relay)?;
-        let mut hung_up = relay.has_lost_reader() || (raw.is_some() && relay.has_lost_writer());
+        let nobody = relay.has_lost_reader() || (raw.is_some() && relay.has_lost_writer());
+        let mut ending = nobody.then_some(Signal::SIGHUP);
         if step.watched[1] {
             pass_signals(&session, &signals, |signal| match signal {
                 Signal::SIGCONT => raw.iter().for_each(|raw| drop(raw.again())),
                 Signal::SIGWINCH => resize(&master),
-                signal => hung_up |= signal == Signal::SIGHUP,
+                Signal::SIGTERM | Signal::SIGHUP => ending = Some(signal),
+                _ => {}
             });
         }
         if step.watched[0] {
             let event = session.wait();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
-            return Ok(event?);
+            return whole(event?, &relay);
         }
-        if hung_up {
-            // Nobody sits there any more. The terminal closes with us, which tells the program; a
-            // signal tells one that does not look at its terminal.
+        if let Some(signal) = ending {
+            // Nobody sits there any more, or is not to: a shell would ignore SIGTERM. The terminal
+            // closes with us, which tells the program; a signal tells one that does not look at it.
             let _ = session.signal(Signal::SIGHUP as i32);
-            return Ok(Event::Exited(Exit::Signal(Signal::SIGHUP as i32).code()));
+            return whole(Event::Exited(Exit::Signal(signal as i32).code()), &relay);
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod name;
 pub mod natural;
 pub mod network;
 pub mod nic;
+pub mod pattern;
 pub mod subid;
 pub mod suggest;
 pub mod template;

@@ -7,11 +7,10 @@ use rustix::fs::OFlags;
 use rustix::thread::ThreadNameSpaceType;
 use serde::{Deserialize, Serialize};
 
-use super::guest_files;
-use super::init::{
-    drop_monitor_signals, environment, new_session_keyring, place_stdio, strings, take_standard_terminal,
-};
+use super::byte_string::ByteString;
+use super::init::{drop_monitor_signals, new_session_keyring, place_stdio, take_standard_terminal};
 use super::protocol::{ExecRequest, Reply};
+use super::{guest_files, program};
 use crate::model::limits::Rlimit;
 use crate::sys::clone::{self, Child, CloneSpec, Forked};
 use crate::sys::error_text;
@@ -214,7 +213,7 @@ fn cross(
             .map_err(other)?;
     }
     who.take_groups().map_err(other)?;
-    who.enter_dir(request.cwd.as_deref())?;
+    who.enter_dir(request.cwd.as_ref())?;
     seccomp::install(confinement.filter).map_err(other)?;
     caps::confine_guest().map_err(other)?;
     let rest = ThreadNameSpaceType::PROCESS_ID
@@ -258,43 +257,13 @@ fn become_program(
         return other(e);
     }
     let (argv, login) = match &request.argv[..] {
-        [] => (vec![who.shell.clone()], true),
+        [] => (vec![ByteString::from(&*who.shell)], true),
         words => (words.to_vec(), false),
     };
     let env = who.environment(&request.env);
     // SAFETY: integers only; sets a flag.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    execute(&argv, login, &env)
-}
-
-/// Tries the directories of PATH as execvp(3) would, with the guest's PATH and not the caller's.
-fn execute(argv: &[String], login: bool, env: &[(String, String)]) -> NotStarted {
-    let fail = |code, reason: String| NotStarted { code, reason };
-    let (Ok(mut words), Ok(environ)) = (strings(argv), environment(env)) else {
-        return fail(126, "an argument or variable holds a NUL byte".to_owned());
-    };
-    let program = &argv[0];
-    if login {
-        let name = program.rsplit('/').next().unwrap_or(program);
-        words = strings(&[format!("-{name}")]).unwrap_or(words);
-    }
-    let path = env.iter().rev().find(|(k, _)| k == "PATH").map_or(PATH, |(_, v)| v);
-    let candidates: Vec<String> = if program.contains('/') {
-        vec![program.clone()]
-    } else {
-        path.split(':').filter(|d| !d.is_empty()).map(|d| format!("{d}/{program}")).collect()
-    };
-    let mut denied = None;
-    for file in strings(&candidates).unwrap_or_default() {
-        let Err(e) = nix::unistd::execve(&file, &words, &environ);
-        if !matches!(e, nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) {
-            denied = Some(e);
-        }
-    }
-    match denied {
-        Some(e) => fail(126, format!("cannot execute '{program}' in the guest: {}", e.desc())),
-        None => fail(127, format!("'{program}' is not in the guest")),
-    }
+    program::execute(&argv, login, &env, PATH)
 }
 
 /// This process has a user's rights to files, and no more than those, until it is dropped.
@@ -379,7 +348,7 @@ impl Who {
         Ok(Self { name: found.name, uid: found.uid, gid, groups, home: found.home, shell })
     }
 
-    fn environment(&self, requested: &[(String, String)]) -> Vec<(String, String)> {
+    fn environment(&self, requested: &[(ByteString, ByteString)]) -> Vec<(ByteString, ByteString)> {
         let defaults = [
             ("PATH", PATH),
             ("HOME", &self.home),
@@ -389,8 +358,7 @@ impl Who {
             ("LANG", "C.UTF-8"),
             ("container", "lxc"),
         ];
-        let mut env: Vec<(String, String)> =
-            defaults.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut env: Vec<(ByteString, ByteString)> = defaults.map(|(k, v)| (k.into(), v.into())).into();
         for (key, value) in requested {
             env.retain(|(k, _)| k != key);
             env.push((key.clone(), value.clone()));
@@ -405,8 +373,8 @@ impl Who {
 
     /// Enters `cwd`, or else the user's home. It is looked up with the user's rights to files, by root
     /// of the guest, who can still enter namespaces; what /proc would lead out of the guest is refused.
-    fn enter_dir(&self, cwd: Option<&str>) -> Result<(), NotStarted> {
-        let go = |path: &str| -> rustix::io::Result<()> {
+    fn enter_dir(&self, cwd: Option<&ByteString>) -> Result<(), NotStarted> {
+        let go = |path: &[u8]| -> rustix::io::Result<()> {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty())?;
             let dir = mount::open_in_root(root.as_fd(), path, flags)?;
@@ -414,12 +382,11 @@ impl Who {
         };
         let rights = FileRights::of(self.uid, self.gid);
         let entered = match cwd {
-            Some(path) => {
-                go(path).map_err(|e| format!("cannot enter the directory '{path}' in the guest: {e}"))
-            }
-            None => {
-                go(&self.home).or_else(|_| go("/")).map_err(|e| format!("cannot enter the guest's root: {e}"))
-            }
+            Some(path) => go(path.as_bytes())
+                .map_err(|e| format!("cannot enter the directory '{path}' in the guest: {e}")),
+            None => go(self.home.as_bytes())
+                .or_else(|_| go(b"/"))
+                .map_err(|e| format!("cannot enter the guest's root: {e}")),
         };
         drop(rights);
         entered.map_err(refused)

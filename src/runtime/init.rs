@@ -142,20 +142,21 @@ pub fn drop_monitor_signals() {
 }
 
 /// C strings for exec.
-pub fn strings(words: &[String]) -> SysResult<Vec<CString>> {
+pub fn strings(words: &[impl AsRef<[u8]>]) -> SysResult<Vec<CString>> {
     words
         .iter()
-        .map(|w| {
-            CString::new(w.as_str())
+        .map(|word| {
+            let word = word.as_ref();
+            CString::new(word)
                 .map_err(std::io::Error::from)
-                .cannot(|| format!("use {w:?} as an argument"))
+                .cannot(|| format!("use {:?} as an argument", String::from_utf8_lossy(word)))
         })
         .collect()
 }
 
 /// `NAME=value` strings for exec.
-pub fn environment(pairs: &[(String, String)]) -> SysResult<Vec<CString>> {
-    strings(&pairs.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>())
+pub fn environment<T: AsRef<[u8]>>(pairs: &[(T, T)]) -> SysResult<Vec<CString>> {
+    strings(&pairs.iter().map(|(k, v)| [k.as_ref(), b"=", v.as_ref()].concat()).collect::<Vec<_>>())
 }
 
 fn exec(argv: &[CString], env: &[CString]) -> SysError {

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod boot;
+pub mod byte_string;
 pub mod config;
 mod console;
 mod exec;
@@ -10,5 +11,6 @@ mod guest_files;
 mod init;
 mod interests;
 pub mod monitor;
+mod program;
 pub mod protocol;
 mod rootfs;

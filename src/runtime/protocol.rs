@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::byte_string::ByteString;
+
 /// Rows and columns of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
@@ -15,11 +17,11 @@ pub struct WindowSize {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecRequest {
     /// Program and arguments; empty for the user's login shell.
-    pub argv: Vec<String>,
+    pub argv: Vec<ByteString>,
     /// Added to the guest's default environment.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(ByteString, ByteString)>,
     /// Absolute; the user's home where none is given.
-    pub cwd: Option<String>,
+    pub cwd: Option<ByteString>,
     /// Name or number, `user` or `user:group`.
     pub user: String,
     /// With a terminal of its own, of this size. Otherwise standard input, output and error come

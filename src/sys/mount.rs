@@ -130,7 +130,11 @@ fn with_log(fs: &OwnedFd, what: String, error: rustix::io::Errno) -> SysError {
 
 /// Opens `path` below `root` as the guest would see it: neither `..` nor an absolute link leads
 /// out, and no link of /proc is followed.
-pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub fn open_in_root(
+    root: BorrowedFd<'_>,
+    path: impl rustix::path::Arg + Copy,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
     /// Where `..` is walked, the kernel gives up when anything on the host is renamed or mounted
     /// meanwhile, and asks for another try (openat2(2), EAGAIN).
     const TRIES: u32 = 1000;

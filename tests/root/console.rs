@@ -73,3 +73,30 @@ fn what_is_typed_reaches_the_guest() {
     assert!(host.ok(&["logs", "web"]).contains("heard: hello"));
     assert_eq!(host.list()[0]["state"], "running");
 }
+
+#[test]
+fn logs_are_followed_through_stops_and_starts() {
+    let host = Host::new();
+    host.ok(&["create", "tiny", "web"]);
+    let dir = tempfile::tempdir().unwrap();
+    let seen = dir.path().join("seen");
+    let mut command = host.command(&["logs", "-f", "web"]);
+    let mut following = command.stdout(fs::File::create(&seen).unwrap()).spawn().unwrap();
+    let text = || fs::read_to_string(&seen).unwrap();
+    host.ok(&["start", "web"]);
+    host.see_links();
+    until(20, "the first boot is shown", || text().contains("tiny: up"));
+    host.ok(&["restart", "web"]);
+    until(20, "the second boot is shown", || text().matches("tiny: up").count() == 2);
+    // More than both files hold: the end comes all the same, and what comes is shown once.
+    host.sh("web", "seq 1 200000 > /dev/console; printf '\\033[31mthe %s\\033[0m\\n' end > /dev/console");
+    until(30, "all is shown", || text().contains("\nthe end\n"));
+    assert_eq!(text().matches("\n200000\n").count(), 1);
+    host.ok(&["delete", "--force", "web"]);
+    until(10, "it ends with the container", || following.try_wait().unwrap().is_some());
+    host.launch("other");
+    until(20, "it is up", || host.ok(&["logs", "other"]).contains("tiny: up"));
+    host.sh("other", "printf 'one\\ntwo\\n' > /dev/console");
+    until(10, "it is there", || host.ok(&["logs", "other", "-n", "1"]) == "two\n");
+    assert_eq!(host.ok(&["logs", "other", "--lines", "2"]), "one\ntwo\n");
+}

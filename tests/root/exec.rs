@@ -184,11 +184,253 @@ fn a_program_ends_with_its_guest() {
     assert!(!done.status.success());
 }
 
+/// Changes and writes whatever it can of its standard input, output and error.
+const OVERWRITER: &str = r#"
+    #define _GNU_SOURCE
+    #include <fcntl.h>
+    #include <stdio.h>
+    #include <unistd.h>
+    int main(void) {
+        for (int n = 0; n < 3; n++) {
+            char link[64], name[256] = "";
+            snprintf(link, sizeof link, "/proc/self/fd/%d", n);
+            if (readlink(link, name, sizeof name - 1) < 0) return 1;
+            fcntl(n, F_SETFL, (fcntl(n, F_GETFL) & ~O_APPEND) | O_NONBLOCK);
+            (void)!pwrite(n, "REWRITTEN", 9, 0);
+            (void)!ftruncate(n, 3);
+            dprintf(1, "%s\n", name);
+        }
+        return 0;
+    }
+"#;
+
+#[test]
+fn nothing_of_the_callers_is_lent_to_a_guest() {
+    let host = Host::new();
+    host.launch("c");
+    let program = super::templates::program(OVERWRITER);
+    let put = ["exec", "c", "--", "sh", "-c", "cat > /root/ovr; chmod 755 /root/ovr"];
+    assert!(host.spawn(&put, &program).wait().status.success());
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(at("log"), "an important line\n").unwrap();
+    std::fs::write(at("in"), "input\n").unwrap();
+    // Files, a named pipe, devices and a socket, by every one of the three.
+    let (log, input, fifo, out) = (at("log"), at("in"), at("fifo"), at("out"));
+    let socket = format!(
+        "import socket, subprocess; a, b = socket.socketpair(); b.sendall(b'x'); \
+         subprocess.run(['nagaya', 'exec', 'c', '--', '/root/ovr'], stdin=a, stdout=a, stderr=a); \
+         a.close(); open('{out}', 'wb').write(b.recv(65536))"
+    );
+    for script in [
+        format!("nagaya exec c -- /root/ovr >> {log} 2>> {log} < {input}; tail -n 3 {log} > {out}"),
+        format!("nagaya exec c -- /root/ovr 0<> {input} 2> /dev/null > {out}"),
+        format!("mkfifo {fifo}; nagaya exec c -- /root/ovr <> {fifo} 2<> {fifo} > {out}"),
+        format!("nagaya exec c -- /root/ovr < /dev/null 2> /dev/full | cat > {out}"),
+        format!("python3 -c \"{socket}\""),
+    ] {
+        let done = shell(&host, &script);
+        let seen = std::fs::read_to_string(&out).unwrap();
+        let names: Vec<_> = seen.lines().collect();
+        assert!(
+            names.len() == 3 && names.iter().all(|n| n.starts_with("pipe:[")),
+            "{script}: {seen:?} {}",
+            told(&done)
+        );
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.starts_with("an important line\npipe:["), "{log:?}");
+    assert_eq!(std::fs::read_to_string(input).unwrap(), "input\n");
+}
+
+#[test]
+fn a_program_can_open_its_streams_by_their_names() {
+    let host = Host::new();
+    host.launch("c");
+    for user in ["root", "alice"] {
+        let script = "read a < /proc/self/fd/0; echo $a > /proc/self/fd/1; echo err > /proc/self/fd/2";
+        let args = ["exec", "c", "--user", user, "--", "sh", "-c", script];
+        let done = host.spawn(&args, b"typed\n").wait();
+        assert_eq!((&done.stdout[..], &done.stderr[..]), (&b"typed\n"[..], &b"err\n"[..]), "{user}");
+    }
+}
+
+#[test]
+fn a_loop_keeps_the_lines_that_its_programs_do_not_read() {
+    let host = Host::new();
+    host.launch("c");
+    let dir = tempfile::tempdir().unwrap();
+    let lines = dir.path().join("lines");
+    std::fs::write(&lines, "a\nb\nc\nd\n").unwrap();
+    let each = "while read -r line; do nagaya exec c -- echo \"got $line\"; done";
+    let reading = "while read -r line; do nagaya exec c -- sh -c 'read x; echo got $0 $x' $line; done";
+    for (script, expected) in [
+        (format!("{each} < {}", lines.display()), "got a\ngot b\ngot c\ngot d\n"),
+        (format!("cat {} | {each}", lines.display()), "got a\ngot b\ngot c\ngot d\n"),
+        (format!("{reading} < {}", lines.display()), "got a b\ngot c d\n"),
+        (format!("cat {} | {reading}", lines.display()), "got a b\ngot c d\n"),
+    ] {
+        let done = shell(&host, &script);
+        assert_eq!(String::from_utf8_lossy(&done.stdout), expected, "{script}: {}", told(&done));
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let host = Host::new();
+    host.launch("c");
+    for redirection in ["> /dev/full", "2> /dev/full", "> /dev/full 2> /dev/null"] {
+        let done = shell(&host, &format!("nagaya exec c -- sh -c 'echo x; echo x >&2' {redirection}"));
+        assert_eq!(done.status.code(), Some(1), "{redirection}: {}", told(&done));
+    }
+    let done = shell(&host, "nagaya exec c -- echo x > /dev/full");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("No space left on device"), "{}", told(&done));
+    let done = shell(&host, "nagaya exec c -- cat < /");
+    assert_eq!(done.status.code(), Some(1), "{}", told(&done));
+}
+
+#[test]
+fn a_child_in_the_background_does_not_hold_its_caller_up() {
+    let host = Host::new();
+    host.launch("c");
+    let begun = std::time::Instant::now();
+    let done = shell(
+        &host,
+        "yes | nagaya exec c -- sh -c 'echo one; (sleep 60; echo two) & exit 4' | cat; exit ${PIPESTATUS[1]}",
+    );
+    assert_eq!((done.status.code(), &done.stdout[..]), (Some(4), &b"one\n"[..]));
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let done = shell(&host, "nagaya exec c -- yes | head -n 1 > /dev/null; exit ${PIPESTATUS[0]}");
+    assert_eq!(done.status.code(), Some(141), "{}", told(&done));
+}
+
+#[test]
+fn a_signal_ends_who_sits_at_a_terminal() {
+    let host = Host::new();
+    host.launch("c");
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    for (signal, number) in [("TERM", 15), ("HUP", 1)] {
+        // What runs in the guest ignores both; the terminal is as it was afterwards.
+        let client = format!(
+            "echo $$ > {}; exec nagaya exec c -t -- sh -c 'trap \"\" TERM HUP; touch /tmp/{signal}; sleep 50'",
+            pid.display()
+        );
+        let inner = dir.path().join("inner");
+        std::fs::write(&inner, client).unwrap();
+        let script =
+            format!("a=$(stty -a); bash {}; echo code $?; test \"$a\" = \"$(stty -a)\"", inner.display());
+        let mut command = command(&host, "script");
+        command.args(["-qec", &script, "/dev/null"]);
+        let running = Running::start(command, b"");
+        until(30, "it runs", || {
+            host.nagaya(&["exec", "c", "--", "test", "-e", &format!("/tmp/{signal}")]).status.success()
+        });
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        super::host::run_tool("kill", &[&format!("-{number}"), pid.trim()]);
+        let done = running.wait_for(Duration::from_secs(10));
+        let said = String::from_utf8_lossy(&done.stdout).replace('\r', "");
+        assert!(said.contains(&format!("code {}", 128 + number)), "{signal}: {}", told(&done));
+        assert!(done.status.success(), "{signal}: the terminal stayed as it was made");
+    }
+}
+
+#[test]
+fn what_cannot_be_executed_is_told_from_what_is_not_there() {
+    let host = Host::new();
+    host.launch("c");
+    let put = |name: &str, text: &str| {
+        let script = format!("cat > /root/{name}; chmod 755 /root/{name}");
+        assert!(
+            host.spawn(&["exec", "c", "--", "sh", "-c", &script], text.as_bytes()).wait().status.success()
+        );
+    };
+    put("lost", "#!/no/such/python\nx\n");
+    let said = host.fails(126, &["exec", "c", "--", "./lost"]);
+    assert!(said.contains("'/no/such/python' is not in the guest"), "{said}");
+    // As execvp(3) has it, with its arguments, wherever it is found.
+    put("plain", "echo $0 $1\nexit 3\n");
+    let done = host.nagaya(&["exec", "c", "--", "/root/plain", "one"]);
+    assert_eq!(
+        (done.status.code(), &done.stdout[..]),
+        (Some(3), &b"/root/plain one\n"[..]),
+        "{}",
+        told(&done)
+    );
+    host.fails(3, &["exec", "c", "-e", "PATH=/no:/root:/bin", "--", "plain"]);
+    put("foreign", "\x7fELF\0\0\0");
+    host.fails(126, &["exec", "c", "--", "/root/foreign"]);
+    let said = host.fails(127, &["exec", "c", "ls -la"]);
+    assert!(said.contains("nagaya exec c -- sh -c 'ls -la'"), "{said}");
+}
+
+#[test]
+fn bytes_that_are_no_text_arrive_as_they_are() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let host = Host::new();
+    host.launch("c");
+    host.sh("c", "mkdir -p \"$(printf '/tmp/d\\344')\"");
+    let mut command = host.command(&["exec", "c", "-e"]);
+    command.arg(OsStr::from_bytes(b"V=\xe4\xf6")).arg("-w").arg(OsStr::from_bytes(b"/tmp/d\xe4"));
+    command
+        .args(["--", "sh", "-c", "printf '%s|' \"$1\" \"$V\"; pwd", "sh"])
+        .arg(OsStr::from_bytes(b"\xff\xfe"));
+    let done = Running::start(command, b"").wait();
+    assert_eq!(done.stdout, b"\xff\xfe|\xe4\xf6|/tmp/d\xe4\n", "{}", told(&done));
+}
+
+#[test]
+fn one_command_runs_in_several_containers() {
+    let host = Host::new();
+    for name in ["web1", "web2", "db"] {
+        host.launch(name);
+    }
+    let script = "printf 'a\\nb'; cat; exit $(($(hostname | tr -d a-z) + 1))";
+    let done = host.spawn(&["exec", "web*", "--", "sh", "-c", script], b"not read").wait();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let mut lines: Vec<_> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["web1: a", "web1: b", "web2: a", "web2: b"]);
+    assert_eq!(done.status.code(), Some(3), "{}", told(&done));
+    assert_eq!(host.ok(&["exec", "db,web1,db", "--", "true"]), "");
+    host.fails(1, &["exec", "db,nothere", "--", "touch", "/tmp/done"]);
+    host.fails(1, &["exec", "mail*", "--", "true"]);
+    host.fails(1, &["exec", "db", "--", "test", "-e", "/tmp/done"]);
+}
+
+#[test]
+fn short_options_are_those_of_other_programs() {
+    let host = Host::new();
+    host.launch("c");
+    let script = "pwd; echo $A; id -un; test -t 0 && echo terminal";
+    let done = host
+        .spawn(&["exec", "-it", "-e", "A=b", "-w", "/etc", "-u", "alice", "c", "sh", "-c", script], b"")
+        .wait();
+    let said = String::from_utf8_lossy(&done.stdout).replace('\r', "");
+    assert!(said.ends_with("/etc\nb\nalice\nterminal\n"), "{said:?}");
+    // A shell that is given a command is still a login shell.
+    host.sh("c", "echo 'PROFILE=read' > /etc/profile");
+    assert_eq!(host.ok(&["shell", "c", "-c", "echo $PROFILE; exit 0"]), "read\n");
+    assert_eq!(
+        host.ok(&["shell", "c", "-u", "alice", "--", "echo", "it's $PROFILE", "b"]),
+        "it's $PROFILE b\n"
+    );
+    host.fails(7, &["shell", "c", "-c", "exit 7"]);
+}
+
 /// A line of the host's shell, where `nagaya` is the program under test.
 fn shell(host: &Host, script: &str) -> std::process::Output {
-    let dir = std::path::Path::new(env!("CARGO_BIN_EXE_nagaya")).parent().expect("a directory");
-    let mut command = Command::new("/bin/bash");
-    command.args(["-c", script]).env_clear().env("NAGAYA_INSTANCE", host.name());
-    command.env("PATH", format!("{}:{PATH}", dir.display())).env("SHELL", "/bin/bash").env("TERM", "xterm");
+    let mut command = command(host, "/bin/bash");
+    command.args(["-c", script]);
     Running::start(command, b"").wait()
+}
+
+/// A program of the host's that finds the program under test as `nagaya`.
+fn command(host: &Host, program: &str) -> Command {
+    let dir = std::path::Path::new(env!("CARGO_BIN_EXE_nagaya")).parent().expect("a directory");
+    let mut command = Command::new(program);
+    command.env_clear().env("NAGAYA_INSTANCE", host.name());
+    command.env("PATH", format!("{}:{PATH}", dir.display())).env("SHELL", "/bin/bash").env("TERM", "xterm");
+    command
 }

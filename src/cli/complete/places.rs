@@ -83,7 +83,7 @@ const PLACES: &[(&str, &str, What)] = &[
     ("list", "names", ListWord),
     ("list", "columns", ListColumn),
     ("exec, shell, console", "name names", Up),
-    ("exec", "env cwd user command", Anything),
+    ("exec, shell", "env cwd user command line", Anything),
     ("shell", "user command", Anything),
     ("logs", "name names", Container),
     ("rename", "from", Container),
