@@ -96,13 +96,11 @@ fn prepare(
     Err(exec(&argv, &env))
 }
 
-/// Moves the interfaces out of the namespace of the boot before. A guest that has renamed or deleted
-/// one boots without it: only the host could make a new one.
+/// Moves the interfaces out of the namespace of the boot before. A guest that has deleted one boots
+/// without it: only the host could make a new one.
 fn bring_interfaces(old: &OwnedFd, own: &OwnedFd, nics: &mut Vec<Nic>) -> SysResult<()> {
     userns::enter(old, LinkNameSpaceType::Network, "former network")?;
-    let names: Vec<&str> = nics.iter().map(|nic| nic.name.as_str()).collect();
-    let moved = guest_net::move_links_to_netns(&names, own.as_fd()).unwrap_or_default();
-    nics.retain(|nic| moved.contains(&nic.name));
+    *nics = guest_net::move_links_to_netns(nics, own.as_fd()).unwrap_or_default();
     userns::enter(own, LinkNameSpaceType::Network, "network")
 }
 

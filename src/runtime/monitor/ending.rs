@@ -65,8 +65,10 @@ impl Monitor {
                 client.reply(&Reply::Exited(exit.code()), &[]);
             }
         }
-        if self.config.adopt.take().is_some() {
-            rootfs::mount_overlay()?;
+        // A guest that was taken over has a root of its own, from the monitor before.
+        match self.config.adopt.take() {
+            Some(_) => rootfs::mount_overlay()?,
+            None => rootfs::renew_overlay()?,
         }
         // The guest that has gone may have left its cgroup as an inner node.
         cgroup::clean(cgroup::guest_dir(self.payload.as_fd())?.as_fd())?;
