@@ -73,11 +73,9 @@ fn prepare(
     ];
     seqpacket::send(report, &InitReport::Built, &fds)?;
     let root = mount::open_dir("/")?;
-    for file in &config.files {
-        guest_files::write(&root, file)?;
-    }
-    guest_files::remove_stale(&root, &config.files);
-    rustix::system::sethostname(config.name.as_str().as_bytes()).cannot(|| "set the host name")?;
+    let placed = guest_files::place(&root, config, &nics);
+    placed.tell(&terminals.console_slave);
+    rustix::system::sethostname(placed.hostname.as_bytes()).cannot(|| "set the host name")?;
     // Everything that can fail by the guest's doing has been done; now the network must be there.
     if seqpacket::recv::<()>(report)?.is_none() {
         return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));
@@ -96,13 +94,11 @@ fn prepare(
     Err(exec(&argv, &env))
 }
 
-/// Moves the interfaces out of the namespace of the boot before. A guest that has renamed or deleted
-/// one boots without it: only the host could make a new one.
+/// Moves the interfaces out of the namespace of the boot before. A guest that has deleted one boots
+/// without it: only the host could make a new one.
 fn bring_interfaces(old: &OwnedFd, own: &OwnedFd, nics: &mut Vec<Nic>) -> SysResult<()> {
     userns::enter(old, LinkNameSpaceType::Network, "former network")?;
-    let names: Vec<&str> = nics.iter().map(|nic| nic.name.as_str()).collect();
-    let moved = guest_net::move_links_to_netns(&names, own.as_fd()).unwrap_or_default();
-    nics.retain(|nic| moved.contains(&nic.name));
+    *nics = guest_net::move_links_to_netns(nics, own.as_fd()).unwrap_or_default();
     userns::enter(own, LinkNameSpaceType::Network, "network")
 }
 

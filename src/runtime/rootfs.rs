@@ -13,6 +13,19 @@ use crate::sys::{Context, SysError, SysResult};
 /// Files of /proc that say things of the host; each is covered.
 const MASKED: [&str; 5] = ["kcore", "keys", "kallsyms", "timer_list", "sysrq-trigger"];
 
+/// Below /proc/sys: what belongs to the guest's own IPC namespace, so that its root may set it.
+const OWN_SETTINGS: [&str; 9] = [
+    "fs/mqueue",
+    "kernel/msgmax",
+    "kernel/msgmnb",
+    "kernel/msgmni",
+    "kernel/sem",
+    "kernel/shm_rmid_forced",
+    "kernel/shmall",
+    "kernel/shmmax",
+    "kernel/shmmni",
+];
+
 /// What the monitor keeps of a guest's tree.
 pub struct Terminals {
     /// The console's master side.
@@ -36,6 +49,8 @@ pub fn mount_overlay() -> SysResult<()> {
         ("upperdir", &upper),
         ("workdir", &work),
         ("userxattr", ""),
+        // A kernel that does this of itself refuses layers of which an overlay is still being taken down.
+        ("index", "off"),
     ];
     let overlay = mount::fresh("overlay", &options, 0)?;
     let target = mount::open_dir(place::ROOTFS)?;
@@ -46,6 +61,14 @@ pub fn mount_overlay() -> SysResult<()> {
         return Err(SysError::new("mount the guest's root file system", std::io::Error::other(hint)));
     }
     Ok(())
+}
+
+/// Mounts the overlay anew for a guest that has rebooted: one that has remounted its root read-only, as
+/// the halt scripts of sysvinit and busybox do, has done it to the file system itself.
+pub fn renew_overlay() -> SysResult<()> {
+    rustix::mount::unmount(place::ROOTFS, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        .cannot(|| "take the former boot's root file system down")?;
+    mount_overlay()
 }
 
 /// Builds the whole tree below `place::ROOTFS` and makes it this process's root. `boot_id` and
@@ -175,10 +198,14 @@ fn build_proc(root: &OwnedFd, dev: &OwnedFd, boot_id: &str) -> SysResult<()> {
     }
     // Read-only /proc/sys is how systemd knows not to try; net is the guest's own.
     let net = mount::clone_tree(inside(&proc, "sys/net")?.as_fd())?;
+    let own = own_settings(&proc)?;
     let sys = mount::clone_tree(inside(&proc, "sys")?.as_fd())?;
     mount::set_attr(sys.as_fd(), RDONLY, 0, false)?;
     mount::attach(sys.as_fd(), inside(&proc, "sys")?.as_fd())?;
     mount::attach(net.as_fd(), inside(&sys, "net")?.as_fd())?;
+    for (name, setting) in own {
+        mount::attach(setting.as_fd(), inside(&sys, name)?.as_fd())?;
+    }
     // The kernel's boot id is the host's, and stays the same when the guest reboots.
     rustix::fs::mkdirat(dev, ".lxc", Mode::from_raw_mode(0o755)).cannot(|| "make /dev/.lxc")?;
     let file = create(dev, ".lxc/boot_id", 0o444)?;
@@ -188,6 +215,20 @@ fn build_proc(root: &OwnedFd, dev: &OwnedFd, boot_id: &str) -> SysResult<()> {
     )?;
     mount::set_attr(source.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, 0, false)?;
     mount::attach(source.as_fd(), inside(&sys, "kernel/random/boot_id")?.as_fd())
+}
+
+/// Mounts of those that the kernel lets the guest's root write: older ones leave them to the host's.
+fn own_settings(proc: &OwnedFd) -> SysResult<Vec<(&'static str, OwnedFd)>> {
+    let mut own = Vec::new();
+    for name in OWN_SETTINGS {
+        let Ok(file) = mount::open_in_root(proc.as_fd(), &format!("sys/{name}"), OFlags::PATH) else {
+            continue;
+        };
+        if rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_uid == 0) {
+            own.push((name, mount::clone_tree(file.as_fd())?));
+        }
+    }
+    Ok(own)
 }
 
 /// sysfs, of which the mount is read-only (by which systemd knows that devices are not its own)

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::RouteProtocol;
 use nix::net::if_::if_nametoindex;
 
@@ -21,6 +21,9 @@ use crate::model::nic::{Nic, NicKind, ROUTED_GATEWAY4, ROUTED_GATEWAY6};
 const LOOPBACK: u32 = 1;
 /// Its protocol is `static`: systemd-networkd told to keep static configuration knows it by that.
 const PROTOCOL: RouteProtocol = RouteProtocol::Static;
+
+/// An Ethernet's, and a new link's.
+const USUAL_MTU: u32 = 1500;
 
 /// What went wrong with a guest's network.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,7 @@ enum Purpose<'a> {
 /// routes of the first gateway of each family. An interface whose guest asks for its addresses is only
 /// brought up. What is so already stays so.
 pub fn configure(nics: &[Nic]) -> Result<(), GuestNetError> {
+    sysctl::as_on_a_machine();
     let mut plan = vec![(Purpose::Loopback, Request::on(messages::up(LOOPBACK)))];
     let mut defaults = Vec::new();
     for nic in nics {
@@ -85,21 +89,81 @@ pub fn configure(nics: &[Nic]) -> Result<(), GuestNetError> {
     carry_out(plan)
 }
 
-/// Moves links from the calling thread's network namespace to `netns`, where they arrive down and
-/// without addresses; their other ends do not notice. Returns the names of those that arrived: a guest
-/// may have renamed or deleted some.
-pub fn move_links_to_netns(names: &[&str], netns: BorrowedFd<'_>) -> Result<Vec<String>, GuestNetError> {
-    let there: Vec<(&str, u32)> =
-        names.iter().filter_map(|name| Some((*name, if_nametoindex(*name).ok()?))).collect();
-    let moves = there.iter().map(|(_, index)| {
-        let mut message = messages::link_of_index(*index);
-        message.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-        Request::on(RouteNetlinkMessage::SetLink(message))
-    });
+/// Moves the interfaces of `nics` from the calling thread's network namespace to `netns`, where they
+/// arrive down, without addresses, and in all else as they were given to the guest, whatever it has made
+/// of them; their other ends do not notice. Returns those that arrived: a guest may have deleted some.
+pub fn move_links_to_netns(nics: &[Nic], netns: BorrowedFd<'_>) -> Result<Vec<Nic>, GuestNetError> {
     let channel = Channel::open().map_err(GuestNetError::Open)?;
+    let all = Request::list(RouteNetlinkMessage::GetLink(LinkMessage::default()));
+    let listed = channel.exchange(vec![all]).map_err(GuestNetError::Exchange)?;
+    let mut listed: Vec<LinkMessage> = listed
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        })
+        .collect();
+    listed.sort_by_key(|link| link.header.index);
+    let there = links_of(nics, &listed);
+    let moves = there.iter().map(|(nic, index)| Request::on(moved(nic, *index, netns)));
     let replies = channel.exchange(moves.collect()).map_err(GuestNetError::Exchange)?;
     let arrived = there.iter().zip(replies).filter(|(_, reply)| reply.is_ok());
-    Ok(arrived.map(|((name, _), _)| (*name).to_owned()).collect())
+    Ok(arrived.map(|((nic, _), _)| (*nic).clone()).collect())
+}
+
+/// Finds interfaces that their guest may have renamed and given other Ethernet addresses, among others
+/// that it may have made: by both, by one of the two, and in the end by their age, for they are older
+/// than those of the guest's.
+fn links_of<'a>(nics: &'a [Nic], links: &[LinkMessage]) -> Vec<(&'a Nic, u32)> {
+    let has = |link: &LinkMessage, wanted: LinkAttribute| link.attributes.contains(&wanted);
+    let name = |link: &LinkMessage, nic: &Nic| has(link, LinkAttribute::IfName(nic.name.clone()));
+    let mac = |link: &LinkMessage, nic: &Nic| has(link, LinkAttribute::Address(nic.mac.0.to_vec()));
+    let mut found: Vec<(&Nic, u32)> = Vec::new();
+    for way in 0..4 {
+        for nic in nics {
+            if found.iter().any(|(other, _)| other.name == nic.name) {
+                continue;
+            }
+            let is_it = |link: &&LinkMessage| match way {
+                0 => name(link, nic) && mac(link, nic),
+                1 => mac(link, nic),
+                2 => name(link, nic),
+                _ => true,
+            };
+            let is_free = |link: &&LinkMessage| found.iter().all(|(_, index)| *index != link.header.index);
+            let link = links.iter().filter(is_free).filter(|link| is_given(link, nic)).find(is_it);
+            found.extend(link.map(|link| (nic, link.header.index)));
+        }
+    }
+    found
+}
+
+/// Whether a link is of the kind that the host gives, with its other end outside of the guest.
+fn is_given(link: &LinkMessage, nic: &Nic) -> bool {
+    let wanted = match nic.kind {
+        NicKind::Bridged { .. } | NicKind::Routed => InfoKind::Veth,
+        NicKind::Macvlan { .. } => InfoKind::MacVlan,
+    };
+    let kind = link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(wanted.clone())),
+        _ => false,
+    });
+    kind && link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_)))
+}
+
+fn moved(nic: &Nic, index: u32, netns: BorrowedFd<'_>) -> RouteNetlinkMessage {
+    let mut message = messages::link_of_index(index);
+    message.attributes.extend([
+        LinkAttribute::NetNsFd(netns.as_raw_fd()),
+        LinkAttribute::IfName(nic.name.clone()),
+        LinkAttribute::Address(nic.mac.0.to_vec()),
+    ]);
+    let usual = (!matches!(nic.kind, NicKind::Macvlan { .. })).then_some(USUAL_MTU);
+    message.attributes.extend(nic.settings.mtu.or(usual).map(LinkAttribute::Mtu));
+    message.header.change_mask = LinkFlags::Promisc | LinkFlags::Allmulti | LinkFlags::Noarp;
+    RouteNetlinkMessage::SetLink(message)
 }
 
 fn carry_out(plan: Vec<(Purpose<'_>, Request)>) -> Result<(), GuestNetError> {
@@ -247,18 +311,75 @@ mod tests {
         });
     }
 
+    /// Two namespaces of a guest, of which the first has these links to a host; and the host.
+    fn linked(names: &[&str]) -> (Netns, Netns, Netns) {
+        let (old, new, host) = (Netns::new(), Netns::new(), Netns::new());
+        let path = old.path();
+        host.run(|| {
+            for (name, number) in names.iter().zip(1u8..) {
+                let mac = nic(name, number).mac;
+                run(
+                    "ip",
+                    &format!("link add h{number} type veth peer name {name} address {mac} netns {path}"),
+                );
+            }
+        });
+        (old, new, host)
+    }
+
     #[test]
     fn links_are_moved_and_missing_ones_left_out() {
-        let (old, new) = (Netns::new(), Netns::new());
+        let (old, new, _host) = linked(&["eth0", "eth1", "eth2"]);
+        let nics = [nic("eth0", 1), nic("eth1", 2), nic("eth2", 3)];
+        let names = |nics: Vec<Nic>| nics.into_iter().map(|nic| nic.name).collect::<Vec<_>>();
         old.run(|| {
-            run("ip", "link add eth0 type veth peer name eth2");
-            let moved = move_links_to_netns(&["eth0", "eth1", "eth2"], new.as_fd()).unwrap();
-            assert_eq!(moved, ["eth0", "eth2"]);
-            assert_eq!(move_links_to_netns(&["eth0"], new.as_fd()).unwrap(), Vec::<String>::new());
+            run("ip", "link del eth1");
+            let moved = move_links_to_netns(&nics, new.as_fd()).unwrap();
+            assert_eq!(names(moved), ["eth0", "eth2"]);
+            assert!(move_links_to_netns(&nics, new.as_fd()).unwrap().is_empty());
         });
         new.run(|| {
             let links = run("ip", "-br link");
             assert!(links.contains("eth0") && links.contains("eth2"), "{links}");
+        });
+    }
+
+    #[test]
+    fn links_come_back_as_they_were_given_whatever_the_guest_made_of_them() {
+        let (old, new, _host) = linked(&["eth0", "eth1", "eth2"]);
+        let mut nics = [nic("eth0", 1), nic("eth1", 2), nic("eth2", 3)];
+        nics[1].settings.mtu = Some(1400);
+        old.run(|| {
+            // One renamed, one with another address; and links of the guest's own in their places.
+            run("ip", "link set eth0 name wan0 mtu 1280 promisc on arp off allmulticast on");
+            run("ip", "link add eth0 type bridge");
+            run("ip", &format!("link set eth0 address {}", nics[0].mac));
+            run("ip", "link set eth1 address 02:00:00:00:00:99 mtu 9000");
+            run("ip", &format!("link add x1 address {} type veth peer name x2", nics[1].mac));
+            run("ip", "link set eth2 name lan0 address 02:00:00:00:00:98");
+            assert_eq!(move_links_to_netns(&nics, new.as_fd()).unwrap().len(), 3);
+        });
+        new.run(|| {
+            for nic in &nics {
+                let link = &json("ip", &format!("-j -d link show dev {}", nic.name))[0];
+                assert_eq!(link["linkinfo"]["info_kind"], "veth");
+                assert_eq!(link["address"], nic.mac.to_string());
+                assert_eq!(link["mtu"], nic.settings.mtu.unwrap_or(1500));
+                for flag in ["NOARP", "PROMISC", "ALLMULTI"] {
+                    assert!(!link["flags"].as_array().unwrap().contains(&flag.into()), "{link}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_namespace_begins_as_a_machine_does() {
+        in_new_netns(|| {
+            let read = |path: &str| std::fs::read_to_string(format!("/proc/sys/net/{path}")).unwrap();
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            configure(&[]).unwrap();
+            assert_eq!(read("ipv4/ping_group_range").split_whitespace().collect::<Vec<_>>(), ["0", "65535"]);
+            assert_eq!((read("ipv4/ip_forward").trim(), read("unix/max_dgram_qlen").trim()), ("0", "512"));
         });
     }
 

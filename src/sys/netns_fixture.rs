@@ -2,7 +2,7 @@
 //! it, so nothing is left behind, also by a test that fails.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::Command;
 use std::thread;
 
@@ -26,6 +26,11 @@ pub struct Netns(File);
 impl Netns {
     pub fn new() -> Self {
         Self(in_new_netns(|| File::open("/proc/thread-self/ns/net").unwrap()))
+    }
+
+    /// The name that `ip` has for it.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
     pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {

@@ -25,6 +25,16 @@ const BRIDGE_IPV6: [(&str, &str); 4] =
 const ROUTED_IPV6: [(&str, &str); 4] =
     [("accept_ra", "0"), ("autoconf", "0"), ("accept_redirects", "0"), ("forwarding", "1")];
 
+/// What a network namespace begins with otherwise than a machine: nobody may open ping sockets, for
+/// which systemd's own setting asks beyond the ids of a container; it forwards where the host does,
+/// from which it has this; and datagrams to a busy socket, such as the journal's, wait sooner, which
+/// systemd raises for none but a machine.
+const OF_A_MACHINE: [(&str, &str); 3] = [
+    ("/proc/sys/net/ipv4/ping_group_range", "0 65535"),
+    ("/proc/sys/net/ipv4/ip_forward", "0"),
+    ("/proc/sys/net/unix/max_dgram_qlen", "512"),
+];
+
 /// Whether the kernel has IPv6.
 pub fn has_ipv6() -> bool {
     Path::new(IPV6).exists()
@@ -100,6 +110,15 @@ pub fn ignore_routers(link: &str) -> Result<(), SysctlError> {
     match has_ipv6() {
         true => set_all(link, &[("accept_ra", "0"), ("autoconf", "0")]),
         false => Ok(()),
+    }
+}
+
+/// Makes this network namespace begin as a machine's does, where the kernel lets it.
+pub fn as_on_a_machine() {
+    for (path, value) in OF_A_MACHINE {
+        if let Err(error) = std::fs::write(path, value) {
+            tracing::debug!("cannot write {value} to {path}: {error}");
+        }
     }
 }
 

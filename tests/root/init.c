@@ -4,7 +4,8 @@
  * nagaya takes it for systemd because of the words below.
  *
  * A test tells it how to behave in /etc/behave, one word: `stubborn` (ignores being asked), `exit`
- * (ends at once, with code 7), `late` (does not listen for a while).
+ * (ends at once, with code 7), `late` (does not listen for a while), `readonly` (leaves as the halt
+ * scripts of sysvinit do).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -112,6 +114,8 @@ int main(void)
 		} else if (asked && behaves("stubborn")) {
 			say("tiny: no\n");
 		} else if (asked) {
+			if (behaves("readonly") && mount("none", "/", NULL, MS_REMOUNT | MS_RDONLY, NULL))
+				say("tiny: cannot remount its root\n");
 			say(number == SIGRTMIN + 4 ? "Powering off.\n" : "Rebooting.\n");
 			reboot(number == SIGRTMIN + 4 ? RB_POWER_OFF : RB_AUTOBOOT);
 		}

@@ -88,8 +88,10 @@ impl Monitor {
         // Whoever was on the way into it; and a guest may have frozen itself before its end.
         let _ = cgroup::write_at(self.payload.as_fd(), "cgroup.kill", "1");
         freezer::order(&self.payload, false)?;
-        if self.config.adopt.take().is_some() {
-            rootfs::mount_overlay()?;
+        // A guest that was taken over has a root of its own, from the monitor before.
+        match self.config.adopt.take() {
+            Some(_) => rootfs::mount_overlay()?,
+            None => rootfs::renew_overlay()?,
         }
         self.clear_and_boot(now + CLEARING)
     }

@@ -230,9 +230,9 @@ impl Monitor {
             Err(e) => Err(NotStarted { code: 126, reason: error_text(&e) }),
         };
         let request = ExecRequest {
-            argv: words.iter().map(|w| (*w).to_owned()).collect(),
+            argv: words.iter().map(|w| (*w).into()).collect(),
             env: Vec::new(),
-            cwd: Some("/".to_owned()),
+            cwd: Some("/".into()),
             user: "0".to_owned(),
             tty: None,
             detach: false,

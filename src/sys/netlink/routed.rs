@@ -181,7 +181,6 @@ pub(super) fn destination(route: &RouteMessage) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
 
     use super::*;
     use crate::sys::guest_net;
@@ -201,7 +200,7 @@ mod tests {
         let far = Netns::new();
         run("ip", "link set lo up");
         run("ip", "link add up0 type veth peer name far0");
-        guest_net::move_links_to_netns(&["far0"], far.as_fd()).unwrap();
+        run("ip", &format!("link set far0 netns {}", far.path()));
         far.run(|| {
             run("ip", "addr add 192.0.2.1/24 dev far0");
             run("ip", "addr add 2001:db8::1/64 dev far0 nodad");

@@ -102,7 +102,8 @@ fn host_and_guest_reach_each_other_also_after_a_reboot() {
         first.run(reaches);
         assert!(pings("10.9.0.5") && pings("fd00:9::5"));
         let second = Netns::new();
-        first.run(|| guest_net::move_links_to_netns(&["eth0"], second.as_fd()).unwrap());
+        let nics = std::slice::from_ref(&nic);
+        first.run(|| guest_net::move_links_to_netns(nics, second.as_fd()).unwrap());
         assert!(!pings("10.9.0.5"));
         second.run(reaches);
         assert_eq!(json("ip", "-j link show ng00000001")[0]["master"], "test0");
@@ -323,7 +324,7 @@ fn a_macvlan_stands_beside_its_parent() {
         run("ip", "link add up0 type veth peer name far0");
         let far = Netns::new();
         run("ip", "link set up0 up");
-        guest_net::move_links_to_netns(&["far0"], far.as_fd()).unwrap();
+        run("ip", &format!("link set far0 netns {}", far.path()));
         far.run(|| {
             run("ip", "addr add 10.9.0.1/20 dev far0");
             run("ip", "link set far0 up");
