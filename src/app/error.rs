@@ -1,6 +1,7 @@
 //! What can go wrong in a verb, what kind of failure it is, and what to type next.
 
 use crate::host::broker::BrokerError;
+use crate::host::grants::GrantsError;
 use crate::host::private::PrivateError;
 use crate::host::setup::SetupError;
 use crate::model::config::ConfigError;
@@ -11,6 +12,7 @@ use crate::model::name::Name;
 use crate::model::network::KeyError;
 use crate::store::StoreError;
 use crate::sys::SysError;
+use crate::sys::lock::{Holder, LockError};
 use crate::sys::nft::NftError;
 
 /// Whose failure it is; decides the exit code.
@@ -35,7 +37,7 @@ pub enum AppError {
     #[error(transparent)]
     Grant(#[from] crate::model::grant::GrantError),
     #[error(transparent)]
-    Grants(#[from] crate::host::grants::GrantsError),
+    Grants(#[from] GrantsError),
     #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]
@@ -46,6 +48,8 @@ pub enum AppError {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Sys(#[from] SysError),
+    #[error(transparent)]
+    Lock(LockError),
     #[error(transparent)]
     Nft(#[from] NftError),
     #[error(transparent)]
@@ -77,8 +81,8 @@ pub enum AppError {
     Frozen(Name),
     #[error("container '{0}' is not paused")]
     NotFrozen(Name),
-    #[error("another command is at work on container '{0}'")]
-    Busy(Name),
+    #[error("another command is at work on container '{name}'")]
+    Busy { name: Name, holder: Option<Holder> },
     #[error("container '{name}' has not shut down within {seconds} s")]
     StopTimeout { name: Name, seconds: u64 },
     #[error("container '{name}' has not answered within {seconds} s")]
@@ -112,6 +116,15 @@ pub enum AppError {
 }
 
 pub type AppResult<T> = Result<T, AppError>;
+
+impl From<LockError> for AppError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Sys(error) => Self::Sys(error),
+            other => Self::Lock(other),
+        }
+    }
+}
 
 impl AppError {
     pub fn kind(&self) -> Kind {
@@ -178,7 +191,15 @@ impl AppError {
             Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),
             Self::MustBeStopped(name) => format!("stop it first: nagaya stop {name}"),
             Self::Frozen(name) => format!("let it go on: nagaya resume {name}"),
-            Self::Busy(_) => "wait for it, or see what it is: ps -C nagaya".to_owned(),
+            Self::Busy { holder: Some(holder), .. }
+            | Self::Lock(LockError::Held { holder: Some(holder), .. })
+            | Self::Store(StoreError::Lock { source: LockError::Held { holder: Some(holder), .. } }) => {
+                format!("wait for it, or see what it is: ps -fp {}", holder.pid)
+            }
+            Self::Busy { .. } | Self::Lock(LockError::Held { .. }) => {
+                "wait for it, or see what it is: ps -C nagaya".to_owned()
+            }
+            Self::Lock(LockError::Foreign { path }) => format!("see whose it is: ls -ld {}", path.display()),
             Self::StopTimeout { name, .. } => format!("end it at once: nagaya stop --force {name}"),
             Self::WaitTimeout { name, .. } | Self::Ended { name, .. } => {
                 format!("see what it printed: nagaya logs {name}")
@@ -188,6 +209,9 @@ impl AppError {
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
             Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),
+            Self::Grants(GrantsError::Empty(_) | GrantsError::TooLong(_) | GrantsError::Record(_)) => {
+                "see what is in it, or take it away and give it anew: nagaya grant USER --remove".to_owned()
+            }
             Self::Setup(SetupError::ProgramMissing { package, .. }) => format!("apt-get install {package}"),
             Self::Setup(SetupError::ForeignDir { path, wanted, .. }) => {
                 format!("if it may become nagaya's: chown {wanted} {}", path.display())
@@ -217,7 +241,7 @@ impl AppError {
             Self::Store(StoreError::BadTemplateName { .. }) => {
                 "1 to 128 of letters, digits and '._:/+@-', a letter or digit first".to_owned()
             }
-            Self::Store(StoreError::File { .. }) => {
+            Self::Store(StoreError::File { .. } | StoreError::Lock { .. }) => {
                 "see whether its directory is as it should be: nagaya setup".to_owned()
             }
             Self::Store(StoreError::TemplateInUse { .. }) => "delete those containers first".to_owned(),

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod atomic_file;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
@@ -15,6 +16,7 @@ pub mod hardware_address;
 pub mod interrupt;
 pub mod iptables;
 pub mod limits;
+pub mod lock;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub mod pasta;
 pub mod probe;
 pub mod process;
 pub mod rlimit;
+pub mod sealed;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod sockets;
