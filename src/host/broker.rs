@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
@@ -27,7 +27,7 @@ use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::outer_ns::{INSIDE, Outer};
-use crate::sys::{Context, SysError, SysResult, userns};
+use crate::sys::{Context, SysError, SysResult, sealed, userns};
 
 /// Why the broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -251,13 +251,15 @@ impl Broker {
         if_needed: bool,
     ) -> Result<(bool, Vec<String>), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.apply_firewall(&json(plan)?, if_needed))?)
+        let plan = sealed_json(plan)?;
+        Ok(runtime.block_on(proxy.apply_firewall(Fd::from(&plan), if_needed))?)
     }
 
     /// See `Host1::change_firewall`.
     pub fn change_firewall(&mut self, change: &Change) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.change_firewall(&json(change)?))?)
+        let change = sealed_json(change)?;
+        Ok(runtime.block_on(proxy.change_firewall(Fd::from(&change)))?)
     }
 
     /// See `Host1::forget_container`.
@@ -275,26 +277,27 @@ impl Broker {
         members: &[(ContainerId, Vec<IpAddr>)],
     ) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        let members = json(&members)?;
-        Ok(runtime.block_on(proxy.block(block::encode(add), block::encode(remove), &members))?)
+        let (add, remove) = (sealed::write(&block::encode(add))?, sealed::write(&block::encode(remove))?);
+        let members = sealed_json(&members)?;
+        Ok(runtime.block_on(proxy.block(Fd::from(&add), Fd::from(&remove), Fd::from(&members)))?)
     }
 
     /// See `Host1::block_hits`.
     pub fn block_hits(&mut self) -> Result<Vec<Hits>, BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        parsed(&runtime.block_on(proxy.block_hits())?)
+        parsed(runtime.block_on(proxy.block_hits())?)
     }
 
     /// See `Host1::traffic`.
     pub fn traffic(&mut self) -> Result<BTreeMap<String, Traffic>, BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        parsed(&runtime.block_on(proxy.traffic())?)
+        parsed(runtime.block_on(proxy.traffic())?)
     }
 
     /// See `Host1::rule_counts`.
     pub fn rule_counts(&mut self) -> Result<Vec<RuleCount>, BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        parsed(&runtime.block_on(proxy.rule_counts())?)
+        parsed(runtime.block_on(proxy.rule_counts())?)
     }
 
     /// See `Host1::remove_firewall`.
@@ -306,7 +309,8 @@ impl Broker {
     /// See `Host1::ensure_names`.
     pub fn ensure_names(&mut self, network: &Network, leases: &[DnsLease]) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.ensure_names(&json(network)?, &json(&leases)?))?)
+        let leases = sealed_json(&leases)?;
+        Ok(runtime.block_on(proxy.ensure_names(&json(network)?, Fd::from(&leases)))?)
     }
 
     /// See `Host1::adjust_link`.
@@ -361,8 +365,15 @@ fn json(value: &impl serde::Serialize) -> Result<String, BrokerError> {
     serde_json::to_string(value).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, BrokerError> {
-    serde_json::from_str(text).map_err(|e| BrokerError::Failed(e.to_string()))
+/// The same in a sealed memory file, which may be of any size.
+fn sealed_json(value: &impl serde::Serialize) -> Result<OwnedFd, BrokerError> {
+    Ok(sealed::write(json(value)?.as_bytes())?)
+}
+
+/// An answer: the broker is trusted to have its bounds.
+fn parsed<T: serde::de::DeserializeOwned>(fd: zbus::OwnedFd) -> Result<T, BrokerError> {
+    let text = sealed::read(&fd.into(), usize::MAX)?;
+    serde_json::from_slice(&text).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
 impl Drop for Broker {

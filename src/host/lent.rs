@@ -3,15 +3,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, SealFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::model::ids::Slice;
+use crate::sys::sealed;
 
 /// How many descriptors come with `Spawn`: template, data, config, control, state, two logs.
 pub const SPAWN_FDS: usize = 7;
 /// Largest configuration: the arguments, files and filter of one guest.
-const MAX_CONFIG: i64 = 4 << 20;
+const MAX_CONFIG: usize = 4 << 20;
 
 pub struct Lent {
     /// The template's root directory.
@@ -35,7 +36,8 @@ impl Lent {
         let [template, data, config, control, state, log, other_log] = fds;
         tree(&template, storage).map_err(|e| format!("the template {e}"))?;
         tree(&data, storage).map_err(|e| format!("the container's directory {e}"))?;
-        sealed(&config).map_err(|e| format!("the configuration {e}"))?;
+        sealed::size(&config, MAX_CONFIG)
+            .ok_or("the configuration is not a sealed memory file of at most 4 MiB")?;
         listening(control.as_fd()).map_err(|e| format!("the control socket {e}"))?;
         for (fd, what) in [(&state, "state record"), (&log, "first log"), (&other_log, "second log")] {
             writable(fd).map_err(|e| format!("the {what} {e}"))?;
@@ -52,15 +54,6 @@ fn tree(fd: &OwnedFd, storage: Slice) -> Result<(), String> {
         Ok(())
     } else {
         Err("is not a directory of your storage slice".to_owned())
-    }
-}
-
-fn sealed(fd: &OwnedFd) -> Result<(), String> {
-    let wanted = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
-    let size = rustix::fs::fstat(fd).map_or(i64::MAX, |stat| stat.st_size);
-    match rustix::fs::fcntl_get_seals(fd) {
-        Ok(seals) if seals.contains(wanted) && size <= MAX_CONFIG => Ok(()),
-        _ => Err("is not a sealed memory file of at most 4 MiB".to_owned()),
     }
 }
 
