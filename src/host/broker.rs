@@ -14,7 +14,7 @@ use super::error::HostError;
 use super::firewall::{RuleCount, Traffic};
 use super::interface::{Host1, Host1CallerProxy, PATH, SpawnOrder};
 use super::setup::Owner;
-use super::{private, private_socket};
+use super::{grants, polkit, private, private_socket};
 use crate::model::firewall::Change;
 use crate::model::firewall::block::{self, Hits, KernelBlock};
 use crate::model::firewall::plan::Plan;
@@ -27,6 +27,7 @@ use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::outer_ns::{INSIDE, Outer};
+use crate::sys::tty_agent::{self, Agent};
 use crate::sys::{Context, SysError, SysResult, sealed, userns};
 
 /// Why the broker could not do what it was asked.
@@ -65,14 +66,16 @@ pub struct Broker {
     connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
     /// The slice that a private owner's broker knows by another number.
     outside: Option<Slice>,
+    /// Asks the user for a password where polkit wants one.
+    _agent: Option<Agent>,
 }
 
 /// How the broker is reached.
 enum Way {
     /// The other half of this process.
     Pair(UnixStream),
-    /// nagaya-hostd.
-    SystemBus,
+    /// nagaya-hostd, for the user whose instance it is.
+    SystemBus(Instance),
     /// Taken already.
     Used,
 }
@@ -94,7 +97,13 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
     // Files of the service user's other processes, memory included, stay closed to this one's
     // core dumps and tracers as a matter of course; what it makes is its own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None, outside: None })
+    Ok(Broker {
+        process: Some(child),
+        way: Way::Pair(manager),
+        connection: None,
+        outside: None,
+        _agent: None,
+    })
 }
 
 /// The same for an ordinary user without a broker on the host: one half becomes root of the user's
@@ -116,7 +125,13 @@ pub fn split_private(instance: &Instance, outside: Slice, outer: &Outer) -> SysR
         }
     };
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None, outside: Some(outside) })
+    Ok(Broker {
+        process: Some(child),
+        way: Way::Pair(manager),
+        connection: None,
+        outside: Some(outside),
+        _agent: None,
+    })
 }
 
 /// The root half. Nothing is set up before the manager speaks. Without an owner, the first thing to
@@ -186,14 +201,20 @@ fn runtime() -> SysResult<tokio::runtime::Runtime> {
 
 impl Broker {
     /// The host's, for an ordinary user.
-    pub fn of_host() -> Self {
-        Self { process: None, way: Way::SystemBus, connection: None, outside: None }
+    pub fn of_host(instance: &Instance) -> Self {
+        let way = Way::SystemBus(instance.clone());
+        Self { process: None, way, connection: None, outside: None, _agent: None }
     }
 
     fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
         let way = std::mem::replace(&mut self.way, Way::Used);
         if !matches!(way, Way::Used) {
             let runtime = runtime()?;
+            if let Way::SystemBus(instance) = &way
+                && may_be_asked(instance)
+            {
+                self._agent = tty_agent::start();
+            }
             let proxy = runtime
                 .block_on(async {
                     let builder = match way {
@@ -358,6 +379,14 @@ impl Broker {
         let (runtime, proxy) = self.connect()?;
         Ok(runtime.block_on(proxy.register_machine(container, name, uuid))?)
     }
+}
+
+/// Whether polkit may want to ask this user for a password: hostd asks it about those of whom the
+/// administrator has said nothing, and members of the group pass unasked.
+fn may_be_asked(instance: &Instance) -> bool {
+    let (user, uid) = (instance.user(), rustix::process::geteuid().as_raw());
+    let is_silent = grants::own(instance, user).is_ok_and(|grant| grant.is_none_or(|g| g.allow.is_none()));
+    is_silent && !polkit::is_member(user, uid, instance.name())
 }
 
 /// Data of the model as the interface takes it.

@@ -40,6 +40,7 @@ pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;
 pub mod tc;
+pub mod tty_agent;
 pub mod usage;
 pub mod userns;
 
