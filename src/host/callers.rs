@@ -23,8 +23,9 @@ use super::{grants, private_socket};
 use crate::model::instance::Instance;
 use crate::sys::passwd;
 
-/// Callers at once whose users are still to be learnt.
-const STRANGERS: usize = 128;
+/// Callers at once whose users are still to be learnt, each with one call. The bus lets a user have 256
+/// connections.
+const STRANGERS: usize = 1024;
 /// Calls at once of one caller whom nothing has been allowed yet, and of one whom something has.
 const CALLS_OF_STRANGER: usize = 1;
 const CALLS: usize = 4;
