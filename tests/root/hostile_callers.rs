@@ -161,7 +161,9 @@ impl Caller {
 fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, String>) {
     match answer {
         Err(why) if why.starts_with("Refused(") => {}
-        other => panic!("{what}: {other:?}"),
+        // Longer than any message to hostd: its arguments were left out.
+        Err(why) if what.len() > 60_000 && why.contains("InvalidArgs") => {}
+        other => panic!("{what:.100}: {other:?}"),
     }
 }
 
