@@ -35,6 +35,8 @@ mod hostile_archives;
 mod hostile_callers;
 #[path = "root/hostile_guests.rs"]
 mod hostile_guests;
+#[path = "root/hostile_load.rs"]
+mod hostile_load;
 #[path = "root/hostile_trees.rs"]
 mod hostile_trees;
 #[path = "root/ids.rs"]

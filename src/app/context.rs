@@ -112,7 +112,7 @@ fn as_root(instance: &Instance) -> AppResult<(Owner, Broker)> {
 
 /// An ordinary user is the owner already, and has the host's broker.
 fn as_person(instance: &Instance) -> AppResult<(Owner, Broker)> {
-    let mut broker = Broker::of_host();
+    let mut broker = Broker::of_host(instance);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let there = instance.state_dir().join("pool").exists() && instance.run_dir().exists();
     if let (true, Some(owner)) = (there, setup::is_set_up(instance)) {

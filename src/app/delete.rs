@@ -41,7 +41,7 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
     firewall::forget(app, container)?;
     let doomed = app.store.delete_container(&container.id)?;
     network::answer_for(app, &networks);
-    lock::forget_container(&app.instance, &container.id);
+    lock::sweep(&app.instance);
     if doomed.is_some() {
         templates::clean(app)?;
     }

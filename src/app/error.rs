@@ -1,6 +1,7 @@
 //! What can go wrong in a verb, what kind of failure it is, and what to type next.
 
 use crate::host::broker::BrokerError;
+use crate::host::grants::GrantsError;
 use crate::host::private::PrivateError;
 use crate::host::setup::SetupError;
 use crate::model::config::ConfigError;
@@ -11,6 +12,7 @@ use crate::model::name::Name;
 use crate::model::network::KeyError;
 use crate::store::StoreError;
 use crate::sys::SysError;
+use crate::sys::lock::{Holder, LockError};
 use crate::sys::nft::NftError;
 
 /// Whose failure it is; decides the exit code.
@@ -39,7 +41,7 @@ pub enum AppError {
     #[error(transparent)]
     Grant(#[from] crate::model::grant::GrantError),
     #[error(transparent)]
-    Grants(#[from] crate::host::grants::GrantsError),
+    Grants(#[from] GrantsError),
     #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]
@@ -50,6 +52,8 @@ pub enum AppError {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Sys(#[from] SysError),
+    #[error(transparent)]
+    Lock(LockError),
     #[error(transparent)]
     Nft(#[from] NftError),
     #[error(transparent)]
@@ -81,6 +85,7 @@ pub enum AppError {
     Frozen(Name),
     #[error("container '{0}' is not paused")]
     NotFrozen(Name),
+<<<<<<< HEAD
     #[error("another command is at work on container '{0}'")]
     Busy(Name),
     #[error("nobody can tell whether container '{0}' runs: its cgroup cannot be read")]
@@ -89,6 +94,10 @@ pub enum AppError {
     #[error("interrupted: the guest of container '{name}' has been asked to shut down{}",
             if *restart { ", and is not started again" } else { "" })]
     StopInterrupted { name: Name, restart: bool },
+=======
+    #[error("another command is at work on container '{name}'")]
+    Busy { name: Name, holder: Option<Holder> },
+>>>>>>> h-hostd
     #[error("container '{name}' has not shut down within {seconds} s")]
     StopTimeout { name: Name, seconds: u64 },
     #[error("container '{name}' has not answered within {seconds} s")]
@@ -122,6 +131,15 @@ pub enum AppError {
 }
 
 pub type AppResult<T> = Result<T, AppError>;
+
+impl From<LockError> for AppError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Sys(error) => Self::Sys(error),
+            other => Self::Lock(other),
+        }
+    }
+}
 
 impl AppError {
     pub fn kind(&self) -> Kind {
@@ -197,6 +215,7 @@ impl AppError {
             Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),
             Self::MustBeStopped(name) => format!("stop it first: nagaya stop {name}"),
             Self::Frozen(name) => format!("let it go on: nagaya resume {name}"),
+<<<<<<< HEAD
             Self::Unknown(name) => {
                 format!("see what the kernel says: NAGAYA_LOG=nagaya=debug nagaya info {name}")
             }
@@ -205,6 +224,17 @@ impl AppError {
                 format!("see how far it is: nagaya info {name}")
             }
             Self::Busy(_) => "wait for it, or see what it is: ps -C nagaya".to_owned(),
+=======
+            Self::Busy { holder: Some(holder), .. }
+            | Self::Lock(LockError::Held { holder: Some(holder), .. })
+            | Self::Store(StoreError::Lock { source: LockError::Held { holder: Some(holder), .. } }) => {
+                format!("wait for it, or see what it is: ps -fp {}", holder.pid)
+            }
+            Self::Busy { .. } | Self::Lock(LockError::Held { .. }) => {
+                "wait for it, or see what it is: ps -C nagaya".to_owned()
+            }
+            Self::Lock(LockError::Foreign { path }) => format!("see whose it is: ls -ld {}", path.display()),
+>>>>>>> h-hostd
             Self::StopTimeout { name, .. } => format!("end it at once: nagaya stop --force {name}"),
             Self::WaitTimeout { name, .. } | Self::Ended { name, .. } => {
                 format!("see what it printed: nagaya logs {name}")
@@ -214,6 +244,9 @@ impl AppError {
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
             Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),
+            Self::Grants(GrantsError::Empty(_) | GrantsError::TooLong(_) | GrantsError::Record(_)) => {
+                "see what is in it, or take it away and give it anew: nagaya grant USER --remove".to_owned()
+            }
             Self::Setup(SetupError::ProgramMissing { package, .. }) => format!("apt-get install {package}"),
             Self::Setup(SetupError::ForeignDir { path, wanted, .. }) => {
                 format!("if it may become nagaya's: chown {wanted} {}", path.display())
@@ -243,7 +276,7 @@ impl AppError {
             Self::Store(StoreError::BadTemplateName { .. }) => {
                 "1 to 128 of letters, digits and '._:/+@-', a letter or digit first".to_owned()
             }
-            Self::Store(StoreError::File { .. }) => {
+            Self::Store(StoreError::File { .. } | StoreError::Lock { .. }) => {
                 "see whether its directory is as it should be: nagaya setup".to_owned()
             }
             Self::Store(StoreError::TemplateInUse { .. }) => "delete those containers first".to_owned(),

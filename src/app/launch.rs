@@ -2,7 +2,7 @@
 
 use super::context::App;
 use super::delete;
-use super::error::{AppError, AppResult};
+use super::error::AppResult;
 use super::network::{self, Connect};
 use super::{Progress, layout, lifecycle, limits, lock, pool, private_way, templates};
 use crate::model::config::Config;
@@ -14,6 +14,7 @@ use crate::model::nic::NicRequest;
 use crate::model::template::Template;
 use crate::model::words;
 use crate::store::StoreError;
+use crate::sys::atomic_file::{self, Lasting};
 use crate::sys::{Context, SysResult};
 
 /// What the user wants.
@@ -40,8 +41,7 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     let nics = network::requests(app, &request.connect)?;
     let id = ContainerId::from_random(random()? as u32);
     // Held before the row is there, so that no other command takes the row for abandoned.
-    let _lock = lock::try_container(&app.instance, &id)?
-        .ok_or_else(|| AppError::Refused(format!("container id {id} is taken; try again")))?;
+    let _lock = lock::new_container(&app.instance, &id)?;
     let container = insert(app, request, &template, &id, &nics)?;
     let made = fill(app, &container)
         .and_then(|()| if request.start { lifecycle::boot(app, &container) } else { Ok(()) });
@@ -124,14 +124,8 @@ pub(super) fn renew_manifest(app: &App, container: &Container) -> AppResult<()> 
 /// Writes the manifest that stands beside the container's data, in place of an older one.
 pub(super) fn write_manifest(app: &App, container: &Container) -> AppResult<()> {
     let path = layout::manifest(&app.instance, &container.id);
-    let temporary = path.with_extension("new");
     let text = manifest::to_toml(container, &network::of(app, container)?);
-    let write = || -> SysResult<()> {
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .cannot(|| format!("write {}", path.display()))
-    };
-    Ok(write()?)
+    Ok(atomic_file::replace(&path, text, 0o600, Lasting::UntilPowerCut)?)
 }
 
 /// 64 bits of the kernel's randomness.

@@ -6,7 +6,8 @@ use super::context::App;
 use super::error::AppResult;
 use super::layout;
 use crate::model::template::{Template, TemplateFacts, TemplateId, is_template_name};
-use crate::sys::{Context, SysResult};
+use crate::sys::Context;
+use crate::sys::atomic_file::{self, Lasting};
 
 const VERSION: u32 = 1;
 
@@ -34,16 +35,12 @@ pub fn write(app: &App, id: &TemplateId) -> AppResult<()> {
         facts: template.facts,
     };
     let path = layout::template_record(&app.instance, id);
-    let temporary = path.with_extension("new");
-    let put = || -> SysResult<()> {
-        let what = || format!("write {}", path.display());
-        let text = toml::to_string(&record).map_err(std::io::Error::other).cannot(what)?;
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).cannot(what)?;
-        }
-        std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path)).cannot(what)
-    };
-    Ok(put()?)
+    let what = || format!("write {}", path.display());
+    let text = toml::to_string(&record).map_err(std::io::Error::other).cannot(what)?;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).cannot(what)?;
+    }
+    Ok(atomic_file::replace(&path, text, 0o600, Lasting::OnDisk)?)
 }
 
 pub fn delete(app: &App, id: &TemplateId) -> AppResult<()> {

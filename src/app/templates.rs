@@ -14,6 +14,7 @@ use crate::model::suggest;
 use crate::model::template::{Template, TemplateFacts, TemplateId, is_template_name};
 use crate::store::StoreError;
 use crate::sys::error_text;
+use crate::sys::lock::Lock;
 use crate::sys::storage_ns::{self, Watch};
 use crate::sys::{SysError, interrupt};
 use crate::template::recipe::{self, Recipe, RecipeError};
@@ -191,7 +192,7 @@ impl Watch for Bytes<'_> {
 /// A piece of work that is under way: recorded, with a directory, and locked against the cleaner.
 struct Work {
     id: String,
-    _lock: lock::Lock,
+    _lock: Lock,
 }
 
 /// Runs `body` in a temporary directory that is recorded before it is made, and removed again if

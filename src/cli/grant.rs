@@ -7,7 +7,8 @@ use crate::host::grants::Grantee;
 
 /// Set users' permissions and quotas
 ///
-/// Without an argument, lists all grants. Settings, KEY=VALUE:
+/// Without an argument, lists all grants; ordinary users see their own and that for everybody.
+/// Settings, KEY=VALUE:
 ///   allow        true: without a password, also outside the group 'nagaya'; false: not at all
 ///   containers   how many run at once [16 where nothing is said]
 ///   memory       of all containers together, such as 4GiB
@@ -58,12 +59,7 @@ pub fn run(args: GrantArgs) -> CliResult<i32> {
         grant::change(&instance, &grantee, &settings, args.remove)?;
         return Ok(DONE);
     }
-    let wanted = match &grantee {
-        Grantee::User(user) => Some(user.clone()),
-        Grantee::Everybody => None,
-    };
-    let rows: Vec<Row> = grant::list(&instance)?.into_iter().filter(|row| row.user == wanted).collect();
-    list(&rows, args.format)
+    list(&grant::one(&instance, &grantee)?, args.format)
 }
 
 fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
@@ -14,7 +14,7 @@ use super::error::HostError;
 use super::firewall::{RuleCount, Traffic};
 use super::interface::{Host1, Host1CallerProxy, PATH, SpawnOrder};
 use super::setup::Owner;
-use super::{private, private_socket};
+use super::{grants, polkit, private, private_socket};
 use crate::model::firewall::Change;
 use crate::model::firewall::block::{self, Hits, KernelBlock};
 use crate::model::firewall::plan::Plan;
@@ -27,7 +27,8 @@ use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::outer_ns::{INSIDE, Outer};
-use crate::sys::{Context, SysError, SysResult, userns};
+use crate::sys::tty_agent::{self, Agent};
+use crate::sys::{Context, SysError, SysResult, sealed, userns};
 
 /// Why the broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +66,16 @@ pub struct Broker {
     connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
     /// The slice that a private owner's broker knows by another number.
     outside: Option<Slice>,
+    /// Asks the user for a password where polkit wants one.
+    _agent: Option<Agent>,
 }
 
 /// How the broker is reached.
 enum Way {
     /// The other half of this process.
     Pair(UnixStream),
-    /// nagaya-hostd.
-    SystemBus,
+    /// nagaya-hostd, for the user whose instance it is.
+    SystemBus(Instance),
     /// Taken already.
     Used,
 }
@@ -94,7 +97,13 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
     // Files of the service user's other processes, memory included, stay closed to this one's
     // core dumps and tracers as a matter of course; what it makes is its own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None, outside: None })
+    Ok(Broker {
+        process: Some(child),
+        way: Way::Pair(manager),
+        connection: None,
+        outside: None,
+        _agent: None,
+    })
 }
 
 /// The same for an ordinary user without a broker on the host: one half becomes root of the user's
@@ -116,7 +125,13 @@ pub fn split_private(instance: &Instance, outside: Slice, outer: &Outer) -> SysR
         }
     };
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker { process: Some(child), way: Way::Pair(manager), connection: None, outside: Some(outside) })
+    Ok(Broker {
+        process: Some(child),
+        way: Way::Pair(manager),
+        connection: None,
+        outside: Some(outside),
+        _agent: None,
+    })
 }
 
 /// The root half. Nothing is set up before the manager speaks. Without an owner, the first thing to
@@ -186,14 +201,20 @@ fn runtime() -> SysResult<tokio::runtime::Runtime> {
 
 impl Broker {
     /// The host's, for an ordinary user.
-    pub fn of_host() -> Self {
-        Self { process: None, way: Way::SystemBus, connection: None, outside: None }
+    pub fn of_host(instance: &Instance) -> Self {
+        let way = Way::SystemBus(instance.clone());
+        Self { process: None, way, connection: None, outside: None, _agent: None }
     }
 
     fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
         let way = std::mem::replace(&mut self.way, Way::Used);
         if !matches!(way, Way::Used) {
             let runtime = runtime()?;
+            if let Way::SystemBus(instance) = &way
+                && may_be_asked(instance)
+            {
+                self._agent = tty_agent::start();
+            }
             let proxy = runtime
                 .block_on(async {
                     let builder = match way {
@@ -251,13 +272,15 @@ impl Broker {
         if_needed: bool,
     ) -> Result<(bool, Vec<String>), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.apply_firewall(&json(plan)?, if_needed))?)
+        let plan = sealed_json(plan)?;
+        Ok(runtime.block_on(proxy.apply_firewall(Fd::from(&plan), if_needed))?)
     }
 
     /// See `Host1::change_firewall`.
     pub fn change_firewall(&mut self, change: &Change) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.change_firewall(&json(change)?))?)
+        let change = sealed_json(change)?;
+        Ok(runtime.block_on(proxy.change_firewall(Fd::from(&change)))?)
     }
 
     /// See `Host1::forget_container`.
@@ -275,26 +298,27 @@ impl Broker {
         members: &[(ContainerId, Vec<IpAddr>)],
     ) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        let members = json(&members)?;
-        Ok(runtime.block_on(proxy.block(block::encode(add), block::encode(remove), &members))?)
+        let (add, remove) = (sealed::write(&block::encode(add))?, sealed::write(&block::encode(remove))?);
+        let members = sealed_json(&members)?;
+        Ok(runtime.block_on(proxy.block(Fd::from(&add), Fd::from(&remove), Fd::from(&members)))?)
     }
 
     /// See `Host1::block_hits`.
     pub fn block_hits(&mut self) -> Result<Vec<Hits>, BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        parsed(&runtime.block_on(proxy.block_hits())?)
+        parsed(runtime.block_on(proxy.block_hits())?)
     }
 
     /// See `Host1::traffic`.
     pub fn traffic(&mut self) -> Result<BTreeMap<String, Traffic>, BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        parsed(&runtime.block_on(proxy.traffic())?)
+        parsed(runtime.block_on(proxy.traffic())?)
     }
 
     /// See `Host1::rule_counts`.
     pub fn rule_counts(&mut self) -> Result<Vec<RuleCount>, BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        parsed(&runtime.block_on(proxy.rule_counts())?)
+        parsed(runtime.block_on(proxy.rule_counts())?)
     }
 
     /// See `Host1::remove_firewall`.
@@ -306,7 +330,8 @@ impl Broker {
     /// See `Host1::ensure_names`.
     pub fn ensure_names(&mut self, network: &Network, leases: &[DnsLease]) -> Result<(), BrokerError> {
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.ensure_names(&json(network)?, &json(&leases)?))?)
+        let leases = sealed_json(&leases)?;
+        Ok(runtime.block_on(proxy.ensure_names(&json(network)?, Fd::from(&leases)))?)
     }
 
     /// See `Host1::adjust_link`.
@@ -356,13 +381,28 @@ impl Broker {
     }
 }
 
+/// Whether polkit may want to ask this user for a password: hostd asks it about those of whom the
+/// administrator has said nothing, and members of the group pass unasked.
+fn may_be_asked(instance: &Instance) -> bool {
+    let (user, uid) = (instance.user(), rustix::process::geteuid().as_raw());
+    let is_silent = grants::own(instance, user).is_ok_and(|grant| grant.is_none_or(|g| g.allow.is_none()));
+    is_silent && !polkit::is_member(user, uid, instance.name())
+}
+
 /// Data of the model as the interface takes it.
 fn json(value: &impl serde::Serialize) -> Result<String, BrokerError> {
     serde_json::to_string(value).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, BrokerError> {
-    serde_json::from_str(text).map_err(|e| BrokerError::Failed(e.to_string()))
+/// The same in a sealed memory file, which may be of any size.
+fn sealed_json(value: &impl serde::Serialize) -> Result<OwnedFd, BrokerError> {
+    Ok(sealed::write(json(value)?.as_bytes())?)
+}
+
+/// An answer: the broker is trusted to have its bounds.
+fn parsed<T: serde::de::DeserializeOwned>(fd: zbus::OwnedFd) -> Result<T, BrokerError> {
+    let text = sealed::read(&fd.into(), usize::MAX)?;
+    serde_json::from_slice(&text).map_err(|e| BrokerError::Failed(e.to_string()))
 }
 
 impl Drop for Broker {

@@ -5,14 +5,20 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::Mode;
 
 use super::bus::{self, BusError};
+use super::hold::{self, Hold};
 use super::systemd::{Service, Systemd};
 use crate::model::instance::Instance;
 use crate::model::network::{KeyError, Network};
 pub use crate::render::dnsmasq::DnsLease;
 use crate::render::dnsmasq::{self as render, Place};
+<<<<<<< HEAD
+=======
+use crate::render::guest_files;
+use crate::sys::atomic_file::{self, Lasting};
+>>>>>>> h-hostd
 use crate::sys::dnsmasq::{self, DnsmasqError};
 use crate::sys::sockets::{self, Listener, Transport};
 use crate::sys::{Context, SysError, SysResult, clone, host_resolvers, passwd, pasta};
@@ -139,9 +145,9 @@ pub async fn stop(instance: &Instance, network: &Network) -> Result<(), DnsError
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(SysError::new(what(), e).into()),
         _ => {}
     }
-    drop(lock);
     // The last one takes the directory of all with it.
     let _ = server.dir.parent().map(std::fs::remove_dir);
+    drop(lock);
     Ok(())
 }
 
@@ -168,6 +174,7 @@ struct Account {
 
 /// One network's server.
 struct Server<'a> {
+    instance: Instance,
     network: &'a Network,
     dir: PathBuf,
     account: Account,
@@ -189,6 +196,7 @@ impl<'a> Server<'a> {
         let run = if private { instance.run_dir() } else { instance.hostd_run_dir() };
         let has_systemd = !private && Path::new("/run/systemd/system").is_dir();
         Ok(Self {
+            instance: instance.clone(),
             network,
             dir: run.join("dns").join(&network.bridge),
             account: if private { Account::root() } else { Account::find()? },
@@ -239,28 +247,16 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    /// One command at a time; waits for others. Held until dropped.
-    fn lock(&self) -> SysResult<OwnedFd> {
-        let what = || format!("lock {}", self.dir.display());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&self.dir, flags, Mode::empty()).cannot(what)?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive)).cannot(what)?;
-        Ok(dir)
+    /// One command at a time; waits for others. The lock is not in the server's directory: what guests
+    /// speak to must hold nothing that the broker waits for.
+    fn lock(&self) -> SysResult<Hold> {
+        hold::names(&self.instance, &self.network.bridge)
     }
 
-    /// Whoever had the lock may have removed the directory meanwhile.
-    fn made_and_locked(&self) -> SysResult<OwnedFd> {
-        loop {
-            self.make_dirs()?;
-            let lock = match self.lock() {
-                Err(e) if e.errno() == Some(libc::ENOENT) => continue,
-                other => other?,
-            };
-            let held = rustix::fs::fstat(&lock).cannot(|| format!("look at {}", self.dir.display()))?;
-            if rustix::fs::stat(&self.dir).is_ok_and(|there| there.st_ino == held.st_ino) {
-                return Ok(lock);
-            }
-        }
+    fn made_and_locked(&self) -> SysResult<Hold> {
+        let lock = self.lock()?;
+        self.make_dirs()?;
+        Ok(lock)
     }
 
     fn write_guests(&self, leases: &[DnsLease]) -> SysResult<Change> {
@@ -300,12 +296,7 @@ impl<'a> Server<'a> {
     /// In one step, for dnsmasq reads a file as soon as it appears. It leaves names with a dot in
     /// front alone.
     fn write(&self, path: &Path, text: &str) -> SysResult<()> {
-        let what = || format!("write {}", path.display());
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}"));
-        std::fs::write(&temporary, text).cannot(what)?;
-        rustix::fs::chmod(&temporary, Mode::from_raw_mode(0o644)).cannot(what)?;
-        std::fs::rename(&temporary, path).cannot(what)
+        atomic_file::replace(path, text, 0o644, Lasting::UntilPowerCut)
     }
 
     fn lease_file(&self) -> String {

@@ -4,20 +4,32 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::RecordError;
+use super::record::{self, RecordError};
+use super::setup::{self, SetupError};
 use crate::model::grant::Grant;
 use crate::model::instance::Instance;
+use crate::sys::SysError;
+use crate::sys::atomic_file::{self, Lasting};
 
 /// The file for those who have none of their own. No user has that name: a dot is in it.
 const EVERYBODY: &str = "default.toml";
 /// Longer than any grant by far.
-const MAX_BYTES: u64 = 16 * 1024;
+const MAX_BYTES: u64 = 64 * 1024;
 
-/// A grant that cannot be read or written. It grants nothing meanwhile.
+/// A grant that cannot be read or written. It grants nothing meanwhile: what it bounds, and whom it
+/// bars, is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantsError {
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    #[error("{} says nothing: what stood there is lost", .0.display())]
+    Empty(PathBuf),
+    #[error("{} is no file of at most {MAX_BYTES} bytes", .0.display())]
+    TooLong(PathBuf),
     #[error("'{0}' cannot be in the name of a file")]
     BadUser(String),
 }
@@ -45,27 +57,36 @@ pub fn stored(instance: &Instance, grantee: &Grantee) -> Result<Option<Grant>, G
     read(&path(instance, grantee)?)
 }
 
-/// Writes a grant in the place of an older one; `None` takes it away. The caller is root.
-pub fn store(instance: &Instance, grantee: &Grantee, grant: Option<&Grant>) -> Result<(), GrantsError> {
+/// Puts what `change` makes of the present grant in its place. The caller is root.
+pub fn change<E: From<GrantsError>>(
+    instance: &Instance,
+    grantee: &Grantee,
+    change: impl FnOnce(Grant) -> Result<Grant, E>,
+) -> Result<(), E> {
+    let _lock = setup::lock().map_err(GrantsError::from)?;
+    let grant = change(stored(instance, grantee)?.unwrap_or_default())?;
+    Ok(store(instance, grantee, &grant)?)
+}
+
+/// Takes the grant away, one that cannot be read too. The caller is root.
+pub fn remove(instance: &Instance, grantee: &Grantee) -> Result<(), GrantsError> {
+    let _lock = setup::lock()?;
+    store(instance, grantee, &Grant::default())
+}
+
+/// A grant that says nothing has no file, so that an empty one is known to be damaged.
+fn store(instance: &Instance, grantee: &Grantee, grant: &Grant) -> Result<(), GrantsError> {
     let path = path(instance, grantee)?;
-    let Some(grant) = grant else {
+    if *grant == Grant::default() {
         return match std::fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(RecordError::io("remove", &path)(e).into()),
             _ => Ok(()),
         };
-    };
-    let text = toml::to_string(grant).unwrap_or_default();
-    let dir = instance.grants_dir();
-    let new = path.with_extension("new");
-    std::fs::create_dir_all(&dir)
-        .and_then(|()| std::fs::write(&new, text))
-        .and_then(|()| {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))
-        })
-        .and_then(|()| std::fs::rename(&new, &path))
-        .map_err(RecordError::io("write", &path))?;
-    Ok(())
+    }
+    let text = record::to_toml(&path, grant)?;
+    std::fs::create_dir_all(instance.grants_dir())
+        .map_err(RecordError::io("make the directory of", &path))?;
+    Ok(atomic_file::replace(&path, text, 0o644, Lasting::OnDisk)?)
 }
 
 /// Users with a grant of their own, sorted.
@@ -102,7 +123,37 @@ fn read(path: &Path) -> Result<Option<Grant>, GrantsError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(RecordError::io("read", path)(e).into()),
     };
+    if !file.metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES) {
+        return Err(GrantsError::TooLong(path.to_owned()));
+    }
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(RecordError::io("read", path))?;
+    if text.trim().is_empty() {
+        return Err(GrantsError::Empty(path.to_owned()));
+    }
     Ok(Some(toml::from_str(&text).map_err(RecordError::syntax(path, "a grant"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_grants_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user.ann.toml");
+        assert_eq!(read(&path).unwrap(), None);
+        let long = format!("containers = 1\n{}", "#".repeat(MAX_BYTES as usize));
+        for damaged in ["", "\n \n", "containers = 1\ncontain", "container = 1\n", "\0\0\0\0", &long] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(read(&path).is_err(), "{damaged:.20}");
+        }
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(read(&path).is_err());
+        std::fs::write(&path, "containers = 1\n").unwrap();
+        assert_eq!(read(&path).unwrap().and_then(|grant| grant.containers), Some(1));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(read(&path).is_err());
+    }
 }

@@ -1,89 +1,63 @@
-//! One broker at a time works on a container. A command that was killed leaves a broker that
-//! finishes what it has begun; the next command's must not find the container half made.
+//! One broker at a time works on a container, on an owner's firewall, on a network's names. A command
+//! that was killed leaves a broker that finishes what it has begun; the next command's must not find
+//! things half made.
 
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
-
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::program;
 use crate::model::instance::Instance;
 use crate::model::name::ContainerId;
-use crate::sys::{Context, SysError, SysResult};
+use crate::sys::SysResult;
+use crate::sys::lock::{self, Lock};
 
 /// Longer than a start and the clearing away after it take.
 const PATIENCE: Duration = Duration::from_secs(100);
-const GLANCE: Duration = Duration::from_millis(2);
 
 /// Held until dropped.
 pub struct Hold {
-    _file: OwnedFd,
-    path: std::path::PathBuf,
+    /// None once it is let go.
+    lock: Option<Lock>,
     instance: Instance,
 }
 
 /// Waits for other brokers.
 pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
+    named(instance, &instance.scope_unit(id))
+}
+
+/// The owner's whole firewall.
+pub fn firewall(instance: &Instance) -> SysResult<Hold> {
+    named(instance, &format!("firewall-{}", instance.nft_table()))
+}
+
+/// The names of the network with this bridge.
+pub fn names(instance: &Instance, bridge: &str) -> SysResult<Hold> {
+    named(instance, &format!("names-{bridge}"))
+}
+
+fn named(instance: &Instance, name: &str) -> SysResult<Hold> {
     let dir = dir(instance);
-    let path = dir.join(instance.scope_unit(id));
-    let what = || format!("lock {}", path.display());
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let file = open(&dir, &path).cannot(what)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // Whoever had it may have deleted it meanwhile, and another may hold a new one.
-            Ok(()) if is_at(&file, &path) => {
-                return Ok(Hold { _file: file, path, instance: instance.clone() });
-            }
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(GLANCE),
-            Err(Errno::WOULDBLOCK) => return Err(SysError::new(what(), std::io::ErrorKind::TimedOut)),
-            Err(e) => return Err(SysError::new(what(), e)),
-        }
-    }
+    lock::closed_dir(&dir)?;
+    let lock = lock::exclusive(&dir, name, PATIENCE)?;
+    Ok(Hold { lock: Some(lock), instance: instance.clone() })
 }
 
 /// Removes the directory of locks, if nobody holds one. A broker that was killed leaves its file.
 pub fn forget(instance: &Instance) {
     let dir = dir(instance);
-    for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-        let free = open(&dir, &entry.path())
-            .is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if free {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+    lock::sweep(&dir);
     let _ = std::fs::remove_dir(dir);
 }
 
-fn dir(instance: &Instance) -> std::path::PathBuf {
+fn dir(instance: &Instance) -> PathBuf {
     let run = if instance.is_private() { instance.run_dir() } else { instance.hostd_run_dir() };
     run.join("holds")
 }
 
-fn open(dir: &std::path::Path, path: &std::path::Path) -> std::io::Result<OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let try_open = || rustix::fs::open(path, flags, Mode::from_raw_mode(0o600));
-    match try_open() {
-        Err(Errno::NOENT) => {
-            std::fs::create_dir_all(dir)?;
-            Ok(try_open()?)
-        }
-        other => Ok(other?),
-    }
-}
-
-fn is_at(file: &OwnedFd, path: &std::path::Path) -> bool {
-    match (rustix::fs::fstat(file), rustix::fs::lstat(path)) {
-        (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
-        _ => false,
-    }
-}
-
 impl Drop for Hold {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        drop(self.lock.take());
         // The command that it belonged to was killed, and the instance has been removed meanwhile.
         if !self.instance.state_dir().exists() {
             forget(&self.instance);

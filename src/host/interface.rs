@@ -1,6 +1,7 @@
 //! The broker's interface, `org.nagaya.Host1`: the few verbs that need the host's rights, on plain
 //! data and descriptors. Every argument comes from a caller who is not trusted: names are checked
-//! again, ids against what the caller owns, and nothing is opened by a path that a caller gave.
+//! again, ids against what the caller owns, and nothing is opened by a path that a caller gave. What may
+//! be large, arguments and answers, is in sealed memory files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -285,7 +286,8 @@ impl Host1 {
     /// through the firewalls of others. With `if_needed` what is in place already stays, with its counts.
     /// Returns whether blocks are to be told again; and what drops guests'
     /// traffic all the same.
-    async fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
+    async fn apply_firewall(&self, plan: BusFd, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
+        let _hold = hold::firewall(&self.instance).map_err(failed)?;
         let plan: Plan = network::plan(plan)?;
         let owned = self.owned(&plan.networks, &plan.containers)?;
         let claim = self.claim(&plan.forwards)?;
@@ -309,7 +311,8 @@ impl Host1 {
     }
 
     /// Changes parts of a firewall that is in place: `change` is JSON of [`Change`].
-    fn change_firewall(&self, change: &str) -> Result<(), HostError> {
+    fn change_firewall(&self, change: BusFd) -> Result<(), HostError> {
+        let _hold = hold::firewall(&self.instance).map_err(failed)?;
         let change: Change = network::plan(change)?;
         let owned = self.owned(&change.networks, &change.containers)?;
         let claim = change.forwards.as_ref().map(|forwards| self.claim(forwards)).transpose()?;
@@ -337,26 +340,27 @@ impl Host1 {
     /// Blocks and unblocks addresses in one transaction: the lists are as `model::firewall::block`
     /// writes them; `members`, JSON, has the addresses of containers for which alone something is
     /// blocked.
-    fn block(&self, add: Vec<u8>, remove: Vec<u8>, members: &str) -> Result<(), HostError> {
-        let list = |bytes: &[u8]| block::decode(bytes).ok_or_else(|| refused("that is not a list of blocks"));
-        let order = BlockOrder { add: list(&add)?, remove: list(&remove)?, members: network::plan(members)? };
+    fn block(&self, add: BusFd, remove: BusFd, members: BusFd) -> Result<(), HostError> {
+        let list =
+            |fd| block::decode(&network::blocks(fd)?).ok_or_else(|| refused("that is not a list of blocks"));
+        let order = BlockOrder { add: list(add)?, remove: list(remove)?, members: network::plan(members)? };
         firewall::block(&self.owned(&[], &[])?, &order).map_err(told_of_firewall)
     }
 
     /// What has hit the caller's blocks, as JSON of [`block::Hits`].
-    fn block_hits(&self) -> Result<String, HostError> {
+    fn block_hits(&self) -> Result<BusFd, HostError> {
         let hits = firewall::block_hits(&self.instance.nft_table()).map_err(told_of_firewall)?;
-        network::text(&hits)
+        network::answer(&hits)
     }
 
     /// What has passed the caller's links, by their names, as JSON.
-    fn traffic(&self) -> Result<String, HostError> {
-        network::text(&firewall::traffic(&self.instance.nft_table()).map_err(told_of_firewall)?)
+    fn traffic(&self) -> Result<BusFd, HostError> {
+        network::answer(&firewall::traffic(&self.instance.nft_table()).map_err(told_of_firewall)?)
     }
 
     /// What the caller's rules have decided, as JSON.
-    fn rule_counts(&self) -> Result<String, HostError> {
-        network::text(&firewall::rule_counts(&self.instance.nft_table()).map_err(told_of_firewall)?)
+    fn rule_counts(&self) -> Result<BusFd, HostError> {
+        network::answer(&firewall::rule_counts(&self.instance.nft_table()).map_err(told_of_firewall)?)
     }
 
     /// Takes the caller's whole firewall away, and what lets its networks' traffic, whose bridges these
@@ -366,12 +370,13 @@ impl Host1 {
             bridges.into_iter().filter(|bridge| self.instance.may_be_bridge(bridge)).collect();
         coexist::remove(&self.instance, &own).await.map_err(failed)?;
         firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)?;
+        let _hold = hold::firewall(&self.instance).map_err(failed)?;
         self.claim(&[])?.keep().map_err(failed)
     }
 
     /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array
     /// of [`dns::DnsLease`], and no others; or that it is not, if it does not want that.
-    async fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError> {
+    async fn ensure_names(&self, network: &str, leases: BusFd) -> Result<(), HostError> {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
         let leases = network::leases(leases)?;
         let done = match network.wants_dnsmasq() {
@@ -469,16 +474,16 @@ pub trait Host1Caller {
     fn storage_namespace(&self) -> Result<BusFd, HostError>;
     fn ensure_network(&self, network: &str) -> Result<bool, HostError>;
     fn firewall_in_place(&self) -> Result<bool, HostError>;
-    fn apply_firewall(&self, plan: &str, if_needed: bool) -> Result<(bool, Vec<String>), HostError>;
-    fn change_firewall(&self, change: &str) -> Result<(), HostError>;
+    fn apply_firewall(&self, plan: Fd<'_>, if_needed: bool) -> Result<(bool, Vec<String>), HostError>;
+    fn change_firewall(&self, change: Fd<'_>) -> Result<(), HostError>;
     fn forget_container(&self, container: &str, addresses: Vec<String>) -> Result<(), HostError>;
-    fn block(&self, add: Vec<u8>, remove: Vec<u8>, members: &str) -> Result<(), HostError>;
-    fn block_hits(&self) -> Result<String, HostError>;
-    fn traffic(&self) -> Result<String, HostError>;
-    fn rule_counts(&self) -> Result<String, HostError>;
+    fn block(&self, add: Fd<'_>, remove: Fd<'_>, members: Fd<'_>) -> Result<(), HostError>;
+    fn block_hits(&self) -> Result<BusFd, HostError>;
+    fn traffic(&self) -> Result<BusFd, HostError>;
+    fn rule_counts(&self) -> Result<BusFd, HostError>;
     fn remove_firewall(&self, bridges: Vec<String>) -> Result<(), HostError>;
     fn remove_network(&self, network: &str) -> Result<(), HostError>;
-    fn ensure_names(&self, network: &str, leases: &str) -> Result<(), HostError>;
+    fn ensure_names(&self, network: &str, leases: Fd<'_>) -> Result<(), HostError>;
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;

@@ -6,21 +6,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
-
 use super::program;
 use super::scope;
 use super::systemd::{Scope, Systemd};
 use crate::model::ids::SLICE;
 use crate::model::instance::Instance;
 use crate::model::monitor::KEEPER;
+use crate::sys::atomic_file::{self, Lasting};
 use crate::sys::cgroup_home::Home;
 use crate::sys::outer_ns::{self, INSIDE, Outer, OuterError, Outside};
-use crate::sys::{Context, SysError, SysResult, cgroup, clone, error_text, pasta, process};
+use crate::sys::{SysError, SysResult, cgroup, clone, error_text, lock, pasta, process};
 
 /// How often it looks whether anything runs, and how often in a row nothing must.
 const GLANCE: Duration = Duration::from_secs(30);
 const IDLE: u32 = 10;
+/// How long a command waits for another one that makes the namespaces.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An owner's namespaces, and the process that holds them.
 pub struct Kept {
@@ -43,7 +44,7 @@ pub fn ensure(instance: &Instance, outside: &Outside) -> Result<Kept, OuterError
     if let Some(kept) = kept(instance, outside) {
         return Ok(kept);
     }
-    let _lock = lock(instance)?;
+    let _lock = lock::exclusive(&instance.run_dir(), "keeper.lock", PATIENCE).map_err(SysError::from)?;
     // Another command may have been quicker.
     if let Some(kept) = kept(instance, outside) {
         return Ok(kept);
@@ -62,11 +63,7 @@ pub fn ensure(instance: &Instance, outside: &Outside) -> Result<Kept, OuterError
             outer_ns::start(outside, &exe, &argv)?
         }
     };
-    let path = record(instance);
-    let temporary = path.with_extension("new");
-    std::fs::write(&temporary, format!("{pid}\n"))
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .cannot(|| format!("write {}", path.display()))?;
+    atomic_file::replace(&record(instance), format!("{pid}\n"), 0o600, Lasting::UntilPowerCut)?;
     outlive_session(instance, "keeper", pid);
     Ok(Kept { outer: Outer::of_process(pid, outside)?, pid })
 }
@@ -91,15 +88,6 @@ fn around_containers(instance: &Instance, outside: &Outside) -> Option<Outer> {
         .into_iter()
         .flat_map(|id| cgroup::processes(&home.container_dir(&id).join("monitor")));
     monitors.into_iter().find_map(|pid| Outer::around(pid, outside).ok())
-}
-
-fn lock(instance: &Instance) -> SysResult<impl Sized + use<>> {
-    let path = instance.run_dir().join("keeper.lock");
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let what = || format!("lock {}", path.display());
-    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).cannot(what)?;
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).cannot(what)?;
-    Ok(file)
 }
 
 /// Moves a process out of the login session, which takes its processes along when it ends, into a

@@ -1,8 +1,10 @@
 //! The broker as a service of the host: root, on a socket that only nagaya-hostd may reach. Each
-//! connection begins with the uid of a user, whom hostd has let in, and gets a worker that does for
-//! this user what a broker does, and nothing else.
+//! connection begins with the uid of a user, whom hostd has let in, and gets a worker, and a byte that
+//! says so. The worker does for this user what a broker does, and nothing else.
 
-use std::os::fd::OwnedFd;
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,13 +14,23 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::broker;
 use super::setup::{self, Account};
+use super::workers::{Worker, Workers};
 use crate::model::instance::Instance;
-use crate::sys::clone::{self, Child, CloneSpec};
+use crate::sys::clone::{self, CloneSpec};
 use crate::sys::subid::IdFiles;
 use crate::sys::{Context, SysError, SysResult, activation, passwd, userns};
 
 /// Workers at once, of all users.
 const WORKERS: usize = 1024;
+/// Commands of one user at once: each has a worker.
+pub const WORKERS_OF_USER: usize = 64;
+/// Workers of one user beyond that whose commands have ended, and who have still to.
+const ENDING_OF_USER: usize = 16;
+/// Connections at once that have not said for whom they are.
+const NEWCOMERS: usize = 64;
+/// The broker's answer to a uid: there is a worker, or there are too many.
+pub const HIRED: u8 = 1;
+const NOT_HIRED: u8 = 0;
 /// How long hostd may take to say for whom a connection is.
 const PATIENCE: Duration = Duration::from_secs(5);
 const GLANCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -92,33 +104,43 @@ enum Until {
     Ended(OwnedFd),
 }
 
+/// A connection whose first word, the uid, is still to come.
+struct Newcomer {
+    stream: UnixStream,
+    since: Instant,
+}
+
+struct Server<'a> {
+    instance: &'a Instance,
+    listener: &'a OwnedFd,
+    /// Who may connect, besides root.
+    frontend: u32,
+    newcomers: Vec<Newcomer>,
+    workers: Workers,
+    /// Nobody new is let in; it goes on until the last worker has ended.
+    is_ending: bool,
+}
+
 fn serve(instance: &Instance, listener: &OwnedFd, frontend: u32, until: &Until) -> SysResult<()> {
-    let mut workers: Vec<Child> = Vec::new();
+    let (newcomers, workers) = (Vec::new(), Workers::default());
+    let mut server = Server { instance, listener, frontend, newcomers, workers, is_ending: false };
     let mut busy = Instant::now();
     loop {
-        let mut fds = vec![PollFd::new(listener, PollFlags::IN)];
-        if let Until::Ended(fd) = until {
-            fds.push(PollFd::new(fd, PollFlags::IN));
+        let ready = server.wait(until)?;
+        server.workers.settle(|fd| ready.contains(&fd.as_raw_fd()));
+        server.workers.end_overdue();
+        if matches!(until, Until::Ended(fd) if ready.contains(&fd.as_raw_fd())) {
+            server.is_ending = true;
+            server.newcomers.clear();
         }
-        let first_worker = fds.len();
-        fds.extend(workers.iter().map(|worker| PollFd::new(&worker.pidfd, PollFlags::IN)));
-        match rustix::event::poll(&mut fds, Some(&GLANCE)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(SysError::new("wait for connections", e)),
-        }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        drop(fds);
-        for index in (first_worker..ready.len()).rev().filter(|index| ready[*index]) {
-            let _ = workers.swap_remove(index - first_worker).wait();
-        }
-        if !workers.is_empty() {
+        if !server.workers.is_empty() || !server.newcomers.is_empty() {
             busy = Instant::now();
-        }
-        if matches!(until, Until::Ended(_)) && ready[1] {
+        } else if server.is_ending {
             return Ok(());
         }
-        if ready[0] && workers.len() < WORKERS {
-            workers.extend(accept(instance, listener, frontend)?);
+        server.hire(&ready)?;
+        if ready.contains(&listener.as_raw_fd()) {
+            server.accept();
             busy = Instant::now();
         } else if matches!(until, Until::Idle(idle) if busy.elapsed() >= *idle) {
             return Ok(());
@@ -126,33 +148,75 @@ fn serve(instance: &Instance, listener: &OwnedFd, frontend: u32, until: &Until) 
     }
 }
 
-/// A worker for the next connection; none for one that is not hostd's or has gone.
-fn accept(instance: &Instance, listener: &OwnedFd, frontend: u32) -> SysResult<Option<Child>> {
-    let Ok(stream) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) else { return Ok(None) };
-    let peer = rustix::net::sockopt::socket_peercred(&stream);
-    if !peer.is_ok_and(|peer| peer.uid.as_raw() == frontend || peer.uid.is_root()) {
-        return Ok(None);
+impl Server<'_> {
+    /// The numbers of the descriptors at which something has happened.
+    fn wait(&self, until: &Until) -> SysResult<HashSet<i32>> {
+        let mut fds: Vec<&OwnedFd> = Vec::new();
+        if !self.is_ending {
+            if self.workers.len() < WORKERS && self.newcomers.len() < NEWCOMERS {
+                fds.push(self.listener);
+            }
+            if let Until::Ended(fd) = until {
+                fds.push(fd);
+            }
+        }
+        fds.extend(self.workers.iter().map(Worker::end));
+        let mut polled: Vec<PollFd<'_>> = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        polled.extend(self.newcomers.iter().map(|new| PollFd::new(&new.stream, PollFlags::IN)));
+        // What is to be read there is the worker's; that nobody is left is told unasked.
+        let peers = self.workers.iter().filter_map(Worker::peer);
+        polled.extend(peers.map(|fd| PollFd::new(fd, PollFlags::empty())));
+        match rustix::event::poll(&mut polled, Some(&GLANCE)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(SysError::new("wait for connections", e)),
+        }
+        let ready = polled.iter().filter(|fd| !fd.revents().is_empty());
+        Ok(ready.map(|fd| fd.as_fd().as_raw_fd()).collect())
     }
-    let stream = UnixStream::from(stream);
-    let child = clone::fork(&CloneSpec::default(), || work(instance, stream))?;
-    Ok(Some(child))
+
+    /// Lets a connection in that is hostd's.
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let Ok(stream) = rustix::net::accept_with(self.listener, flags) else { return };
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        if peer.is_ok_and(|peer| peer.uid.as_raw() == self.frontend || peer.uid.is_root()) {
+            self.newcomers.push(Newcomer { stream: UnixStream::from(stream), since: Instant::now() });
+        }
+    }
+
+    /// Gives workers to those who have said for whom.
+    fn hire(&mut self, ready: &HashSet<i32>) -> SysResult<()> {
+        let (said, silent): (Vec<Newcomer>, Vec<Newcomer>) = std::mem::take(&mut self.newcomers)
+            .into_iter()
+            .partition(|newcomer| ready.contains(&newcomer.stream.as_raw_fd()));
+        self.newcomers = silent.into_iter().filter(|new| new.since.elapsed() < PATIENCE).collect();
+        for Newcomer { mut stream, .. } in said {
+            let mut uid = [0u8; 4];
+            if !matches!(stream.read(&mut uid), Ok(4)) || stream.set_nonblocking(false).is_err() {
+                continue;
+            }
+            let uid = u32::from_le_bytes(uid);
+            if self.workers.of_user(uid) >= WORKERS_OF_USER + ENDING_OF_USER {
+                let _ = stream.write_all(&[NOT_HIRED]);
+                continue;
+            }
+            let Ok(peer) = stream.try_clone() else { continue };
+            if stream.write_all(&[HIRED]).is_ok() {
+                let child = clone::fork(&CloneSpec::default(), || work(self.instance, stream, uid))?;
+                self.workers.add(Worker::new(child, uid, peer.into()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The worker's life.
-fn work(instance: &Instance, stream: UnixStream) -> i32 {
-    use std::io::Read;
+fn work(instance: &Instance, stream: UnixStream, uid: u32) -> i32 {
     // A worker that outlives the broker must not hold its socket, nor another worker's.
     let fd = OwnedFd::from(stream);
     clone::keep_only(&[&fd]);
-    let mut stream = UnixStream::from(fd);
-    let mut uid = [0u8; 4];
-    let _ = stream.set_read_timeout(Some(PATIENCE));
-    if stream.read_exact(&mut uid).is_err() {
-        return 1;
-    }
-    let _ = stream.set_read_timeout(None);
-    let uid = u32::from_le_bytes(uid);
-    let files = IdFiles::read(Path::new("/etc")).unwrap_or_default();
+    let stream = UnixStream::from(fd);
+    let Ok(files) = IdFiles::read(Path::new("/etc")) else { return 1 };
     let Some(user) = passwd::users(&files.passwd).find(|user| user.uid == uid && uid != 0) else { return 1 };
     let instance = instance.of_user(uid, &user.name);
     let owner = setup::look(&files, &instance).ok().flatten();

@@ -1,7 +1,9 @@
 //! The broker: the only code that runs with the host's rights. Small enough to be read in an hour.
 
+mod bounded_bus;
 pub mod broker;
 pub mod bus;
+mod callers;
 pub mod coexist;
 pub mod dns;
 pub mod error;
@@ -34,3 +36,4 @@ pub mod setup;
 pub mod spawn;
 mod stage;
 pub mod systemd;
+mod workers;

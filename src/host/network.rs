@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use serde::de::DeserializeOwned;
+use zbus::OwnedFd as BusFd;
 
 use super::dns::DnsLease;
 use super::error::{HostError, failed, refused};
@@ -14,6 +16,7 @@ use crate::model::network::{Nat, Network};
 use crate::model::nic::{MOST_NICS, NicKind, NicOrder};
 use crate::sys::host_resolvers;
 use crate::sys::netlink::Netlink;
+use crate::sys::{error_text, sealed};
 
 /// Longest description of a network, and of a container's interfaces, in bytes.
 const MAX_JSON: usize = 64 * 1024;
@@ -93,29 +96,44 @@ pub fn fits(network: &Network, order: &NicOrder) -> Result<(), HostError> {
 }
 
 /// What a network's guests are called and where they are.
-pub fn leases(text: &str) -> Result<Vec<DnsLease>, HostError> {
-    bounded(text, "guests", MAX_LEASES)
+pub fn leases(fd: BusFd) -> Result<Vec<DnsLease>, HostError> {
+    sealed_json(fd, "guests", MAX_LEASES)
 }
 
 /// A part of a firewall.
-pub fn plan<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, HostError> {
-    bounded(text, "a firewall", MAX_PLAN)
+pub fn plan<T: DeserializeOwned>(fd: BusFd) -> Result<T, HostError> {
+    sealed_json(fd, "a firewall", MAX_PLAN)
 }
 
-/// An answer as JSON.
-pub fn text(value: &impl serde::Serialize) -> Result<String, HostError> {
-    serde_json::to_string(value).map_err(|e| HostError::Failed(e.to_string()))
+/// A list of blocks as it was sent.
+pub fn blocks(fd: BusFd) -> Result<Vec<u8>, HostError> {
+    sealed_bytes(fd, "blocks", MAX_PLAN)
 }
 
-fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, HostError> {
-    bounded(text, what, MAX_JSON)
+/// An answer as JSON, in a sealed memory file.
+pub fn answer(value: &impl serde::Serialize) -> Result<BusFd, HostError> {
+    let text = serde_json::to_vec(value).map_err(|e| HostError::Failed(e.to_string()))?;
+    Ok(sealed::write(&text).map_err(failed)?.into())
 }
 
-fn bounded<T: serde::de::DeserializeOwned>(text: &str, what: &str, most: usize) -> Result<T, HostError> {
-    if text.len() > most {
-        return Err(refused(format!("a description of {what} is no longer than {most} bytes")));
+fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, HostError> {
+    if text.len() > MAX_JSON {
+        return Err(refused(format!("a description of {what} is no longer than {MAX_JSON} bytes")));
     }
-    serde_json::from_str(text).map_err(|e| refused(format!("that is not a description of {what}: {e}")))
+    serde_json::from_str(text).map_err(|e| described(what, &e))
+}
+
+fn sealed_json<T: DeserializeOwned>(fd: BusFd, what: &str, most: usize) -> Result<T, HostError> {
+    serde_json::from_slice(&sealed_bytes(fd, what, most)?).map_err(|e| described(what, &e))
+}
+
+fn sealed_bytes(fd: BusFd, what: &str, most: usize) -> Result<Vec<u8>, HostError> {
+    sealed::read(&fd.into(), most)
+        .map_err(|e| refused(format!("that is not a description of {what}: {}", error_text(&e))))
+}
+
+fn described(what: &str, error: &serde_json::Error) -> HostError {
+    refused(format!("that is not a description of {what}: {error}"))
 }
 
 /// Refuses an ordinary user what is beyond the grant, or somebody else's now or by the record.

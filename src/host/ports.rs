@@ -11,6 +11,7 @@ use super::record::{self, Record, RecordError};
 use crate::model::firewall::plan::ForwardPlan;
 use crate::model::firewall::policy::Proto;
 use crate::model::instance::Instance;
+use crate::sys::error_text;
 
 const FILE: &str = "ports.toml";
 
@@ -51,14 +52,18 @@ impl Port {
 /// By the names of the owners' tables.
 type Owners = BTreeMap<String, BTreeSet<Port>>;
 
-/// An owner's ports, to be kept once the kernel has them. Until then the record is locked.
+/// An owner's ports, to be kept once the kernel has them. Until then the owner has the former ones too,
+/// and, if it comes to nothing, those alone again.
 pub struct Claim {
-    record: Option<Record<Owners>>,
+    /// None where there is no record to keep.
+    instance: Option<Instance>,
     owner: String,
+    had: BTreeSet<Port>,
     wanted: BTreeSet<Port>,
 }
 
-/// All the forwards that an owner is to have.
+/// All the forwards that an owner is to have. The record is not locked while the kernel is told, which
+/// takes as long as the owner's plan is; the caller has the owner's firewall for itself.
 ///
 /// # Errors
 /// `Taken` where another owner has one of the ports.
@@ -66,14 +71,16 @@ pub fn claim(instance: &Instance, forwards: &[ForwardPlan]) -> Result<Claim, Por
     let (owner, wanted) = (instance.nft_table(), forwards.iter().map(Port::of).collect::<BTreeSet<_>>());
     // Whoever has a network to himself shares no ports.
     if instance.is_private() || (wanted.is_empty() && !record::exists(instance, FILE)) {
-        return Ok(Claim { record: None, owner, wanted });
+        return Ok(Claim { instance: None, owner, had: BTreeSet::new(), wanted });
     }
-    let record: Record<Owners> = record::open(instance, FILE)?;
+    let mut record: Record<Owners> = record::open(instance, FILE)?;
     let others = record.content.iter().filter(|(other, _)| **other != owner);
     if let Some((port, owner)) = taken(&wanted, others) {
         return Err(PortsError::Taken { proto: port.proto, port: port.port, owner: owner.clone() });
     }
-    Ok(Claim { record: Some(record), owner, wanted })
+    let had = record.content.get(&owner).cloned().unwrap_or_default();
+    set(&mut record, &owner, had.union(&wanted).cloned().collect())?;
+    Ok(Claim { instance: Some(instance.clone()), owner, had, wanted })
 }
 
 /// The first of `wanted` that somebody has.
@@ -93,17 +100,34 @@ fn taken<'a>(
     })
 }
 
+/// Written only where it differs.
+fn set(record: &mut Record<Owners>, owner: &str, ports: BTreeSet<Port>) -> Result<(), RecordError> {
+    if record.content.get(owner).map_or(ports.is_empty(), |has| *has == ports) {
+        return Ok(());
+    }
+    match ports.is_empty() {
+        true => record.content.remove(owner),
+        false => record.content.insert(owner.to_owned(), ports),
+    };
+    record.write()
+}
+
 impl Claim {
-    pub fn keep(self) -> Result<(), RecordError> {
-        let Some(mut record) = self.record else { return Ok(()) };
-        let had = record.content.remove(&self.owner).unwrap_or_default();
-        if had == self.wanted {
-            return Ok(());
+    /// The kernel has the ports.
+    pub fn keep(mut self) -> Result<(), RecordError> {
+        let Some(instance) = self.instance.take() else { return Ok(()) };
+        set(&mut record::open(&instance, FILE)?, &self.owner, std::mem::take(&mut self.wanted))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Some(instance) = self.instance.take() else { return };
+        let restored = record::open(&instance, FILE)
+            .and_then(|mut record| set(&mut record, &self.owner, std::mem::take(&mut self.had)));
+        if let Err(e) = restored {
+            tracing::warn!("ports stay reserved for '{}': {}", self.owner, error_text(&e));
         }
-        if !self.wanted.is_empty() {
-            record.content.insert(self.owner, self.wanted);
-        }
-        record.write()
     }
 }
 

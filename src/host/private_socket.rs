@@ -19,14 +19,23 @@ use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 
 /// Most descriptors in one message of ours.
-const MAX_FDS: usize = 16;
+pub(super) const MAX_FDS: usize = 16;
+/// Most that a message can have: SCM_MAX_FD of the kernel.
+const ANY_FDS: usize = 253;
 
 /// One end of the pair, shared by its two directions.
 #[derive(Debug)]
 struct Pair(Arc<UnixStream>);
 
 #[derive(Debug)]
-struct Half(Arc<UnixStream>);
+pub(super) struct Half(Arc<UnixStream>);
+
+/// The two directions of `stream`. Needs a tokio runtime.
+pub(super) fn halves(stream: StdStream) -> io::Result<(Half, Half)> {
+    stream.set_nonblocking(true)?;
+    let stream = Arc::new(UnixStream::from_std(stream)?);
+    Ok((Half(stream.clone()), Half(stream)))
+}
 
 /// A connection over `stream`, which is one end of a socket pair. Needs the tokio runtime that the
 /// connection is to run on.
@@ -84,7 +93,7 @@ impl WriteHalf for Half {
 }
 
 fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ANY_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [io::IoSliceMut::new(buffer)];
     let got = rustix::net::recvmsg(stream, buffers, &mut control, RecvFlags::CMSG_CLOEXEC)?;

@@ -1,14 +1,19 @@
 //! Records that root's part keeps of what it has given to whom, as TOML files in its own directory.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::instance::Instance;
+use crate::sys::SysError;
+use crate::sys::atomic_file::{self, Lasting};
+use crate::sys::lock::{self, Lock, LockError};
+
+/// A record is in hand for as long as it takes to read and write it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -27,6 +32,16 @@ pub enum RecordError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::ser::Error>,
+    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Sys(#[from] SysError),
 }
 
 impl RecordError {
@@ -41,26 +56,22 @@ impl RecordError {
     }
 }
 
-/// A record, locked with all others while it is in hand.
+/// A record, locked while it is in hand.
 pub struct Record<T> {
     path: PathBuf,
     pub content: T,
-    _lock: OwnedFd,
+    _lock: Lock,
 }
 
-/// The record called `file`; one that is not there is empty. Waits for others, so nobody opens two.
+/// The record called `file`; one that is not there is empty. Waits for others.
 pub fn open<T: DeserializeOwned + Default>(
     instance: &Instance,
     file: &str,
 ) -> Result<Record<T>, RecordError> {
     let dir = instance.hostd_state_dir();
     let path = dir.join(file);
-    std::fs::create_dir_all(&dir).map_err(RecordError::io("make the directory of", &path))?;
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let lock =
-        rustix::fs::open(&dir, flags, Mode::empty()).map_err(|e| RecordError::io("lock", &path)(e.into()))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|e| RecordError::io("lock", &path)(e.into()))?;
+    lock::closed_dir(&dir)?;
+    let lock = lock::exclusive(&dir, format!("{file}.lock"), PATIENCE)?;
     let content = match std::fs::read_to_string(&path) {
         Ok(text) => toml::from_str(&text).map_err(RecordError::syntax(&path, "a record of nagaya's"))?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => T::default(),
@@ -76,17 +87,17 @@ pub fn exists(instance: &Instance, file: &str) -> bool {
 
 impl<T: Serialize> Record<T> {
     pub fn write(&self) -> Result<(), RecordError> {
-        use std::io::Write;
-        let new = self.path.with_extension("new");
-        let text = toml::to_string(&self.content).unwrap_or_default();
-        std::fs::File::create(&new)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
-            .and_then(|()| std::fs::rename(&new, &self.path))
-            .map_err(RecordError::io("write", &self.path))
+        Ok(atomic_file::replace(&self.path, to_toml(&self.path, &self.content)?, 0o600, Lasting::OnDisk)?)
     }
 
     /// Removes the file.
     pub fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// What cannot be written as it is must not be written as nothing.
+pub fn to_toml(path: &Path, content: &impl Serialize) -> Result<String, RecordError> {
+    toml::to_string(content)
+        .map_err(|source| RecordError::Unwritable { path: path.to_owned(), source: Box::new(source) })
 }

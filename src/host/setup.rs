@@ -14,9 +14,11 @@ use crate::model::ids::{Range, Slice};
 use crate::model::instance::Instance;
 use crate::model::subid::{DEFAULT_SLICES, USERS_SLICES};
 use crate::sys::forked::ForkError;
+use crate::sys::lock::LockError;
 use crate::sys::passwd::User;
 use crate::sys::subid::{IdFiles, ReadError};
 
+pub use lock::acquire as lock;
 pub use remove::{RemoveOptions, remove, remove_grants};
 
 const ETC: &str = "/etc";
@@ -73,8 +75,8 @@ impl SetupDone {
 pub enum SetupError {
     #[error("only root can set up or remove '{0}'")]
     NotRoot(String),
-    #[error("another setup has held '{}' for {seconds} s", path.display())]
-    Locked { path: PathBuf, seconds: u64 },
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("'{program}' is not installed (package '{package}')")]
@@ -158,13 +160,13 @@ impl std::fmt::Display for Account {
 /// and right is left alone, what is there and wrong is refused.
 pub fn setup(instance: &Instance, options: SetupOptions) -> Result<SetupDone, SetupError> {
     require_root(instance)?;
-    let _lock = lock::acquire()?;
+    let lock = lock::acquire()?;
     let mut created = Vec::new();
     let account = accounts::ensure_user(instance, &mut created)?;
     let range = accounts::ensure_range(instance, options.slices, &mut created)?;
     let owner = owner_of(account, range).ok_or(SetupError::NoRoom { slices: 1 })?;
-    dirs::ensure_state(instance, &owner, &mut created)?;
-    if dirs::ensure_run(instance, account)? {
+    dirs::ensure_state(instance, &owner, &mut created, &lock)?;
+    if dirs::ensure_run(instance, account, Some(&lock))? {
         created.push(format!("directory {}", instance.run_dir().display()));
     }
     Ok(SetupDone { uid: owner.uid, gid: owner.gid, range, created })
@@ -204,7 +206,7 @@ fn owner_of(account: Account, range: Range) -> Option<Owner> {
 /// Makes the directory of sockets and locks, which a reboot takes away. Cheap where it is there.
 /// The caller is root.
 pub fn ensure_run_dir(instance: &Instance, owner: &Owner) -> Result<(), SetupError> {
-    dirs::ensure_run(instance, Account { uid: owner.uid, gid: owner.gid }).map(drop)
+    dirs::ensure_run(instance, Account { uid: owner.uid, gid: owner.gid }, None).map(drop)
 }
 
 fn require_root(instance: &Instance) -> Result<(), SetupError> {

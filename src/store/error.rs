@@ -12,6 +12,7 @@ use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::KeyError;
 use crate::model::template::TemplateId;
+use crate::sys::lock::LockError;
 
 /// Why the database did not do what was asked. Nothing was changed. A `cause` has nothing to add to
 /// the message.
@@ -25,6 +26,8 @@ pub enum StoreError {
     Foreign { path: PathBuf },
     #[error("cannot {doing} '{path}'")]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Lock { source: LockError },
     #[error("cannot {doing}: database '{path}' stayed locked by another command")]
     Busy { doing: &'static str, path: PathBuf, cause: rusqlite::Error },
     #[error("cannot {doing}: no space is left for database '{path}'")]

@@ -13,8 +13,11 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::schema::{MIGRATIONS, VERSION};
 use super::{Store, StoreError, reserve};
+use crate::sys::lock::{self, Lock};
 
 const OPEN: &str = "open the database";
+/// How long a command waits for another one that makes or upgrades the database.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Store {
     /// Opens the database at `path`, an absolute path; makes it where there is none, and brings an
@@ -186,16 +189,11 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Waits until no other process makes, upgrades or moves the database; until the file is dropped.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let lock_path = beside(path, ".lock");
-    let locked = || {
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path)?;
-        file.lock()?;
-        Ok(file)
-    };
-    locked().map_err(|source| StoreError::File { doing: "lock", path: lock_path.clone(), source })
+/// Waits until no other process makes, upgrades or moves the database.
+fn lock(path: &Path) -> Result<Lock, StoreError> {
+    let (dir, lock_path) = (path.parent().unwrap_or(Path::new("/")), beside(path, ".lock"));
+    let name = lock_path.file_name().unwrap_or_default();
+    lock::exclusive(dir, name, PATIENCE).map_err(|source| StoreError::Lock { source })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -243,10 +241,10 @@ mod tests {
         let path = dir.path().join("nagaya.db");
         let mut store = Store::open(&path).unwrap();
         store.add_network(&network()).unwrap();
-        for file in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm"), beside(&path, ".lock")] {
+        for file in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
             assert_eq!(mode(&file), 0o600, "{}", file.display());
         }
-        assert!(!beside(&path, ".new").exists());
+        assert!(!beside(&path, ".new").exists() && !beside(&path, ".lock").exists());
         let pragma =
             |name| store.conn.query_row(name, [], |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
         assert_eq!(pragma("PRAGMA journal_mode"), "wal".to_owned().into());
@@ -271,7 +269,7 @@ mod tests {
             assert!(matches!(&err, StoreError::NotSetUp { path: named } if *named == path), "{err:?}");
             assert!(!path.exists());
         }
-        assert!(matches!(Store::open(&dir.path().join("missing/nagaya.db")), Err(StoreError::File { .. })));
+        assert!(matches!(Store::open(&dir.path().join("missing/nagaya.db")), Err(StoreError::Lock { .. })));
     }
 
     #[test]

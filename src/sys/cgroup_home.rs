@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Context, SysError, SysResult, cgroup};
+use super::atomic_file::{self, Lasting};
+use super::{SysError, SysResult, cgroup};
 use crate::model::instance::Instance;
 use crate::model::name::ContainerId;
 
@@ -74,12 +75,8 @@ impl Home {
     /// Chooses `base` (as /proc/PID/cgroup has it) for a private owner's containers: directories
     /// below it, or, `by_systemd`, scopes of the user's systemd.
     pub fn choose(instance: &Instance, base: &str, by_systemd: bool) -> SysResult<Self> {
-        let path = Self::record(instance);
-        let temporary = path.with_extension("new");
         let text = format!("{} {base}\n", if by_systemd { SCOPES } else { IDS });
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .cannot(|| format!("write {}", path.display()))?;
+        atomic_file::replace(&Self::record(instance), text, 0o600, Lasting::UntilPowerCut)?;
         Self::recorded(instance, cgroup::mount_dir()?)
     }
 

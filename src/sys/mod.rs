@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod atomic_file;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_home;
@@ -17,6 +18,7 @@ pub mod host_resolvers;
 pub mod interrupt;
 pub mod iptables;
 pub mod limits;
+pub mod lock;
 pub mod mount;
 pub mod netlink;
 #[cfg(test)]
@@ -31,7 +33,11 @@ pub mod pasta;
 pub mod probe;
 pub mod process;
 pub mod rlimit;
+<<<<<<< HEAD
 pub mod rooted;
+=======
+pub mod sealed;
+>>>>>>> h-hostd
 pub mod seccomp;
 pub mod seqpacket;
 pub mod sockets;
@@ -40,6 +46,7 @@ pub mod storage_ns;
 pub mod subid;
 pub mod sysctl;
 pub mod tc;
+pub mod tty_agent;
 pub mod usage;
 pub mod userns;
 

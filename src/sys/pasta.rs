@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::atomic_file::{self, Lasting};
 use super::{Context, SysError, SysResult, clone, process};
 
 /// The interface within.
@@ -97,7 +98,7 @@ pub fn start(pid: i32, mark: &Path) -> Result<(), PastaError> {
     let _ = std::fs::remove_file(&ready);
     let number = child.id() as i32;
     let started = process::started(number).unwrap_or_default();
-    std::fs::write(mark, format!("{number} {started}\n")).cannot(|| format!("write {}", mark.display()))?;
+    atomic_file::replace(mark, format!("{number} {started}\n"), 0o600, Lasting::UntilPowerCut)?;
     Ok(())
 }
 

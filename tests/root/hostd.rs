@@ -9,7 +9,7 @@ use super::host::{PATH, Running, run_tool, told, until};
 use super::people::{People, wait_for};
 
 /// A line of /proc/PID/status.
-fn status(pid: i32, key: &str) -> String {
+pub fn status(pid: i32, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("read a process's status");
     let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
     line.trim_start_matches(':').trim().to_owned()

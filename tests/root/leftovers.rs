@@ -44,18 +44,17 @@ pub fn gone(host: &Host, before: &BTreeSet<String>, after_what: &str) {
     panic!("after {after_what}: left {new:#?}, lost {lost:#?}");
 }
 
-/// All but the database, the locks, which are there for good once they were needed, and the files
-/// that the kernel puts into cgroups.
+/// All but the database and the files that the kernel puts into cgroups.
 fn files(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let of_kernel = !is_dir && !dir.starts_with("/var/lib") && !dir.starts_with("/run");
-        if of_kernel || name == "locks" || name.starts_with("nagaya.db") {
+        if of_kernel || name.starts_with("nagaya.db") {
             continue;
         }
         // Made when they are first needed, and kept; what is in them counts.
-        if !is_dir || !["containers", "templates", "tmp"].contains(&name.as_str()) {
+        if !is_dir || !["containers", "templates", "tmp", "locks"].contains(&name.as_str()) {
             found.insert(format!("file {}", entry.path().display()));
         }
         if is_dir && !dir.ends_with("pool/templates") {

@@ -4,6 +4,7 @@ use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::layout;
 use crate::model::firewall::Policy;
+use crate::sys::atomic_file::{self, Lasting};
 use crate::sys::{Context, SysError, error_text};
 
 /// Brings the copy from one policy to another, of which only pieces that differ are written. Like
@@ -24,9 +25,7 @@ fn write(app: &App, old: &Policy, new: &Policy) -> AppResult<()> {
     for (name, part) in differing {
         let text = toml::to_string(part).map_err(|e| AppError::Refused(e.to_string()))?;
         let path = dir.join(file_name(name));
-        let temporary = path.with_extension("new");
-        let write = || std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
-        write().cannot(|| format!("write {}", path.display()))?;
+        atomic_file::replace(&path, text, 0o600, Lasting::UntilPowerCut)?;
     }
     for name in gone {
         let path = dir.join(file_name(name));

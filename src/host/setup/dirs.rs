@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use crate::model::instance::Instance;
 
+use super::lock::{self, SetupLock};
 use super::{Account, Owner, SetupError};
 
 /// Entered by its owner alone.
@@ -30,13 +31,18 @@ pub struct Place<'a> {
 }
 
 /// Makes the state directory and those in it that setup is responsible for.
-pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String>) -> Result<(), SetupError> {
+pub fn ensure_state(
+    instance: &Instance,
+    owner: &Owner,
+    created: &mut Vec<String>,
+    lock: &SetupLock,
+) -> Result<(), SetupError> {
     let user = Account { uid: owner.uid, gid: owner.gid };
     let storage = Account { uid: owner.storage.base(), gid: owner.storage.base() };
     let path = instance.state_dir();
-    let parent = ensure_parent(instance, &path)?;
+    let parent = ensure_parent(instance, &path, Some(lock))?;
     let state = Place { parent: parent.as_fd(), name: &base_name(&path), path, owner: user };
-    let (state, made) = ensure(&state, CLOSED)?;
+    let (state, made) = ensure(&state, CLOSED, Some(lock))?;
     if made {
         created.push(format!("directory {}", instance.state_dir().display()));
     }
@@ -44,7 +50,7 @@ pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String
     // everybody else.
     for (name, owner, mode) in [("pool", storage, PASSABLE), ("containers", user, CLOSED)] {
         let path = instance.state_dir().join(name);
-        let (_, made) = ensure(&Place { parent: state.as_fd(), name, path, owner }, mode)?;
+        let (_, made) = ensure(&Place { parent: state.as_fd(), name, path, owner }, mode, Some(lock))?;
         if made {
             created.push(format!("directory {}", instance.state_dir().join(name).display()));
         }
@@ -52,12 +58,12 @@ pub fn ensure_state(instance: &Instance, owner: &Owner, created: &mut Vec<String
     Ok(())
 }
 
-/// Makes the run directory; true where it was not there.
-pub fn ensure_run(instance: &Instance, owner: Account) -> Result<bool, SetupError> {
+/// Makes the run directory; true where it was not there. `lock` is that of the caller, if it has it.
+pub fn ensure_run(instance: &Instance, owner: Account, lock: Option<&SetupLock>) -> Result<bool, SetupError> {
     let path = instance.run_dir();
-    let parent = ensure_parent(instance, &path)?;
+    let parent = ensure_parent(instance, &path, lock)?;
     let place = Place { parent: parent.as_fd(), name: &base_name(&path), path, owner };
-    ensure(&place, CLOSED).map(|(_, made)| made)
+    ensure(&place, CLOSED, lock).map(|(_, made)| made)
 }
 
 /// The last part of a path that we have put together.
@@ -66,7 +72,7 @@ pub fn base_name(path: &Path) -> String {
 }
 
 /// Ordinary users' directories lie in one that root owns and everybody may pass through.
-fn ensure_parent(instance: &Instance, path: &Path) -> Result<OwnedFd, SetupError> {
+fn ensure_parent(instance: &Instance, path: &Path, lock: Option<&SetupLock>) -> Result<OwnedFd, SetupError> {
     if instance.person().is_none() {
         return open_parent(path);
     }
@@ -75,7 +81,7 @@ fn ensure_parent(instance: &Instance, path: &Path) -> Result<OwnedFd, SetupError
     let root = Account { uid: 0, gid: 0 };
     let place =
         Place { parent: above.as_fd(), name: &base_name(parent), path: parent.to_owned(), owner: root };
-    ensure(&place, SHARED).map(|(dir, _)| dir)
+    ensure(&place, SHARED, lock).map(|(dir, _)| dir)
 }
 
 /// The directory above `path`, which only root can write to.
@@ -106,7 +112,7 @@ pub fn open_owned(place: &Place<'_>) -> Result<Option<OwnedFd>, SetupError> {
     }
 }
 
-fn ensure(place: &Place<'_>, wanted: Mode) -> Result<(OwnedFd, bool), SetupError> {
+fn ensure(place: &Place<'_>, wanted: Mode, lock: Option<&SetupLock>) -> Result<(OwnedFd, bool), SetupError> {
     if let Some(dir) = open_owned(place)? {
         let mode = Mode::from_raw_mode(stat(&dir, &place.path)?.st_mode);
         if mode & Mode::from_raw_mode(0o7777) != wanted {
@@ -115,15 +121,7 @@ fn ensure(place: &Place<'_>, wanted: Mode) -> Result<(OwnedFd, bool), SetupError
         return Ok((dir, false));
     }
     // Of several commands that find it missing, as when a host boots, one makes it.
-    let lock = rustix::fs::openat(
-        place.parent,
-        ".",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| io("open the parent of", &place.path, errno))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|errno| io("lock the parent of", &place.path, errno))?;
+    let _lock = lock.is_none().then(lock::acquire).transpose()?;
     match open_owned(place)? {
         Some(dir) => Ok((dir, false)),
         None => make(place, wanted).map(|dir| (dir, true)),

@@ -1,0 +1,129 @@
+//! Writing a file in one step: whoever reads it has the old content or the new one, and never a part
+//! or nothing.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Context, SysError, SysResult};
+
+/// What a power cut may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// Nothing: it is on disk before the call returns.
+    OnDisk,
+    /// The new content. For what a reboot takes anyway, or what can be made anew.
+    UntilPowerCut,
+}
+
+/// Puts a file with this content and these permissions in the place of `path`, whatever is there.
+///
+/// # Errors
+/// The old file is then what it was.
+pub fn replace(path: &Path, content: impl AsRef<[u8]>, mode: u32, lasting: Lasting) -> SysResult<()> {
+    let what = || format!("write {}", path.display());
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(SysError::new(what(), std::io::ErrorKind::InvalidInput));
+    };
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty()).cannot(what)?;
+    let (file, temporary) = make(&dir, &name.to_string_lossy()).cannot(what)?;
+    let put = || -> std::io::Result<()> {
+        let mut file = std::fs::File::from(file);
+        file.write_all(content.as_ref())?;
+        // Whatever the umask.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        if lasting == Lasting::OnDisk {
+            file.sync_all()?;
+        }
+        rustix::fs::renameat(&dir, &*temporary, &dir, name)?;
+        if lasting == Lasting::OnDisk {
+            rustix::fs::fsync(&dir)?;
+        }
+        Ok(())
+    };
+    put().cannot(what).inspect_err(|_| {
+        let _ = rustix::fs::unlinkat(&dir, &*temporary, AtFlags::empty());
+    })
+}
+
+/// A new file that nobody else has open. Its name begins with a dot, which programs that read whole
+/// directories leave alone.
+fn make(dir: &OwnedFd, name: &str) -> std::io::Result<(OwnedFd, String)> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    const TRIES: u32 = 100;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // NAME_MAX is 255 bytes.
+    let name: String = name.chars().take(50).collect();
+    for _ in 0..TRIES {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!(".{name}.{}-{number}.new", std::process::id());
+        match rustix::fs::openat(dir, &*temporary, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => return Ok((file, temporary)),
+            // Of a process that was killed and had the same number.
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::EXIST.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<std::ffi::OsString> {
+        std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name()).collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("a"), dir.path().join("target"));
+        std::fs::write(&target, "untouched").unwrap();
+        symlink(&target, &path).unwrap();
+        for (mode, lasting) in [(0o644, Lasting::OnDisk), (0o600, Lasting::UntilPowerCut)] {
+            replace(&path, "new", mode, lasting).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+            assert_eq!(std::fs::symlink_metadata(&path).unwrap().mode() & 0o177_777, 0o100_000 | mode);
+        }
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "untouched");
+        assert_eq!(names(dir.path()).len(), 2);
+        std::fs::create_dir(dir.path().join("dir")).unwrap();
+        assert!(replace(&dir.path().join("dir"), "x", 0o600, Lasting::OnDisk).is_err());
+        assert!(replace(&dir.path().join("none/a"), "x", 0o600, Lasting::OnDisk).is_err());
+        assert_eq!(names(dir.path()).len(), 3);
+    }
+
+    #[test]
+    fn readers_never_see_a_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let content = |letter: char| letter.to_string().repeat(100_000);
+        replace(&path, content('a'), 0o600, Lasting::UntilPowerCut).unwrap();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = ['a', 'b', 'c']
+                .map(|letter| {
+                    let path = &path;
+                    scope.spawn(move || {
+                        for _ in 0..50 {
+                            replace(path, content(letter), 0o600, Lasting::UntilPowerCut).unwrap();
+                        }
+                    })
+                })
+                .into();
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert_eq!(text, content(text.chars().next().expect("never empty")));
+            }
+        });
+        assert_eq!(names(dir.path()).len(), 1);
+    }
+}

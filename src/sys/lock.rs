@@ -1,0 +1,336 @@
+//! Locks that the kernel frees with their holder: flock(2) on files that nobody else can open. flock
+//! asks for no more than a descriptor of whatever kind, so a lock on what others may read is theirs
+//! to hold for good. Nobody waits without an end.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::{Context, SysError, SysResult};
+
+const CLOSED_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// What nobody but the owner may have of a lock, nor of a directory of locks.
+const OTHERS: u32 = 0o077;
+/// How often a lock that somebody has is asked for: often at first, for most are held for
+/// milliseconds.
+const QUICK: Duration = Duration::from_millis(2);
+const SLOW: Duration = Duration::from_millis(20);
+const QUICK_FOR: Duration = Duration::from_secs(1);
+
+/// Whoever has a lock, as /proc/locks tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub pid: i32,
+    /// None when that process has ended and what it has forked still has the lock.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "process {} ('{name}')", self.pid),
+            None => write!(f, "a child of process {}", self.pid),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    #[error("cannot lock '{}': {} has had it for {} s", path.display(), who(holder.as_ref()), waited.as_secs())]
+    Held { path: PathBuf, holder: Option<Holder>, waited: Duration },
+    #[error("cannot lock '{}': it belongs to another user or is no file of ours", path.display())]
+    Foreign { path: PathBuf },
+}
+
+fn who(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), Holder::to_string)
+}
+
+impl From<LockError> for SysError {
+    fn from(error: LockError) -> Self {
+        let (path, kind, why) = match error {
+            LockError::Sys(error) => return error,
+            LockError::Held { path, holder, waited } => {
+                let why = format!("{} has had it for {} s", who(holder.as_ref()), waited.as_secs());
+                (path, std::io::ErrorKind::TimedOut, why)
+            }
+            LockError::Foreign { path } => {
+                let why = "it belongs to another user or is no file of ours".to_owned();
+                (path, std::io::ErrorKind::PermissionDenied, why)
+            }
+        };
+        SysError::new(format!("lock {}", path.display()), std::io::Error::new(kind, why))
+    }
+}
+
+/// Held until dropped; the file goes with it.
+#[must_use]
+#[derive(Debug)]
+pub struct Lock {
+    file: OwnedFd,
+    path: PathBuf,
+    is_shared: bool,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody else has it, and whoever waits for it looks whether it is still there. Of those who
+        // share it the last one has it for itself.
+        let alone = FlockOperation::NonBlockingLockExclusive;
+        if !self.is_shared || (rustix::fs::flock(&self.file, alone).is_ok() && is_at(&self.file, &self.path))
+        {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The lock called `name` in `dir`, for oneself.
+///
+/// # Errors
+/// `Held` when another has it for `patience`.
+pub fn exclusive(dir: &Path, name: impl AsRef<OsStr>, patience: Duration) -> Result<Lock, LockError> {
+    within(dir, name.as_ref(), false, patience)
+}
+
+/// The same with all who ask for it this way.
+pub fn shared(dir: &Path, name: impl AsRef<OsStr>, patience: Duration) -> Result<Lock, LockError> {
+    within(dir, name.as_ref(), true, patience)
+}
+
+/// The lock for oneself if nobody has it.
+pub fn try_exclusive(dir: &Path, name: impl AsRef<OsStr>) -> Result<Option<Lock>, LockError> {
+    match within(dir, name.as_ref(), false, Duration::ZERO) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes what killed holders have left in a directory of locks.
+pub fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let _ = try_exclusive(dir, entry.file_name());
+    }
+}
+
+fn within(dir: &Path, name: &OsStr, is_shared: bool, patience: Duration) -> Result<Lock, LockError> {
+    let path = dir.join(name);
+    let how = match is_shared {
+        true => FlockOperation::NonBlockingLockShared,
+        false => FlockOperation::NonBlockingLockExclusive,
+    };
+    let start = Instant::now();
+    loop {
+        let Some(file) = open(&path)? else { continue };
+        match rustix::fs::flock(&file, how) {
+            // Whoever had it may have deleted it meanwhile, and another may hold a new one.
+            Ok(()) if is_at(&file, &path) => return Ok(Lock { file, path, is_shared }),
+            Ok(()) | Err(Errno::INTR) => continue,
+            Err(Errno::WOULDBLOCK) => {}
+            Err(e) => return Err(e).cannot(|| format!("lock {}", path.display()))?,
+        }
+        let waited = start.elapsed();
+        if waited >= patience {
+            return Err(LockError::Held { path, holder: holder(&file), waited });
+        }
+        std::thread::sleep(if waited < QUICK_FOR { QUICK } else { SLOW }.min(patience - waited));
+    }
+}
+
+/// The lock's file, made where there is none. None when it was not as it should be and is to be made
+/// anew.
+fn open(path: &Path) -> Result<Option<OwnedFd>, LockError> {
+    let what = || format!("open the lock {}", path.display());
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, CLOSED_FILE) {
+        Err(Errno::LOOP | Errno::ISDIR) => return Err(LockError::Foreign { path: path.to_owned() }),
+        other => other.cannot(what)?,
+    };
+    let stat = rustix::fs::fstat(&file).cannot(what)?;
+    if !is_own(&stat) || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(LockError::Foreign { path: path.to_owned() });
+    }
+    if stat.st_mode & OTHERS != 0 {
+        // Others may have opened it already: what they lock is not what is locked here.
+        std::fs::remove_file(path).cannot(|| format!("remove {}", path.display()))?;
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
+/// Makes sure of a directory that holds nothing but locks and records of ours: it belongs to the
+/// caller, who alone may enter it.
+pub fn closed_dir(dir: &Path) -> SysResult<()> {
+    let what = || format!("make {} a closed directory", dir.display());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(dir, flags, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            use std::os::unix::fs::DirBuilderExt;
+            dir.parent().map_or(Ok(()), std::fs::create_dir_all).cannot(what)?;
+            match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other.cannot(what)?,
+            }
+            rustix::fs::open(dir, flags, Mode::empty()).cannot(what)?
+        }
+        other => other.cannot(what)?,
+    };
+    let stat = rustix::fs::fstat(&fd).cannot(what)?;
+    if !is_own(&stat) {
+        let why = std::io::Error::new(std::io::ErrorKind::PermissionDenied, "it belongs to another user");
+        return Err(SysError::new(what(), why));
+    }
+    if stat.st_mode & OTHERS != 0 {
+        rustix::fs::fchmod(&fd, Mode::RWXU).cannot(what)?;
+    }
+    Ok(())
+}
+
+fn is_own(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
+}
+
+fn is_at(file: &OwnedFd, path: &Path) -> bool {
+    match (rustix::fs::fstat(file), rustix::fs::lstat(path)) {
+        (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+        _ => false,
+    }
+}
+
+fn holder(file: impl AsFd) -> Option<Holder> {
+    let inode = rustix::fs::fstat(file).ok()?.st_ino;
+    let text = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = flocks(&text).find(|(_, held)| *held == inode)?.0;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    Some(Holder { pid, name: name.map(|name| name.trim_end().to_owned()) })
+}
+
+/// Whether the process holds a lock of flock's: it is at work on something that others are not to find
+/// half done.
+pub fn holds_any(pid: i32) -> bool {
+    let text = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    flocks(&text).any(|(holder, _)| holder == pid)
+}
+
+/// Process and inode of each lock of flock's that is held, of /proc/locks (proc_locks(5)):
+/// `1: FLOCK  ADVISORY  WRITE 1234 00:1a:5678 0 EOF`. Who waits has an arrow there.
+fn flocks(text: &str) -> impl Iterator<Item = (i32, u64)> + '_ {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        if words.next()? != "FLOCK" {
+            return None;
+        }
+        let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0)?;
+        let inode = words.next()?.rsplit(':').next()?.parse().ok()?;
+        Some((pid, inode))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_wait_ends_and_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = exclusive(dir.path(), "a", SHORT).unwrap();
+        let Err(LockError::Held { holder: Some(holder), waited, .. }) = exclusive(dir.path(), "a", SHORT)
+        else {
+            panic!("two have it")
+        };
+        assert_eq!(holder.pid, std::process::id() as i32);
+        assert!(holder.name.is_some() && waited >= SHORT && waited < SHORT * 100);
+        assert!(shared(dir.path(), "a", SHORT).is_err() && try_exclusive(dir.path(), "a").unwrap().is_none());
+        assert!(holds_any(holder.pid));
+        drop(held);
+        let (one, two) = (shared(dir.path(), "a", SHORT).unwrap(), shared(dir.path(), "a", SHORT).unwrap());
+        assert!(try_exclusive(dir.path(), "a").unwrap().is_none());
+        drop(one);
+        assert!(dir.path().join("a").exists());
+        drop(two);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_others_can_open_is_not_what_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let others = std::fs::File::open(&path).unwrap();
+        rustix::fs::flock(&others, FlockOperation::LockExclusive).unwrap();
+        let lock = exclusive(dir.path(), "a", SHORT).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode_bits(), 0o600);
+        drop(lock);
+        symlink("/etc/passwd", &path).unwrap();
+        assert!(matches!(exclusive(dir.path(), "a", SHORT), Err(LockError::Foreign { .. })));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(exclusive(dir.path(), "a", SHORT), Err(LockError::Foreign { .. })));
+    }
+
+    trait ModeBits {
+        fn mode_bits(&self) -> u32;
+    }
+
+    impl ModeBits for std::fs::Metadata {
+        fn mode_bits(&self) -> u32 {
+            self.permissions().mode() & 0o7777
+        }
+    }
+
+    #[test]
+    fn a_directory_of_locks_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = dir.path().join("a/locks");
+        closed_dir(&locks).unwrap();
+        assert_eq!(std::fs::metadata(&locks).unwrap().mode_bits(), 0o700);
+        std::fs::set_permissions(&locks, std::fs::Permissions::from_mode(0o755)).unwrap();
+        closed_dir(&locks).unwrap();
+        assert_eq!(std::fs::metadata(&locks).unwrap().mode_bits(), 0o700);
+        let link = dir.path().join("link");
+        symlink(&locks, &link).unwrap();
+        assert!(closed_dir(&link).is_err());
+    }
+
+    #[test]
+    fn of_many_one_has_it_though_the_file_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let _lock = exclusive(dir.path(), "a", Duration::from_secs(60)).unwrap();
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        std::fs::write(dir.path().join("left"), "").unwrap();
+        let held = exclusive(dir.path(), "held", SHORT).unwrap();
+        sweep(dir.path());
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, ["held"]);
+        drop(held);
+    }
+
+    #[test]
+    fn who_waits_holds_nothing() {
+        let text = "1: FLOCK  ADVISORY  WRITE 25811 00:1a:1234 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 7 00:1a:1234 0 EOF\n\
+                    2: POSIX  ADVISORY  READ 9 08:01:99 0 EOF\n3: FLOCK  ADVISORY  READ -1 08:01:12 0 EOF\n";
+        assert_eq!(flocks(text).collect::<Vec<_>>(), [(25811, 1234)]);
+    }
+}
