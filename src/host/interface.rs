@@ -100,7 +100,7 @@ impl Host1 {
 
     fn check_order(&self, owner: &Owner, order: SpawnOrder) -> Result<Order, HostError> {
         limits::check(&order.limits)?;
-        limits::check_grant(&order.limits, self.grant()?.as_ref())?;
+        limits::check_grant(&self.instance, &order.limits, self.grant()?.as_ref())?;
         let nics = network::nics(&self.instance, self.grant()?.as_ref(), &order.nics)?;
         let links = match order.adopt {
             // Who takes over a guest finds its links in place.
@@ -427,7 +427,7 @@ impl Host1 {
     async fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError> {
         let container = Self::check_container(container)?;
         limits::check(&limits)?;
-        limits::check_grant(&limits, self.grant()?.as_ref())?;
+        limits::check_grant(&self.instance, &limits, self.grant()?.as_ref())?;
         self.standing()?.ground.set_limits(&container, &limits)
     }
 
