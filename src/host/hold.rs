@@ -25,8 +25,18 @@ pub struct Hold {
 
 /// Waits for other brokers.
 pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
+    of_name(instance, &instance.scope_unit(id))
+}
+
+/// For what concerns all that an owner has: one broker at a time works on the owner's firewall, or
+/// finds out whether one container more may run.
+pub fn of_owner(instance: &Instance, what: &str) -> SysResult<Hold> {
+    of_name(instance, &format!("{}.{what}", instance.nft_table()))
+}
+
+fn of_name(instance: &Instance, name: &str) -> SysResult<Hold> {
     let dir = dir(instance);
-    let path = dir.join(instance.scope_unit(id));
+    let path = dir.join(name);
     let what = || format!("lock {}", path.display());
     let end = Instant::now() + PATIENCE;
     loop {
