@@ -31,6 +31,8 @@ mod host;
 mod hostd;
 #[path = "root/hostile_archives.rs"]
 mod hostile_archives;
+#[path = "root/hostile_bounds.rs"]
+mod hostile_bounds;
 #[path = "root/hostile_callers.rs"]
 mod hostile_callers;
 #[path = "root/hostile_guests.rs"]

@@ -30,6 +30,11 @@ pub fn show(app: &App, name: &Name) -> AppResult<Config> {
     Ok(app.find(name)?.config)
 }
 
+/// Whether two keys are of the same limit: `limits.memory` and `limits.memory.enforce`.
+fn of_one_limit(key: &str, other: &str) -> bool {
+    other.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 fn change(
     app: &mut App,
     name: &Name,
@@ -46,11 +51,13 @@ fn change(
     }
     // Also for one that does not run: it is to be known now, not at its next start.
     let new_limits = limits::of(app, &container.config, Some(&container.id))?;
+    limits::check_granted(app, &new_limits, |key| changed.iter().any(|other| of_one_limit(key, other)))?;
     let lives = state::of(app, &container) != State::Stopped;
     let live = |key: &String| find(key).map_or(Live::None, |known| known.live);
     let apply = lives && changed.iter().any(|key| key.starts_with("limits.") && live(key) == Live::Now);
     if apply {
-        app.broker.set_limits(container.id.as_str(), new_limits)?;
+        let limits = limits::granted(app, name, &container.config, &container.id)?;
+        app.broker.set_limits(container.id.as_str(), limits)?;
     }
     let stored = app
         .store
@@ -60,7 +67,7 @@ fn change(
     if let Err(e) = stored {
         // What holds is to be what is stored.
         let back = app.store.set_config(&container.id, &old).map_err(AppError::from);
-        let limits = limits::of(app, &old, Some(&container.id));
+        let limits = limits::granted(app, name, &old, &container.id);
         let back = back.and(limits).and_then(|limits| match apply {
             true => Ok(app.broker.set_limits(container.id.as_str(), limits)?),
             false => Ok(()),

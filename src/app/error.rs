@@ -85,19 +85,14 @@ pub enum AppError {
     Frozen(Name),
     #[error("container '{0}' is not paused")]
     NotFrozen(Name),
-<<<<<<< HEAD
-    #[error("another command is at work on container '{0}'")]
-    Busy(Name),
+    #[error("another command is at work on container '{name}'")]
+    Busy { name: Name, holder: Option<Holder> },
     #[error("nobody can tell whether container '{0}' runs: its cgroup cannot be read")]
     Unknown(Name),
     /// A clean stop that the operator has interrupted goes on in the guest.
     #[error("interrupted: the guest of container '{name}' has been asked to shut down{}",
             if *restart { ", and is not started again" } else { "" })]
     StopInterrupted { name: Name, restart: bool },
-=======
-    #[error("another command is at work on container '{name}'")]
-    Busy { name: Name, holder: Option<Holder> },
->>>>>>> h-hostd
     #[error("container '{name}' has not shut down within {seconds} s")]
     StopTimeout { name: Name, seconds: u64 },
     #[error("container '{name}' has not answered within {seconds} s")]
@@ -215,7 +210,6 @@ impl AppError {
             Self::Running(name) => format!("stop it first: nagaya stop {name}, or use --force"),
             Self::MustBeStopped(name) => format!("stop it first: nagaya stop {name}"),
             Self::Frozen(name) => format!("let it go on: nagaya resume {name}"),
-<<<<<<< HEAD
             Self::Unknown(name) => {
                 format!("see what the kernel says: NAGAYA_LOG=nagaya=debug nagaya info {name}")
             }
@@ -223,8 +217,6 @@ impl AppError {
             Self::StopInterrupted { name, restart: false } => {
                 format!("see how far it is: nagaya info {name}")
             }
-            Self::Busy(_) => "wait for it, or see what it is: ps -C nagaya".to_owned(),
-=======
             Self::Busy { holder: Some(holder), .. }
             | Self::Lock(LockError::Held { holder: Some(holder), .. })
             | Self::Store(StoreError::Lock { source: LockError::Held { holder: Some(holder), .. } }) => {
@@ -234,7 +226,6 @@ impl AppError {
                 "wait for it, or see what it is: ps -C nagaya".to_owned()
             }
             Self::Lock(LockError::Foreign { path }) => format!("see whose it is: ls -ld {}", path.display()),
->>>>>>> h-hostd
             Self::StopTimeout { name, .. } => format!("end it at once: nagaya stop --force {name}"),
             Self::WaitTimeout { name, .. } | Self::Ended { name, .. } => {
                 format!("see what it printed: nagaya logs {name}")

@@ -35,8 +35,9 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
         // Refused at once, and not after a template was built for it.
         private_way::prepare_start(app)?;
     }
-    // Before anything is made: what this host cannot enforce.
-    limits::of(app, &request.config, None)?;
+    // Before anything is made: what this host cannot enforce, or the grant does not hold.
+    let asked = limits::of(app, &request.config, None)?;
+    limits::check_granted(app, &asked, |_| true)?;
     let template = templates::ensure(app, &request.template, progress)?;
     let nics = network::requests(app, &request.connect)?;
     let id = ContainerId::from_random(random()? as u32);

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::App;
-use super::error::AppResult;
+use super::error::{AppError, AppResult};
+use crate::host::grants;
 use crate::model::config::Config;
 use crate::model::config::value::cpu_set;
+use crate::model::granted::{self, Excess};
 use crate::model::limits::{self, HostFacts, Limits};
-use crate::model::name::ContainerId;
+use crate::model::name::{ContainerId, Name};
 use crate::sys::{cgroup, hardware};
 
 /// The limits that `config` asks for, for container `id` or one that is still to be made.
@@ -20,6 +22,33 @@ pub fn of(app: &App, config: &Config, id: Option<&ContainerId>) -> AppResult<Lim
         return Ok(Limits::default());
     }
     Ok(limits::resolve(config, &facts(app, id))?)
+}
+
+/// The same, taken down to what the administrator grants, which may have become less since the limits
+/// were set: a container that has less is better than one that stays down.
+pub fn granted(app: &App, name: &Name, config: &Config, id: &ContainerId) -> AppResult<Limits> {
+    let mut limits = of(app, config, Some(id))?;
+    for excess in above_grant(app, &mut limits) {
+        tracing::warn!("'{name}' has less than it asks for. {}", excess.told(app.instance.user()));
+    }
+    Ok(limits)
+}
+
+/// Refuses what is above the grant of one of the keys that `changed` names.
+pub fn check_granted(app: &App, limits: &Limits, changed: impl Fn(&str) -> bool) -> AppResult<()> {
+    match above_grant(app, &mut limits.clone()).iter().find(|excess| changed(&excess.key)) {
+        Some(excess) => Err(AppError::Refused(excess.told(app.instance.user()))),
+        None => Ok(()),
+    }
+}
+
+/// Takes the limits of an ordinary user down to the grant. The broker has the last word on it.
+fn above_grant(app: &App, limits: &mut Limits) -> Vec<Excess> {
+    if app.instance.person().is_none() || *limits == Limits::default() {
+        return Vec::new();
+    }
+    let grant = grants::effective(&app.instance, app.instance.user());
+    grant.map_or_else(|_| Vec::new(), |grant| granted::clamp(limits, &grant))
 }
 
 fn facts(app: &App, id: Option<&ContainerId>) -> HostFacts {

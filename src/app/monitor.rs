@@ -200,7 +200,7 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         network::ensure(app, &networks)?;
         network::answer_for(app, &networks);
     }
-    let limits = match limits::of(app, &container.config, Some(&container.id)) {
+    let limits = match limits::granted(app, name, &container.config, &container.id) {
         // Those that hold are kept.
         Err(_) if adopt.is_some() => Limits::default(),
         other => other?,

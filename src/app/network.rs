@@ -217,7 +217,9 @@ fn answer(app: &mut App, network: &Network) -> AppResult<()> {
     for container in app.store.containers()? {
         for nic in container.nics.iter().filter(|nic| nic.network() == Some(network.name.as_str())) {
             let (ipv4, ipv6) = (nic.ipv4.map(|net| net.ip()), nic.ipv6.map(|net| net.ip()));
-            leases.push(DnsLease { name: container.name.clone(), mac: nic.mac, ipv4, ipv6 });
+            if ipv4.is_some() || ipv6.is_some() {
+                leases.push(DnsLease { name: container.name.clone(), mac: nic.mac, ipv4, ipv6 });
+            }
         }
     }
     Ok(app.broker.ensure_names(network, &leases)?)

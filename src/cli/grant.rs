@@ -4,6 +4,8 @@ use super::table::Table;
 use super::text;
 use crate::app::grant::{self, Row};
 use crate::host::grants::Grantee;
+use crate::model::grant::Grant;
+use crate::model::granted::resource_text;
 
 /// Set users' permissions and quotas
 ///
@@ -18,6 +20,7 @@ use crate::host::grants::Grantee;
 ///   addresses    addresses and subnets, besides private ones, that containers may have
 ///   ports        ports of the host that may be forwarded to containers, such as 8000-8999
 ///   parents      interfaces of the host that containers may be on
+///   kernel.NAME  how high limits.kernel.NAME may be, such as kernel.rtprio=50
 ///
 /// KEY= resets a setting. Where a user's own grant says nothing, the grant for everybody holds.
 /// Bounds of memory, CPU and processes hold from the user's next start of a container on.
@@ -62,6 +65,13 @@ pub fn run(args: GrantArgs) -> CliResult<i32> {
     list(&grant::one(&instance, &grantee)?, args.format)
 }
 
+fn resources(grant: &Grant) -> String {
+    let names = grant.kernel.iter().flat_map(|all| all.keys());
+    let one =
+        |name: &String| format!("{name}={}", resource_text(name, grant.resource(name)).replace(' ', ""));
+    names.map(one).collect::<Vec<_>>().join(" ")
+}
+
 fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
     let mut table = Table::new(&[
         "user",
@@ -74,6 +84,7 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
         "addresses",
         "ports",
         "parents",
+        "kernel",
     ]);
     for Row { user, grant } in rows {
         let number = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
@@ -88,6 +99,7 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
             grant.addresses().map(|net| net.to_string()).collect::<Vec<_>>().join(" "),
             grant.ports().map(String::from).collect::<Vec<_>>().join(" "),
             grant.parents().cloned().collect::<Vec<_>>().join(" "),
+            resources(grant),
         ]);
     }
     print_rows(format, &rows, &table)?;

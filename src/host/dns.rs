@@ -1,6 +1,8 @@
 //! Answers to guests' DHCP, DNS and router solicitations: a dnsmasq for each network that wants one.
 //! It knows a guest by a file in its directory, which it reads by itself when that appears.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -14,11 +16,7 @@ use crate::model::instance::Instance;
 use crate::model::network::{KeyError, Network};
 pub use crate::render::dnsmasq::DnsLease;
 use crate::render::dnsmasq::{self as render, Place};
-<<<<<<< HEAD
-=======
-use crate::render::guest_files;
 use crate::sys::atomic_file::{self, Lasting};
->>>>>>> h-hostd
 use crate::sys::dnsmasq::{self, DnsmasqError};
 use crate::sys::sockets::{self, Listener, Transport};
 use crate::sys::{Context, SysError, SysResult, clone, host_resolvers, passwd, pasta};
@@ -38,6 +36,8 @@ pub enum DnsError {
     Key { network: String, source: KeyError },
     #[error("{address} is no address of a guest of network '{network}'")]
     Lease { network: String, address: IpAddr },
+    #[error("{0}")]
+    Guests(String),
     #[error("there is no bridge '{0}'")]
     NoBridge(String),
     #[error("there is neither a user 'dnsmasq' nor a user 'nobody' to run dnsmasq as")]
@@ -74,6 +74,7 @@ fn taken(listener: &Listener) -> String {
 pub async fn ensure(instance: &Instance, network: &Network, leases: &[DnsLease]) -> Result<bool, DnsError> {
     let server = Server::of(instance, network)?;
     leases.iter().try_for_each(|lease| server.check(lease))?;
+    check_distinct(leases)?;
     let _lock = server.made_and_locked()?;
     let change = server.write_guests(leases)?;
     let config = server.config()?;
@@ -90,6 +91,21 @@ pub async fn ensure(instance: &Instance, network: &Network, leases: &[DnsLease])
     server.write(&server.path(render::CONFIG), &config)?;
     server.start().await?;
     Ok(true)
+}
+
+/// Two guests with one address would be two files that say one thing; with one Ethernet address, one.
+fn check_distinct(leases: &[DnsLease]) -> Result<(), DnsError> {
+    let (mut macs, mut addresses) = (HashSet::new(), HashSet::new());
+    for lease in leases {
+        if !macs.insert(lease.mac) {
+            return Err(DnsError::Guests(format!("two guests have the Ethernet address {}", lease.mac)));
+        }
+        let own = lease.ipv4.map(IpAddr::V4).into_iter().chain(lease.ipv6.map(IpAddr::V6));
+        if let Some(ip) = own.into_iter().find(|ip| !addresses.insert(*ip)) {
+            return Err(DnsError::Guests(format!("two guests have the address {ip}")));
+        }
+    }
+    Ok(())
 }
 
 /// Makes one more guest known, or one by other addresses. Where no server runs, to the next one.
@@ -210,6 +226,7 @@ impl<'a> Server<'a> {
         match (lease.ipv4, lease.ipv6) {
             (Some(ip), _) if !self.network.is_guest_address4(ip) => Err(wrong(ip.into())),
             (_, Some(ip)) if !self.network.is_guest_address6(ip) => Err(wrong(ip.into())),
+            (None, None) => Err(DnsError::Guests(format!("guest {} has no address", lease.mac))),
             _ => Ok(()),
         }
     }
@@ -261,11 +278,11 @@ impl<'a> Server<'a> {
 
     fn write_guests(&self, leases: &[DnsLease]) -> SysResult<Change> {
         let mut change = Change::None;
-        let names: Vec<String> = leases.iter().map(render::file_name).collect();
+        let names: HashSet<OsString> = leases.iter().map(|lease| render::file_name(lease).into()).collect();
         for dir in [render::HOSTS, render::DHCP].map(|name| self.path(name)) {
             let entries = std::fs::read_dir(&dir).cannot(|| format!("read {}", dir.display()))?;
             for entry in entries.flatten() {
-                if !names.iter().any(|name| entry.file_name() == **name) {
+                if !names.contains(&entry.file_name()) {
                     remove_file(&entry.path())?;
                     change = Change::Less;
                 }

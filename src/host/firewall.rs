@@ -9,6 +9,7 @@
 //! and a part in `inet INSTANCE-owners`, by which owners are kept from one another.
 
 mod blocks;
+mod bounds;
 mod check;
 mod forwards;
 mod links;
@@ -20,6 +21,7 @@ mod packet_tests;
 use std::net::IpAddr;
 
 pub use blocks::{BlockOrder, block, block_hits};
+pub use bounds::{Bounds, MOST_ADDRESSES};
 pub use check::{Owned, Ports};
 pub use forwards::leads_to;
 pub use links::add_links;
@@ -36,7 +38,7 @@ use crate::render::nft::nat;
 use crate::render::nft::owners as owner_rules;
 use crate::render::nft::policy_table;
 use crate::render::nft::ports;
-use crate::render::nft::table::{Chain, Element, TableName};
+use crate::render::nft::table::{Chain, Element, TableName, address_of};
 use crate::render::nft::{filter, phrases};
 use crate::sys::nft::{self, Batch, NftError};
 
@@ -87,6 +89,7 @@ pub fn apply_all(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
         owners::join(&mut batch, owned, plan)?;
         batch.replace(&policy_table(owner, plan));
         batch.replace(&ports::routing_table(owner, plan, &links::macs(plan)));
+        links::prune(&mut batch, owned, &links::names(&plan.containers), true)?;
         for table in ports::traffic_tables(owner, plan) {
             match nft::has_table(&table.name)? {
                 false => batch.add(&table),
@@ -123,6 +126,9 @@ pub fn apply_change(owned: &Owned, change: &Change) -> FirewallResult<()> {
         if !is_in_place(&owned.instance, owner)? {
             return Err(FirewallError::NotInPlace);
         }
+        if let Some(bounds) = owned.bounds {
+            bounds.check_kept(owner, change)?;
+        }
         let mut batch = Batch::new().only_at(generation);
         for (name, nets) in &change.sets {
             for v4 in [true, false] {
@@ -138,6 +144,7 @@ pub fn apply_change(owned: &Owned, change: &Change) -> FirewallResult<()> {
         for network in &change.networks {
             change_network(&mut batch, &table, network)?;
         }
+        links::prune(&mut batch, owned, &links::names(&change.containers), false)?;
         let former = |id: &ContainerId| {
             change.former.iter().filter(|(of, _)| of == id).flat_map(|(_, ips)| ips.clone()).collect()
         };
@@ -217,6 +224,10 @@ fn change_container(
     let table = policy_name(owner);
     addresses
         .extend(container.addresses.iter().filter(|ip| !addresses.contains(ip)).copied().collect::<Vec<_>>());
+    if owned.bounds.is_some() {
+        // Also those that the caller does not speak of, or there would be ever more.
+        addresses = known_addresses(&table, &container.id, addresses)?;
+    }
     drop_addresses(batch, &table, &container.id, &addresses)?;
     match container.has_policy() {
         true => {
@@ -229,6 +240,27 @@ fn change_container(
     }
     links::add_elements(batch, owned, &container.links)?;
     blocks::readdress(batch, owner, container)
+}
+
+/// `addresses`, and all others by which the kernel knows the container.
+fn known_addresses(
+    table: &TableName,
+    id: &ContainerId,
+    mut addresses: Vec<IpAddr>,
+) -> FirewallResult<Vec<IpAddr>> {
+    for direction in Direction::BOTH {
+        let chain = filter::container_chain(id, direction);
+        for v4 in [true, false] {
+            let found = nft::elements(table, filter::address_map(direction, v4))?.unwrap_or_default();
+            let own = found.iter().filter(|found| found.chain.as_deref() == Some(chain.as_str()));
+            for ip in own.filter_map(|found| address_of(&found.key)) {
+                if !addresses.contains(&ip) {
+                    addresses.push(ip);
+                }
+            }
+        }
+    }
+    Ok(addresses)
 }
 
 fn drop_addresses(
@@ -280,6 +312,9 @@ pub fn remove_container(
     if let Some(strange) = links.iter().find(|link| !(owned.link)(id, link)) {
         return Err(FirewallError::Refused(format!("'{strange}' is not a link of container {id}")));
     }
+    if addresses.len() > MOST_ADDRESSES {
+        return Err(FirewallError::Refused(format!("a container has at most {MOST_ADDRESSES} addresses")));
+    }
     let owner = owned.owner.as_str();
     retried(|generation| {
         let mut batch = Batch::new().only_at(generation);
@@ -330,11 +365,15 @@ pub fn remove_all(instance: &str, owner: &str) -> FirewallResult<()> {
 /// Commits what `make` has found to be necessary, and finds out again where the kernel's rules have
 /// changed in between, or an element has gone by itself.
 fn retried(mut make: impl FnMut(u32) -> FirewallResult<Batch>) -> FirewallResult<()> {
+    tried(|| make(nft::generation()?))
+}
+
+/// The same where what was looked at is nobody else's, so that the batch holds at any generation.
+fn tried(mut make: impl FnMut() -> FirewallResult<Batch>) -> FirewallResult<()> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let made = make(nft::generation()?)?;
-        match made.commit() {
+        match make()?.commit() {
             Err(e)
                 if (e.is_stale() && tries < TRIES)
                     || (e.errno() == Some(libc::ENOENT) && tries < TRIES_GONE) =>

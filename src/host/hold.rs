@@ -26,14 +26,14 @@ pub fn take(instance: &Instance, id: &ContainerId) -> SysResult<Hold> {
     named(instance, &instance.scope_unit(id))
 }
 
-/// The owner's whole firewall.
-pub fn firewall(instance: &Instance) -> SysResult<Hold> {
-    named(instance, &format!("firewall-{}", instance.nft_table()))
-}
-
 /// The names of the network with this bridge.
 pub fn names(instance: &Instance, bridge: &str) -> SysResult<Hold> {
     named(instance, &format!("names-{bridge}"))
+}
+
+/// For what concerns all that an owner has, such as finding out whether one container more may run.
+pub fn of_owner(instance: &Instance, what: &str) -> SysResult<Hold> {
+    named(instance, &format!("{what}-{}", instance.nft_table()))
 }
 
 fn named(instance: &Instance, name: &str) -> SysResult<Hold> {

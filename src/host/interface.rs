@@ -15,6 +15,7 @@ use zbus::{Fd, OwnedFd as BusFd};
 use super::coexist::{self, Link};
 use super::error::{HostError, failed, refused, told_of_firewall};
 use super::firewall::{self, BlockOrder, FirewallError, Owned};
+use super::hold::Hold;
 use super::lent::Lent;
 use super::ports::{self, PortsError};
 use super::setup::{self, Owner, SetupOptions};
@@ -32,6 +33,7 @@ use crate::model::nic::{MOST_NICS, NicKind, NicOrder};
 use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
 use crate::sys::netlink::Netlink;
+use crate::sys::rlimit::Ceilings;
 use crate::sys::sysctl;
 use crate::sys::userns::{self, Creator};
 
@@ -86,6 +88,13 @@ impl Host1 {
         self.standing.as_ref().ok_or_else(|| refused("nothing is set up for you yet: Setup does it"))
     }
 
+    /// How many containers the caller can have: each has a slice. None where all of a private owner's
+    /// share one, and what is kept is the owner's own.
+    fn most_containers(&self) -> Result<Option<usize>, HostError> {
+        let slices = self.standing()?.owner.range.slices();
+        Ok((!self.instance.is_private()).then_some(slices.saturating_sub(1) as usize))
+    }
+
     fn check_container(text: &str) -> Result<ContainerId, HostError> {
         ContainerId::new(text).map_err(|e| refused(e.to_string()))
     }
@@ -101,7 +110,7 @@ impl Host1 {
 
     fn check_order(&self, owner: &Owner, order: SpawnOrder) -> Result<Order, HostError> {
         limits::check(&order.limits)?;
-        limits::check_grant(&order.limits, self.grant()?.as_ref())?;
+        limits::check_grant(&self.instance, &order.limits, self.grant()?.as_ref())?;
         let nics = network::nics(&self.instance, self.grant()?.as_ref(), &order.nics)?;
         let links = match order.adopt {
             // Who takes over a guest finds its links in place.
@@ -143,6 +152,7 @@ impl Host1 {
             // Each was made sure of, and so checked, before.
             owned.bridges.entry(bridge).or_default();
         }
+        let _turn = self.firewalls_turn()?;
         match firewall::add_links(&owned, &order.container, &links) {
             // Somebody has emptied it since it was looked at: it is put back with all links.
             Ok(()) | Err(FirewallError::NotInPlace) => Ok(()),
@@ -180,7 +190,13 @@ impl Host1 {
 
     /// What of a firewall is this caller's.
     fn owned(&self, networks: &[NetworkPlan], containers: &[ContainerPlan]) -> Result<Owned, HostError> {
-        owned::owned(&self.instance, self.grant()?.as_ref(), networks, containers).map_err(failed)
+        let most = self.instance.person().map(|_| self.most_containers()).transpose()?.flatten();
+        owned::owned(&self.instance, self.grant()?.as_ref(), most, networks, containers).map_err(failed)
+    }
+
+    /// Nobody else changes the caller's firewall meanwhile.
+    fn firewalls_turn(&self) -> Result<Hold, HostError> {
+        hold::of_owner(&self.instance, "firewall").map_err(failed)
     }
 
     /// Ports of the host's for these forwards, which are all that the caller is to have.
@@ -242,7 +258,11 @@ impl Host1 {
         let owner = &self.standing()?.owner;
         let made = || {
             // Made by the owner's own uid, the owner may enter it.
-            let helper = userns::start(Creator::Id(owner.uid), false)?;
+            let ceilings = match self.instance.person() {
+                Some(uid) => Ceilings::OfUser(uid),
+                None => Ceilings::NONE,
+            };
+            let helper = userns::start(Creator::Id(owner.uid), false, ceilings)?;
             helper.map(0, owner.storage)
         };
         made().map(Into::into).map_err(|e: crate::sys::SysError| failed(e))
@@ -287,9 +307,9 @@ impl Host1 {
     /// Returns whether blocks are to be told again; and what drops guests'
     /// traffic all the same.
     async fn apply_firewall(&self, plan: BusFd, if_needed: bool) -> Result<(bool, Vec<String>), HostError> {
-        let _hold = hold::firewall(&self.instance).map_err(failed)?;
         let plan: Plan = network::plan(plan)?;
         let owned = self.owned(&plan.networks, &plan.containers)?;
+        let _turn = self.firewalls_turn()?;
         let claim = self.claim(&plan.forwards)?;
         let done = match if_needed {
             true => firewall::repair(&owned, &plan),
@@ -312,9 +332,9 @@ impl Host1 {
 
     /// Changes parts of a firewall that is in place: `change` is JSON of [`Change`].
     fn change_firewall(&self, change: BusFd) -> Result<(), HostError> {
-        let _hold = hold::firewall(&self.instance).map_err(failed)?;
         let change: Change = network::plan(change)?;
         let owned = self.owned(&change.networks, &change.containers)?;
+        let _turn = self.firewalls_turn()?;
         let claim = change.forwards.as_ref().map(|forwards| self.claim(forwards)).transpose()?;
         firewall::apply_change(&owned, &change).map_err(told_of_firewall)?;
         claim.map_or(Ok(()), ports::Claim::keep).map_err(failed)?;
@@ -334,6 +354,7 @@ impl Host1 {
         let links: Vec<String> =
             (0..MOST_NICS).map(|slot| self.instance.host_link(&container, slot)).collect();
         let owned = self.owned(&[], &[])?;
+        let _turn = self.firewalls_turn()?;
         firewall::remove_container(&owned, &container, &links, &addresses).map_err(told_of_firewall)
     }
 
@@ -344,7 +365,9 @@ impl Host1 {
         let list =
             |fd| block::decode(&network::blocks(fd)?).ok_or_else(|| refused("that is not a list of blocks"));
         let order = BlockOrder { add: list(add)?, remove: list(remove)?, members: network::plan(members)? };
-        firewall::block(&self.owned(&[], &[])?, &order).map_err(told_of_firewall)
+        let owned = self.owned(&[], &[])?;
+        let _turn = self.firewalls_turn()?;
+        firewall::block(&owned, &order).map_err(told_of_firewall)
     }
 
     /// What has hit the caller's blocks, as JSON of [`block::Hits`].
@@ -369,8 +392,8 @@ impl Host1 {
         let own: Vec<String> =
             bridges.into_iter().filter(|bridge| self.instance.may_be_bridge(bridge)).collect();
         coexist::remove(&self.instance, &own).await.map_err(failed)?;
+        let _turn = self.firewalls_turn()?;
         firewall::remove_all(self.instance.name(), &self.instance.nft_table()).map_err(told_of_firewall)?;
-        let _hold = hold::firewall(&self.instance).map_err(failed)?;
         self.claim(&[])?.keep().map_err(failed)
     }
 
@@ -378,13 +401,16 @@ impl Host1 {
     /// of [`dns::DnsLease`], and no others; or that it is not, if it does not want that.
     async fn ensure_names(&self, network: &str, leases: BusFd) -> Result<(), HostError> {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
-        let leases = network::leases(leases)?;
+        network::check_claimed(&self.instance, &network)?;
+        let leases = network::leases(self.most_containers()?, leases)?;
         let done = match network.wants_dnsmasq() {
             true => dns::ensure(&self.instance, &network, &leases).await.map(drop),
             false => dns::stop(&self.instance, &network).await,
         };
         done.map_err(|e| match e {
-            dns::DnsError::Key { .. } | dns::DnsError::Lease { .. } => refused(error_text(&e)),
+            dns::DnsError::Key { .. } | dns::DnsError::Lease { .. } | dns::DnsError::Guests(_) => {
+                refused(error_text(&e))
+            }
             dns::DnsError::Taken(_) | dns::DnsError::NoAccount => HostError::Lacking(error_text(&e)),
             other => failed(other),
         })
@@ -415,6 +441,11 @@ impl Host1 {
         let lent = Lent::checked(fds.into_iter().map(OwnedFd::from).collect(), owner.storage)
             .map_err(HostError::Refused)?;
         let _hold = hold::take(&self.instance, &order.container).map_err(failed)?;
+        // Of two that start at once, the second is to find the first running.
+        let _turn = match order.adopt.is_none() && self.instance.person().is_some() {
+            true => Some(hold::of_owner(&self.instance, "starts").map_err(failed)?),
+            false => None,
+        };
         if order.adopt.is_none() {
             self.check_room(ground, &order.container).await?;
             self.count_links(&order)?;
@@ -432,7 +463,7 @@ impl Host1 {
     async fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError> {
         let container = Self::check_container(container)?;
         limits::check(&limits)?;
-        limits::check_grant(&limits, self.grant()?.as_ref())?;
+        limits::check_grant(&self.instance, &limits, self.grant()?.as_ref())?;
         self.standing()?.ground.set_limits(&container, &limits)
     }
 

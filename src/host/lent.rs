@@ -7,19 +7,11 @@ use rustix::fs::{FileType, OFlags};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::model::ids::Slice;
-<<<<<<< HEAD
 use crate::model::monitor::MAX_CONFIG;
-
-/// How many descriptors come with `Spawn`: template, data, config, control, state, two logs.
-pub const SPAWN_FDS: usize = 7;
-=======
 use crate::sys::sealed;
 
 /// How many descriptors come with `Spawn`: template, data, config, control, state, two logs.
 pub const SPAWN_FDS: usize = 7;
-/// Largest configuration: the arguments, files and filter of one guest.
-const MAX_CONFIG: usize = 4 << 20;
->>>>>>> h-hostd
 
 pub struct Lent {
     /// The template's root directory.
@@ -43,8 +35,9 @@ impl Lent {
         let [template, data, config, control, state, log, other_log] = fds;
         tree(&template, storage).map_err(|e| format!("the template {e}"))?;
         tree(&data, storage).map_err(|e| format!("the container's directory {e}"))?;
-        sealed::size(&config, MAX_CONFIG)
-            .ok_or("the configuration is not a sealed memory file of at most 4 MiB")?;
+        sealed::size(&config, MAX_CONFIG as usize).ok_or_else(|| {
+            format!("the configuration is not a sealed memory file of at most {} MiB", MAX_CONFIG >> 20)
+        })?;
         listening(control.as_fd()).map_err(|e| format!("the control socket {e}"))?;
         for (fd, what) in [(&state, "state record"), (&log, "first log"), (&other_log, "second log")] {
             writable(fd).map_err(|e| format!("the {what} {e}"))?;
@@ -64,18 +57,6 @@ fn tree(fd: &OwnedFd, storage: Slice) -> Result<(), String> {
     }
 }
 
-<<<<<<< HEAD
-fn sealed(fd: &OwnedFd) -> Result<(), String> {
-    let wanted = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
-    let size = rustix::fs::fstat(fd).map_or(u64::MAX, |stat| stat.st_size as u64);
-    match rustix::fs::fcntl_get_seals(fd) {
-        Ok(seals) if seals.contains(wanted) && size <= MAX_CONFIG => Ok(()),
-        _ => Err(format!("is not a sealed memory file of at most {} MiB", MAX_CONFIG >> 20)),
-    }
-}
-
-=======
->>>>>>> h-hostd
 fn listening(fd: BorrowedFd<'_>) -> Result<(), String> {
     let right = sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
         && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)

@@ -10,6 +10,8 @@ use super::error::HostError;
 use super::spawn::Ground;
 use crate::model::config::value::{NO_LIMIT, cpu_set};
 use crate::model::grant::Grant;
+use crate::model::granted;
+use crate::model::instance::Instance;
 use crate::model::limits::{LEAST_MEMORY, Limits, RLIMITS};
 use crate::model::name::ContainerId;
 use crate::sys::cgroup_home::Home;
@@ -21,8 +23,7 @@ const MOST_DISKS: usize = 64;
 /// Longest list of CPUs.
 const LONGEST_LIST: usize = 4096;
 
-/// Whether these are limits that the kernel would take, on devices that there are. The one place
-/// where more could be asked of them.
+/// Whether these are limits that the kernel would take, on devices that there are.
 pub fn check(limits: &Limits) -> Result<(), HostError> {
     let rule = |good: bool, what: &str| {
         if good { Ok(()) } else { Err(HostError::Refused(format!("these limits make no sense: {what}"))) }
@@ -57,24 +58,14 @@ pub fn check(limits: &Limits) -> Result<(), HostError> {
     )
 }
 
-/// A limit above what the administrator grants the caller would be a promise that is not kept. No
-/// limit is none: the bounds of all the caller's containers together hold anyway.
-pub fn check_grant(limits: &Limits, grant: Option<&Grant>) -> Result<(), HostError> {
+/// A limit above what the administrator grants the caller is refused: a promise that would not be
+/// kept, or more of the host than the caller may have.
+pub fn check_grant(instance: &Instance, limits: &Limits, grant: Option<&Grant>) -> Result<(), HostError> {
     let Some(grant) = grant else { return Ok(()) };
-    let rule = |asked: u64, granted: Option<u64>, what: &str| match granted {
-        Some(most) if asked != NO_LIMIT && asked > most => {
-            Err(HostError::Refused(format!("{what} of {asked} is above your grant, which is {most}")))
-        }
-        _ => Ok(()),
-    };
-    rule(limits.memory_max, grant.memory, "a memory limit")?;
-    rule(limits.memory_high, grant.memory, "a soft memory limit")?;
-    rule(limits.pids_max, grant.processes, "a limit of processes")?;
-    let percent = match limits.cpu_quota {
-        NO_LIMIT => NO_LIMIT,
-        quota => quota.saturating_mul(100) / limits.cpu_period.max(1),
-    };
-    rule(percent, grant.cpu.map(u64::from), "a CPU share in percent")
+    match granted::clamp(&mut limits.clone(), grant).first() {
+        Some(excess) => Err(HostError::Refused(excess.told(instance.user()))),
+        None => Ok(()),
+    }
 }
 
 /// What the caller hears of limits that could not be applied.

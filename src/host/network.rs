@@ -20,7 +20,9 @@ use crate::sys::{error_text, sealed};
 
 /// Longest description of a network, and of a container's interfaces, in bytes.
 const MAX_JSON: usize = 64 * 1024;
-/// The same for the guests of a network.
+/// The same for one guest of a network.
+const MAX_LEASE: usize = 256;
+/// The same for all of them, where there is no bound to how many there are.
 const MAX_LEASES: usize = 16 * 1024 * 1024;
 /// The same for a whole firewall.
 const MAX_PLAN: usize = 64 * 1024 * 1024;
@@ -95,9 +97,33 @@ pub fn fits(network: &Network, order: &NicOrder) -> Result<(), HostError> {
     }
 }
 
-/// What a network's guests are called and where they are.
-pub fn leases(fd: BusFd) -> Result<Vec<DnsLease>, HostError> {
-    sealed_json(fd, "guests", MAX_LEASES)
+/// What a network's guests are called and where they are: no more than so many containers can have.
+pub fn leases(most_containers: Option<usize>, fd: BusFd) -> Result<Vec<DnsLease>, HostError> {
+    let most = most_containers.map(|most| most * usize::from(MOST_NICS));
+    let bytes = most.map_or(MAX_LEASES, |most| MAX_JSON + most * MAX_LEASE);
+    let leases: Vec<DnsLease> = sealed_json(fd, "guests", bytes)?;
+    match most.filter(|most| leases.len() > *most) {
+        Some(most) => {
+            Err(refused(format!("{} guests are more than the {most} that you can have", leases.len())))
+        }
+        None => Ok(leases),
+    }
+}
+
+/// Refuses an ordinary user subnets that are not on record as this network's.
+pub fn check_claimed(instance: &Instance, network: &Network) -> Result<(), HostError> {
+    if instance.person().is_none() || network.foreign {
+        return Ok(());
+    }
+    let claimed = ledger::of(instance).map_err(failed)?.remove(&network.bridge).unwrap_or_default();
+    let own = network.ipv4.map(IpNetwork::V4).into_iter().chain(network.ipv6.map(IpNetwork::V6));
+    match own.into_iter().find(|net| !claimed.contains(net)) {
+        Some(net) => Err(refused(format!(
+            "{net} is not on record as a subnet of network '{}': EnsureNetwork has to come first",
+            network.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A part of a firewall.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 
-use super::firewall::{Owned, Ports};
+use super::firewall::{Bounds, Owned, Ports};
 use super::ledger::{self, LedgerError};
 use crate::model::firewall::plan::{ContainerPlan, NetworkPlan};
 use crate::model::grant::Grant;
@@ -13,10 +13,11 @@ use crate::model::nic::MOST_NICS;
 
 /// What belongs to the owner of `instance`. Whoever is root, or has the host's network to himself, has
 /// the networks and bridges that he speaks of, short of what is somebody else's by its name; an
-/// ordinary user, what is on record as his.
+/// ordinary user, what is on record as his, for so many containers.
 pub fn owned(
     instance: &Instance,
     grant: Option<&Grant>,
+    most_containers: Option<usize>,
     networks: &[NetworkPlan],
     containers: &[ContainerPlan],
 ) -> Result<Owned, LedgerError> {
@@ -30,6 +31,7 @@ pub fn owned(
         link,
         ports: Ports::all(),
         nat: None,
+        bounds: None,
     };
     let Some(grant) = grant else {
         all.routed = everything();
@@ -54,6 +56,7 @@ pub fn owned(
         at: Some(grant.addresses().collect()),
     };
     all.nat = Some(grant.addresses().collect());
+    all.bounds = most_containers.map(|containers| Bounds { containers });
     Ok(all)
 }
 

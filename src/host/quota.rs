@@ -41,6 +41,7 @@ async fn by_systemd(slice: &str, grant: &Grant) -> Result<(), BusError> {
     let cpu = grant.cpu.map_or(INFINITY, |percent| u64::from(percent) * 10_000);
     let properties = [
         ("MemoryMax", grant.memory.unwrap_or(INFINITY)),
+        ("MemorySwapMax", grant.memory.unwrap_or(INFINITY)),
         ("TasksMax", grant.processes.unwrap_or(INFINITY)),
         // Microseconds of processor time in a second.
         ("CPUQuotaPerSecUSec", cpu),
@@ -56,6 +57,8 @@ fn by_hand(dir: &Path, grant: &Grant) -> Result<(), QuotaError> {
     let cpu = grant.cpu.map_or("max".to_owned(), |percent| (u64::from(percent) * PERIOD / 100).to_string());
     let bounds = [
         ("memory", "memory.max", number(grant.memory), grant.memory.is_some(), "memory"),
+        // Memory that is granted may be swapped out, and no more: it is not there on every host.
+        ("memory", "memory.swap.max", number(grant.memory), false, "swap"),
         ("pids", "pids.max", number(grant.processes), grant.processes.is_some(), "processes"),
         ("cpu", "cpu.max", format!("{cpu} {PERIOD}"), grant.cpu.is_some(), "processor time"),
     ];

@@ -9,6 +9,7 @@ use super::lent::Lent;
 use super::program;
 use super::scope;
 use super::stage::{Handed, Lending, Stage};
+use crate::model::config::value::NO_LIMIT;
 use crate::model::ids::Slice;
 use crate::model::instance::Instance;
 use crate::model::limits::Limits;
@@ -21,6 +22,7 @@ use crate::sys::error_text;
 use crate::sys::limits::{self, ApplyError};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::netlink::{Netlink, NetlinkError, Plug};
+use crate::sys::rlimit::{self, Ceilings};
 use crate::sys::userns::{self, Creator};
 use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
 
@@ -63,6 +65,14 @@ pub struct Order {
     /// An init to take over instead of booting one.
     pub adopt: Option<i32>,
     pub limits: Limits,
+}
+
+impl Order {
+    /// Also where the host has no cgroup controller that counts processes.
+    fn ceilings(&self) -> Ceilings {
+        let asked = Some(self.limits.pids_max).filter(|most| *most != NO_LIMIT).unwrap_or(0);
+        Ceilings::OfGuest { processes: rlimit::usual_processes().max(asked) }
+    }
 }
 
 /// Where containers' cgroups are and whose files they stand on.
@@ -112,7 +122,7 @@ impl Ground {
     ) -> Result<(i32, i32), SpawnError> {
         // The namespaces are on their way while the rest is made ready.
         let home = match order.adopt {
-            None => Some(userns::start(self.creator(order.slice), true)?),
+            None => Some(userns::start(self.creator(order.slice), true, order.ceilings())?),
             Some(_) => None,
         };
         let dir = place.container_dir(&order.container);
@@ -182,7 +192,8 @@ impl Ground {
         if self.instance.is_private() {
             return Ok(Lending::ToBeOpened { lent, program });
         }
-        let shift = userns::start(Creator::Caller, false)?.map(self.storage.base(), order.slice)?;
+        let shift =
+            userns::start(Creator::Caller, false, Ceilings::NONE)?.map(self.storage.base(), order.slice)?;
         let flags = NODEV | NOSUID | NOEXEC;
         let exe = mount::clone_tree(exe.as_fd())?;
         // Where /run forbids to execute, this mount does not.
@@ -247,6 +258,7 @@ impl Ground {
             name: &order.name,
             slice: order.slice,
             rlimits: &order.limits.rlimits,
+            of_user: self.instance.person().is_some(),
             user_namespace: &namespaces.user,
             network: &namespaces.network,
             init: namespaces.init.as_ref(),

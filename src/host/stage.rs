@@ -44,6 +44,8 @@ pub struct Stage<'a> {
     pub name: &'a str,
     pub slice: Slice,
     pub rlimits: &'a [Rlimit],
+    /// The container is an ordinary user's.
+    pub of_user: bool,
     pub user_namespace: &'a OwnedFd,
     pub network: &'a OwnedFd,
     /// The init to take over.
@@ -75,7 +77,7 @@ impl Stage<'_> {
     }
 
     fn build(&self, payload: BorrowedFd<'_>) -> SysResult<Infallible> {
-        rlimit::prepare(self.rlimits)?;
+        rlimit::prepare(self.rlimits, self.of_user)?;
         userns::unshare(UnshareFlags::NEWNS)?;
         mount::make_private()?;
         let opened;

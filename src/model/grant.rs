@@ -1,10 +1,13 @@
 //! What the administrator lets an ordinary user have on the host.
 
+use std::collections::BTreeMap;
+
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::config::value::size;
+use super::config::value::{NO_LIMIT, size};
 use super::ids::SLICE;
+use super::limits::RLIMITS;
 use super::network::is_interface_name;
 
 /// One user's grant. What is not said has a default, or no bound.
@@ -39,6 +42,10 @@ pub struct Grant {
     /// Interfaces of the host that containers may be on: bridges to join, others to share by macvlan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parents: Option<Vec<String>>,
+    /// Resource limits, setrlimit(2), of each process, by their names in `limits.kernel.*`. A table,
+    /// which TOML wants behind all else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<BTreeMap<String, u64>>,
 }
 
 /// Ports from the first to the last.
@@ -88,7 +95,7 @@ impl From<PortRange> for String {
 /// A setting that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    #[error("'{0}' is no setting of a grant: {keys}", keys = KEYS.join(", "))]
+    #[error("'{0}' is no setting of a grant: {keys}, kernel.NAME", keys = KEYS.join(", "))]
     UnknownKey(String),
     #[error("'{0}' is not KEY=VALUE")]
     NotASetting(String),
@@ -106,6 +113,8 @@ const CONTAINERS: u32 = 16;
 const NETWORKS: u32 = 1;
 /// A container's memory below which nothing starts.
 const LEAST_MEMORY: u64 = 16 << 20;
+/// A file of grants holds signed numbers: the highest stands for no limit.
+const UNLIMITED: u64 = i64::MAX as u64;
 
 impl Grant {
     pub fn containers(&self) -> u32 {
@@ -128,6 +137,15 @@ impl Grant {
         self.parents.iter().flatten()
     }
 
+    /// How high a resource limit may be by the grant: 0 where it says nothing, `NO_LIMIT` for any.
+    pub fn resource(&self, resource: &str) -> u64 {
+        match self.kernel.iter().flatten().find(|(name, _)| *name == resource) {
+            Some((_, most)) if *most >= UNLIMITED => NO_LIMIT,
+            Some((_, most)) => *most,
+            None => 0,
+        }
+    }
+
     /// What `self`, a user's own grant, leaves open is taken from `default`, everybody's.
     pub fn or(self, default: Grant) -> Grant {
         Grant {
@@ -140,6 +158,10 @@ impl Grant {
             addresses: self.addresses.or(default.addresses),
             ports: self.ports.or(default.ports),
             parents: self.parents.or(default.parents),
+            kernel: match (self.kernel, default.kernel) {
+                (Some(own), Some(default)) => Some(default.into_iter().chain(own).collect()),
+                (own, default) => own.or(default),
+            },
         }
     }
 
@@ -171,8 +193,30 @@ impl Grant {
                 }
                 self.parents = parents;
             }
-            other => return Err(GrantError::UnknownKey(other.to_owned())),
+            other => match RLIMITS.iter().find(|name| other.strip_prefix("kernel.") == Some(name)) {
+                Some(resource) => self.set_resource(resource, value)?,
+                None => return Err(GrantError::UnknownKey(other.to_owned())),
+            },
         }
+        Ok(())
+    }
+
+    fn set_resource(&mut self, resource: &str, value: &str) -> Result<(), GrantError> {
+        let rule = "a number, a size such as 1GiB, or unlimited";
+        let bad = || GrantError::BadValue { key: "kernel.RESOURCE", value: value.to_owned(), rule };
+        let mut all = self.kernel.take().unwrap_or_default();
+        match value {
+            "" => {
+                all.remove(resource);
+            }
+            "unlimited" => {
+                all.insert(resource.to_owned(), UNLIMITED);
+            }
+            _ => {
+                all.insert(resource.to_owned(), size(value).filter(|n| *n < UNLIMITED).ok_or_else(bad)?);
+            }
+        }
+        self.kernel = (!all.is_empty()).then_some(all);
         Ok(())
     }
 }
@@ -237,6 +281,15 @@ mod tests {
             grant(&["addresses=203.0.113.8/29,2001:db8::/64", "ports=80,8000-8999", "parents=br0"]).unwrap();
         assert!(more.ports().any(|range| range.holds(8080)) && !more.ports().any(|range| range.holds(443)));
         assert_eq!((more.addresses().count(), more.parents().count()), (2, 1));
+        let mut more = more;
+        for setting in ["kernel.rtprio=50", "kernel.memlock=unlimited", "kernel.nice=1", "kernel.nice="] {
+            more.set(setting).unwrap();
+        }
+        assert_eq!((more.resource("rtprio"), more.resource("nice")), (50, 0));
+        assert_eq!(more.resource("memlock"), NO_LIMIT);
+        let everybody = grant(&["kernel.rtprio=1", "kernel.nice=2"]).unwrap();
+        let both = more.clone().or(everybody);
+        assert_eq!((both.resource("rtprio"), both.resource("nice")), (50, 2));
         let text = toml::to_string(&more).unwrap();
         assert_eq!(toml::from_str::<Grant>(&text).unwrap(), more);
         got.set("cpu=").unwrap();
@@ -260,13 +313,17 @@ mod tests {
             "ports=0",
             "ports=9-8",
             "parents=a/b",
+            "kernel.rtprio=-1",
+            "kernel.rtprio=x",
         ] {
             assert!(matches!(grant(&[bad]), Err(GrantError::BadValue { .. })), "{bad}");
         }
         for key in KEYS {
             assert!(!matches!(grant(&[&format!("{key}=x")]), Err(GrantError::UnknownKey(_))), "{key}");
         }
-        assert!(matches!(grant(&["disk=1"]), Err(GrantError::UnknownKey(_))));
+        for unknown in ["disk=1", "kernel.=1", "kernel.disk=1", "rtprio=1"] {
+            assert!(matches!(grant(&[unknown]), Err(GrantError::UnknownKey(_))), "{unknown}");
+        }
         assert!(matches!(grant(&["memory"]), Err(GrantError::NotASetting(_))));
     }
 }

@@ -33,11 +33,8 @@ pub mod pasta;
 pub mod probe;
 pub mod process;
 pub mod rlimit;
-<<<<<<< HEAD
 pub mod rooted;
-=======
 pub mod sealed;
->>>>>>> h-hostd
 pub mod seccomp;
 pub mod seqpacket;
 pub mod sockets;

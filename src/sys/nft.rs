@@ -16,7 +16,7 @@ use std::io;
 pub use batch::Batch;
 pub use chains::{BaseChain, BaseHook, chains};
 pub use listing::{
-    Count, Found, FoundRule, element, elements, generation, has_table, rule_count, rules, sets,
+    Count, Found, FoundRule, FoundSet, element, elements, generation, has_table, rule_count, rules, sets,
 };
 pub use watch::{Change, Kind, Transaction, Watch};
 

@@ -7,27 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{Context, SysResult};
 use crate::model::config::value::NO_LIMIT;
 use crate::model::limits;
-
-/// What a guest has where its configuration says nothing: what the kernel gives to a machine's own
-/// init (include/asm-generic/resource.h), but for open files, of which systemd wants many, and
-/// counts of a user, which other limits bound. `core` is off, as there.
-const DEFAULTS: [(&str, u64, u64); 15] = [
-    ("as", NO_LIMIT, NO_LIMIT),
-    ("core", 0, NO_LIMIT),
-    ("cpu", NO_LIMIT, NO_LIMIT),
-    ("data", NO_LIMIT, NO_LIMIT),
-    ("fsize", NO_LIMIT, NO_LIMIT),
-    ("locks", NO_LIMIT, NO_LIMIT),
-    ("memlock", 8 << 20, NO_LIMIT),
-    ("msgqueue", 819_200, NO_LIMIT),
-    ("nice", 0, 0),
-    ("nofile", 1024, 1 << 20),
-    ("nproc", NO_LIMIT, NO_LIMIT),
-    ("rtprio", 0, 0),
-    ("rttime", NO_LIMIT, NO_LIMIT),
-    ("sigpending", NO_LIMIT, NO_LIMIT),
-    ("stack", 8 << 20, NO_LIMIT),
-];
+use crate::model::rlimits::{DEFAULTS, most_of_users};
 
 fn resource(name: &str) -> Option<Resource> {
     Some(match name {
@@ -64,27 +44,89 @@ fn set_near(resource: Resource, soft: u64, hard: u64) {
     }
 }
 
+/// What may be counted in a user namespace, whoever counts in there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ceilings {
+    /// A guest's, with so many processes.
+    OfGuest { processes: u64 },
+    /// An ordinary user's, who may have as much inside as outside.
+    OfUser(u32),
+}
+
+impl Ceilings {
+    pub const NONE: Self = Self::OfGuest { processes: NO_LIMIT };
+}
+
+/// What is counted for each user: its name, and what /proc/PID/limits calls it. The last is for a user
+/// of whom nothing is known: files are worked on with few processes.
+const COUNTED: [(&str, &str, u64); 4] = [
+    ("nproc", "Max processes", 64),
+    ("sigpending", "Max pending signals", 64),
+    ("msgqueue", "Max msgqueue size", 0),
+    ("memlock", "Max locked memory", 64 << 10),
+];
+
 /// To be called before a user namespace is made: the soft limits of its maker are recorded in it
 /// as ceilings of all that is ever counted there (Linux 5.14, kernel/ucount.c).
-pub fn lift_ceilings() {
-    for name in ["nproc", "sigpending", "msgqueue", "memlock"] {
+pub fn set_ceilings(ceilings: Ceilings) {
+    for (name, told_as, few) in COUNTED {
+        let most = match ceilings {
+            Ceilings::OfGuest { processes } if name == "nproc" => processes,
+            Ceilings::OfGuest { .. } => NO_LIMIT,
+            Ceilings::OfUser(uid) => highest_of(uid, told_as).unwrap_or(few),
+        };
         if let Some(resource) = resource(name) {
-            set_near(resource, NO_LIMIT, NO_LIMIT);
+            set_near(resource, most, NO_LIMIT);
         }
     }
 }
 
-/// Gives this process, which is to be a monitor, the defaults; hard limits above them where
-/// `asked` has such. Its guest's processes inherit them and take on what was asked by `apply`,
-/// which a monitor itself could not live with: CPU seconds, for example.
+/// The highest hard limit that a process of this user has: whoever calls is one of them.
+fn highest_of(uid: u32, told_as: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let all = std::fs::read_dir("/proc").ok()?.flatten();
+    let own = all.filter(|entry| {
+        let is_process = entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        is_process && entry.metadata().is_ok_and(|meta| meta.uid() == uid)
+    });
+    let texts = own.filter_map(|entry| std::fs::read_to_string(entry.path().join("limits")).ok());
+    texts.filter_map(|text| hard_limit(&text, told_as)).max()
+}
+
+/// Of /proc/PID/limits: name, soft limit, hard limit, unit.
+fn hard_limit(text: &str, told_as: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(told_as))?;
+    match line.split_whitespace().nth(1)? {
+        "unlimited" => Some(NO_LIMIT),
+        number => number.parse().ok(),
+    }
+}
+
+/// How many processes and threads a guest has at most where its configuration does not say more: half
+/// of those that the host has room for, so that no guest takes all of them.
+pub fn usual_processes() -> u64 {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let all = number("pid_max").into_iter().chain(number("threads-max")).min();
+    all.map_or(NO_LIMIT, |all| all / 2)
+}
+
+/// Gives this process, which is to be a monitor, the defaults, an ordinary user's where `of_user`
+/// says so; hard limits above them where `asked` has such. Its guest's processes inherit them and
+/// take on what was asked by `apply`, which a monitor itself could not live with: CPU seconds, for
+/// example.
 ///
 /// # Errors
 /// Where a hard limit that was asked for cannot be had; defaults come as near as they may.
-pub fn prepare(asked: &[limits::Rlimit]) -> SysResult<()> {
+pub fn prepare(asked: &[limits::Rlimit], of_user: bool) -> SysResult<()> {
     for (name, soft, hard) in DEFAULTS {
         let Some(resource) = resource(name) else { continue };
-        set_near(resource, soft, hard);
-        let Some(limit) = asked.iter().find(|limit| limit.resource == name) else { continue };
+        let usual = if of_user { most_of_users(name) } else { hard };
+        let asked = asked.iter().find(|limit| limit.resource == name);
+        // Never first lowered and then raised, which takes a right that not everybody has.
+        let hard = asked.map_or(usual, |limit| limit.hard.max(usual));
+        set_near(resource, soft.min(hard), hard);
+        let Some(limit) = asked else { continue };
         let now = getrlimit(resource);
         if now.maximum.is_some_and(|most| limit.hard > most) {
             setrlimit(resource, Rlimit { current: now.current, maximum: value(limit.hard) })
@@ -114,8 +156,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_resource_of_the_model_has_a_default() {
-        assert_eq!(DEFAULTS.map(|(name, ..)| name), limits::RLIMITS);
+    fn limits_of_a_process_are_read_as_the_kernel_writes_them() {
+        let text = std::fs::read_to_string("/proc/self/limits").unwrap();
+        for (name, told_as, _) in COUNTED {
+            let hard = getrlimit(resource(name).unwrap()).maximum.unwrap_or(NO_LIMIT);
+            assert_eq!(hard_limit(&text, told_as), Some(hard), "{name}");
+        }
+        let own = rustix::process::geteuid().as_raw();
+        assert!(highest_of(own, "Max processes") >= hard_limit(&text, "Max processes"));
+        assert_eq!(highest_of(4_000_000_000, "Max processes"), None);
+        assert!((64..=1 << 21).contains(&usual_processes()));
+    }
+
+    #[test]
+    fn every_resource_of_the_model_is_known() {
         assert!(limits::RLIMITS.iter().all(|name| resource(name).is_some()));
     }
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags};
 
 use super::clone::{self, Child, CloneSpec};
-use super::{Context, SysError, SysResult, rlimit};
+use super::rlimit::{self, Ceilings};
+use super::{Context, SysError, SysResult};
 use crate::model::ids::{SLICE, Slice};
 
 /// A process on its way to a namespace of its own, waiting for its id maps.
@@ -55,13 +56,13 @@ pub fn become_user(uid: u32, gid: u32) -> SysResult<()> {
 
 /// Starts a process that unshares a user namespace as `creator`; with `network`, once it is mapped
 /// and has become its root, a network namespace too, which that root then owns.
-pub fn start(creator: Creator, network: bool) -> SysResult<Helper> {
+pub fn start(creator: Creator, network: bool, ceilings: Ceilings) -> SysResult<Helper> {
     let (done_read, done_write) = pipe()?;
     let (go_read, go_write) = pipe()?;
     let child = clone::fork(&CloneSpec::default(), || {
         clone::keep_only(&[&done_write, &go_read]);
         let run = || -> SysResult<()> {
-            rlimit::lift_ceilings();
+            rlimit::set_ceilings(ceilings);
             if let Creator::Id(id) | Creator::Within(id) = creator {
                 // Keeps the capabilities across the change of uid: hosts that forbid unprivileged
                 // user namespaces let this process make one.
@@ -218,6 +219,39 @@ pub fn owner_of(ns: &OwnedFd) -> SysResult<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guests_processes_have_an_end_without_a_cgroup() {
+        use std::os::unix::process::CommandExt;
+        let slice = Slice::at(3_900_000_256).unwrap();
+        let ceilings = Ceilings::OfGuest { processes: 20 };
+        let namespace = start(Creator::Id(slice.base()), false, ceilings).unwrap().map(0, slice).unwrap();
+        let script = "n=0; while [ $n -lt 40 ]; do sleep 2 & n=$((n+1)); done; echo all";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]);
+        let mut run = |raised: bool| {
+            let namespace = namespace.try_clone().unwrap();
+            // SAFETY: between fork and exec, system calls only.
+            unsafe {
+                command.pre_exec(move || {
+                    if raised {
+                        enter(&namespace, LinkNameSpaceType::User, "test's user")
+                            .map_err(std::io::Error::other)?;
+                        become_root_inside().map_err(std::io::Error::other)?;
+                    }
+                    Ok(())
+                });
+            }
+            let output = command.output().unwrap();
+            (
+                String::from_utf8_lossy(&output.stdout).into_owned(),
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            )
+        };
+        assert_eq!(run(false).0, "all\n");
+        let (said, complaint) = run(true);
+        assert!(said.is_empty() && complaint.to_lowercase().contains("fork"), "{said} {complaint}");
+    }
 
     #[test]
     fn a_map_is_read_from_within() {

@@ -21,7 +21,7 @@ use super::host::{random_hex, run_tool};
 use super::people::{People, Person};
 
 /// What a caller holds that is in order.
-struct Kit {
+pub(super) struct Kit {
     _dir: tempfile::TempDir,
     tree: OwnedFd,
     config: OwnedFd,
@@ -31,7 +31,7 @@ struct Kit {
 
 impl Kit {
     /// To be made by the person; `tree` is a directory of the person's storage slice.
-    fn new(person: &Person<'_>) -> Self {
+    pub(super) fn new(person: &Person<'_>) -> Self {
         let dir = tempfile::Builder::new().prefix("kit").tempdir_in("/tmp").expect("make a directory");
         let pool = fs::File::open(person.state_dir().join("pool")).or_else(|_| {
             use std::os::unix::fs::OpenOptionsExt;
@@ -48,7 +48,7 @@ impl Kit {
         Self { _dir: dir, tree: pool.expect("open the pool").into(), config, control, file: file.into() }
     }
 
-    fn fds(&self) -> Vec<OwnedFd> {
+    pub(super) fn fds(&self) -> Vec<OwnedFd> {
         [&self.tree, &self.tree, &self.config, &self.control, &self.file, &self.file, &self.file]
             .map(|fd| fd.try_clone().expect("duplicate a descriptor"))
             .into()
@@ -72,13 +72,13 @@ fn socket(kind: SocketType, path: &Path) -> OwnedFd {
 }
 
 /// One caller's connection to the bus.
-struct Caller {
+pub(super) struct Caller {
     runtime: tokio::runtime::Runtime,
     proxy: Host1CallerProxy<'static>,
 }
 
 impl Caller {
-    fn new(address: &str) -> Self {
+    pub(super) fn new(address: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let proxy = runtime.block_on(async {
             let bus = zbus::connection::Builder::address(address).build().await.expect("reach the bus");
@@ -88,12 +88,12 @@ impl Caller {
         Self { runtime, proxy }
     }
 
-    fn spawn(&self, order: SpawnOrder, fds: &[OwnedFd]) -> Result<(i32, i32), String> {
+    pub(super) fn spawn(&self, order: SpawnOrder, fds: &[OwnedFd]) -> Result<(i32, i32), String> {
         let fds = fds.iter().map(Fd::from).collect();
         self.runtime.block_on(self.proxy.spawn(order, fds)).map_err(|e| format!("{e:?}"))
     }
 
-    fn ensure_network(&self, network: &str) -> Result<(), String> {
+    pub(super) fn ensure_network(&self, network: &str) -> Result<(), String> {
         self.runtime.block_on(self.proxy.ensure_network(network)).map(drop).map_err(|e| format!("{e:?}"))
     }
 
@@ -123,14 +123,14 @@ impl Caller {
         answer.map_err(|e| format!("{e:?}"))
     }
 
-    fn block(&self, add: &[u8], members: &str) -> Result<(), String> {
+    pub(super) fn block(&self, add: &[u8], members: &str) -> Result<(), String> {
         let (add, remove, members) = (sealed(add), sealed(&[]), sealed(members.as_bytes()));
         let call = self.proxy.block(Fd::from(&add), Fd::from(&remove), Fd::from(&members));
         let answer = self.runtime.block_on(call);
         answer.map_err(|e| format!("{e:?}"))
     }
 
-    fn ensure_names(&self, network: &str, leases: &str) -> Result<(), String> {
+    pub(super) fn ensure_names(&self, network: &str, leases: &str) -> Result<(), String> {
         let leases = sealed(leases.as_bytes());
         let answer = self.runtime.block_on(self.proxy.ensure_names(network, Fd::from(&leases)));
         answer.map_err(|e| format!("{e:?}"))
@@ -140,7 +140,7 @@ impl Caller {
         self.runtime.block_on(self.proxy.clear(container)).map_err(|e| format!("{e:?}"))
     }
 
-    fn set_limits(&self, container: &str, limits: Limits) -> Result<(), String> {
+    pub(super) fn set_limits(&self, container: &str, limits: Limits) -> Result<(), String> {
         self.runtime.block_on(self.proxy.set_limits(container, limits)).map_err(|e| format!("{e:?}"))
     }
 
@@ -153,12 +153,12 @@ impl Caller {
         answer.map_err(|e| format!("{e:?}"))
     }
 
-    fn storage_namespace(&self) -> Result<zbus::OwnedFd, String> {
+    pub(super) fn storage_namespace(&self) -> Result<zbus::OwnedFd, String> {
         self.runtime.block_on(self.proxy.storage_namespace()).map_err(|e| format!("{e:?}"))
     }
 }
 
-fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, String>) {
+pub(super) fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, String>) {
     match answer {
         Err(why) if why.starts_with("Refused(") => {}
         // Longer than any message to hostd: its arguments were left out.
@@ -167,7 +167,7 @@ fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, String>) {
     }
 }
 
-fn order(person: &Person<'_>) -> SpawnOrder {
+pub(super) fn order(person: &Person<'_>) -> SpawnOrder {
     SpawnOrder {
         container: random_hex(4),
         name: "web01".to_owned(),
@@ -188,14 +188,14 @@ fn base36(mut number: u32) -> String {
 }
 
 /// A network as a command describes it, with `ipv4` as it is.
-fn network(bridge: &str, ipv4: &str) -> String {
+pub(super) fn network(bridge: &str, ipv4: &str) -> String {
     let mut network = json!(Network::new("net", "net", None, None));
     (network["bridge"], network["ipv4"]) = (json!(bridge), json!(ipv4));
     network.to_string()
 }
 
 /// The same with `changes` to its fields.
-fn changed(text: &str, changes: &Value) -> String {
+pub(super) fn changed(text: &str, changes: &Value) -> String {
     let mut value: Value = serde_json::from_str(text).expect("JSON");
     for (key, new) in changes.as_object().expect("an object") {
         value[key] = new.clone();

@@ -1,21 +1,26 @@
 //! Blocked addresses in the kernel.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{FirewallError, FirewallResult, Owned, retried};
+use super::bounds::MOST_ADDRESSES;
+use super::{FirewallError, FirewallResult, Owned, tried};
 use crate::model::firewall::block::{Hits, KernelBlock};
 use crate::model::firewall::plan::ContainerPlan;
 use crate::model::firewall::policy::Direction;
 use crate::model::name::ContainerId;
 use crate::render::nft::blocks::{self as rules, BlockSet};
-use crate::render::nft::table::{Chain, Element, TableName};
-use crate::sys::nft::{self, Batch};
+use crate::render::nft::table::{Chain, Element, TableName, address_of};
+use crate::sys::nft::{self, Batch, FoundSet};
 
-/// Blocks of one owner at once.
+/// Blocks of one owner.
 const MOST: usize = 1_000_000;
+/// The same of an ordinary user: so many are looked over within a second.
+const MOST_OF_USERS: usize = 32_768;
+/// Sets of an ordinary user: one for each prefix length, and those of single containers.
+const MOST_SETS_OF_USERS: usize = 512;
 /// Up to so many, the kernel is asked for each by itself whether it has it.
 const FEW: usize = 1000;
 
@@ -30,20 +35,25 @@ pub struct BlockOrder {
     pub members: Vec<(ContainerId, Vec<IpAddr>)>,
 }
 
-/// Carries the order out in one transaction, however large it is.
+/// Carries the order out in one transaction, however large it is. Nobody else works on this owner's
+/// firewall meanwhile; what others change in theirs does not matter here, and does not have it begun
+/// again.
 ///
 /// # Errors
 /// `NotInPlace` where the owner's tables are not there.
 pub fn block(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
     check(owned, order)?;
     let table = rules::table_name(&owned.owner);
-    retried(|generation| {
+    let add: BTreeMap<_, _> = order.add.iter().map(|b| ((b.address, b.container), *b)).collect();
+    tried(|| {
         if !nft::has_table(&table)? {
             return Err(FirewallError::NotInPlace);
         }
-        let mut batch = Batch::new().only_at(generation);
-        let before = sets(&table)?;
+        let mut batch = Batch::new();
+        let there = there(&table)?;
+        let before: BTreeSet<BlockSet> = there.keys().cloned().collect();
         let after: BTreeSet<_> = before.union(&rules::sets_of(&order.add)).cloned().collect();
+        check_room(owned, &table, &there, &after, &add)?;
         let (known, new): (Vec<_>, Vec<_>) = after.iter().partition(|set| before.contains(set));
         for set in &new {
             batch.add_set(&table, &set.set());
@@ -57,12 +67,9 @@ pub fn block(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
         for (id, addresses) in order.members.iter().filter(|(id, _)| alone.contains(id)) {
             address(&mut batch, &table, id, addresses)?;
         }
-        let add: BTreeMap<_, _> = order.add.iter().map(|b| ((b.address, b.container), *b)).collect();
         for set in known {
             let of_set = |block: &&KernelBlock| BlockSet::of(block) == *set;
-            let gone = order.add.iter().chain(&order.remove).filter(of_set);
-            let gone = held(&table, set, gone)?;
-            batch.delete_elements(&table, &set.name(), &gone);
+            drop_blocks(&mut batch, &table, set, order.add.iter().chain(&order.remove).filter(of_set))?;
         }
         let mut by_set: BTreeMap<String, Vec<Element>> = BTreeMap::new();
         for block in add.values() {
@@ -75,10 +82,59 @@ pub fn block(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
     })
 }
 
+/// Whether the owner may have these blocks besides those that are there.
+fn check_room(
+    owned: &Owned,
+    table: &TableName,
+    there: &BTreeMap<BlockSet, FoundSet>,
+    after: &BTreeSet<BlockSet>,
+    add: &BTreeMap<(IpNetwork, Option<u32>), KernelBlock>,
+) -> FirewallResult<()> {
+    let refused = |what: String| Err(FirewallError::Refused(what));
+    if owned.bounds.is_some() && after.len() > MOST_SETS_OF_USERS {
+        return refused(format!(
+            "your blocks are of more than {MOST_SETS_OF_USERS} kinds: prefix lengths, each container's"
+        ));
+    }
+    let most = most(owned);
+    let mut count = 0;
+    for set in there.values() {
+        count += set.held(table)?;
+    }
+    if count + add.len() <= most {
+        return Ok(());
+    }
+    // Most likely too many; but some may be there already, and some have just gone by themselves.
+    let mut count = 0;
+    let mut again = 0;
+    for set in there.keys() {
+        let found = nft::elements(table, &set.name())?.unwrap_or_default();
+        let keys: HashSet<Vec<u8>> = found.into_iter().map(|found| found.key).collect();
+        let of_set = add.values().filter(|block| BlockSet::of(block) == *set);
+        again += of_set.filter(|block| keys.contains(&rules::element(block).key)).count();
+        count += keys.len();
+    }
+    match count - again + add.len() > most {
+        true => refused(format!(
+            "{} blocks are more than the {most} that you can have",
+            count - again + add.len()
+        )),
+        false => Ok(()),
+    }
+}
+
+fn most(owned: &Owned) -> usize {
+    if owned.bounds.is_some() { MOST_OF_USERS } else { MOST }
+}
+
 fn check(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
     let refused = |what: String| Err(FirewallError::Refused(what));
-    if order.add.len() > MOST || order.remove.len() > MOST {
-        return refused(format!("more than {MOST} blocks at once"));
+    let most = most(owned);
+    if order.add.len() > most || order.remove.len() > most {
+        return refused(format!("more than {most} blocks at once"));
+    }
+    if let Some(bounds) = owned.bounds.filter(|bounds| order.members.len() > bounds.containers) {
+        return refused(format!("more than {} containers", bounds.containers));
     }
     let all = || order.add.iter().chain(&order.remove);
     if let Some(block) = all().find(|block| block.address.prefix() == 0) {
@@ -93,6 +149,9 @@ fn check(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
         return refused(format!("the addresses of container {id} are not said"));
     }
     let mut seen = BTreeSet::new();
+    if order.members.iter().any(|(_, addresses)| addresses.len() > MOST_ADDRESSES) {
+        return refused(format!("a container has more than {MOST_ADDRESSES} addresses"));
+    }
     for ip in order.members.iter().flat_map(|(_, addresses)| addresses) {
         owned.check_guest(*ip)?;
         if !seen.insert(*ip) {
@@ -102,30 +161,37 @@ fn check(owned: &Owned, order: &BlockOrder) -> FirewallResult<()> {
     Ok(())
 }
 
-fn sets(table: &TableName) -> FirewallResult<BTreeSet<BlockSet>> {
-    Ok(nft::sets(table)?.iter().filter_map(|name| BlockSet::parse(name)).collect())
+fn there(table: &TableName) -> FirewallResult<BTreeMap<BlockSet, FoundSet>> {
+    let found = nft::sets(table)?.into_iter();
+    Ok(found.filter_map(|found| Some((BlockSet::parse(&found.name)?, found))).collect())
 }
 
-/// Those of `blocks` that the set holds, each once.
-fn held<'a>(
+fn sets(table: &TableName) -> FirewallResult<BTreeSet<BlockSet>> {
+    Ok(there(table)?.into_keys().collect())
+}
+
+/// Takes those of `blocks` back that the set holds. Of many the kernel is not asked whether it does:
+/// one that is added first can always be deleted.
+fn drop_blocks<'a>(
+    batch: &mut Batch,
     table: &TableName,
     set: &BlockSet,
     blocks: impl Iterator<Item = &'a KernelBlock>,
-) -> FirewallResult<Vec<Element>> {
+) -> FirewallResult<()> {
     let keys: BTreeSet<Vec<u8>> = blocks.map(|block| rules::element(block).key).collect();
     let name = set.name();
-    let mut found = Vec::new();
-    if keys.len() <= FEW {
-        for key in keys {
-            if nft::element(table, &name, &key)?.is_some() {
-                found.push(Element::new(key));
-            }
+    let is_few = keys.len() <= FEW;
+    let mut gone = Vec::new();
+    for key in keys {
+        if !is_few || nft::element(table, &name, &key)?.is_some() {
+            gone.push(Element::new(key));
         }
-        return Ok(found);
     }
-    let there: HashSet<Vec<u8>> =
-        nft::elements(table, &name)?.unwrap_or_default().into_iter().map(|f| f.key).collect();
-    Ok(keys.into_iter().filter(|key| there.contains(key)).map(Element::new).collect())
+    if !is_few {
+        batch.add_elements(table, &name, &gone);
+    }
+    batch.delete_elements(table, &name, &gone);
+    Ok(())
 }
 
 fn put_rules(batch: &mut Batch, table: &TableName, container: Option<&ContainerId>, sets: &[BlockSet]) {
@@ -201,9 +267,5 @@ pub fn block_hits(owner: &str) -> FirewallResult<Vec<Hits>> {
 }
 
 fn network(key: &[u8], prefix: u8) -> Option<IpNetwork> {
-    let ip = match key.len() {
-        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(key).ok()?)),
-        _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(key).ok()?)),
-    };
-    IpNetwork::new(ip, prefix).ok()
+    IpNetwork::new(address_of(key)?, prefix).ok()
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::bounds::{Bounds, MOST_ADDRESSES};
 use super::{FirewallError, FirewallResult};
 use crate::model::firewall::plan::{
     ContainerPlan, ForwardPlan, GroupPlan, LinkPlan, NetworkPlan, Plan, RulesPlan,
@@ -14,6 +15,7 @@ use crate::model::firewall::plan::{
 use crate::model::firewall::{Change, is_label};
 use crate::model::name::ContainerId;
 use crate::model::network::{Nat, is_interface_name, is_network_name};
+use crate::model::nic::MOST_NICS;
 
 /// Bounds of one plan.
 const MOST_CONTAINERS: usize = 65_536;
@@ -39,6 +41,8 @@ pub struct Owned {
     pub ports: Ports,
     /// Addresses that its guests may go out with, besides the outgoing interface's; None: any.
     pub nat: Option<Vec<IpNetwork>>,
+    /// How much an ordinary user may have the kernel keep; None: any.
+    pub bounds: Option<Bounds>,
 }
 
 /// Which of the host's ports.
@@ -73,6 +77,9 @@ impl Owned {
         if plan.containers.len() > MOST_CONTAINERS {
             return refused(format!("{} containers are too many", plan.containers.len()));
         }
+        if let Some(bounds) = self.bounds {
+            bounds.check(plan)?;
+        }
         self.check_sets(&plan.sets)?;
         self.check_networks(&plan.networks)?;
         self.check_groups(&plan.groups)?;
@@ -94,6 +101,9 @@ impl Owned {
 
     /// Whether sets and groups that it speaks of are there, the kernel says.
     pub(super) fn check_change(&self, change: &Change) -> FirewallResult<()> {
+        if let Some(bounds) = self.bounds {
+            bounds.check_change(change)?;
+        }
         self.check_sets(&change.sets)?;
         self.check_networks(&change.networks)?;
         self.check_groups(&change.groups)?;
@@ -158,6 +168,12 @@ impl Owned {
                 return refused(format!("container {} is there twice", container.id));
             }
             self.check_links(&container.id, &container.links)?;
+            if container.addresses.len() > MOST_ADDRESSES {
+                return refused(format!(
+                    "container {} has more than {MOST_ADDRESSES} addresses",
+                    container.id
+                ));
+            }
             for ip in &container.addresses {
                 self.check_guest(*ip)?;
                 if !addresses.insert(*ip) {
@@ -171,6 +187,9 @@ impl Owned {
     }
 
     pub(super) fn check_links(&self, id: &ContainerId, links: &[LinkPlan]) -> FirewallResult<()> {
+        if links.len() > usize::from(MOST_NICS) {
+            return refused(format!("container {id} has more than {MOST_NICS} links"));
+        }
         for LinkPlan { link, bridge } in links {
             if !is_interface_name(link) || !(self.link)(id, link) {
                 return refused(format!("'{link}' is not a link of container {id}"));

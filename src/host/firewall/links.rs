@@ -1,11 +1,13 @@
 //! Containers' links, and the ports of bridges whose packets are led through the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::{FirewallError, FirewallResult, Owned, is_in_place, policy_name, retried, traffic_names};
-use crate::model::firewall::plan::{LinkPlan, Plan};
+use crate::model::firewall::plan::{ContainerPlan, LinkPlan, Plan};
 use crate::model::mac::Mac;
 use crate::model::name::ContainerId;
+use crate::model::nic::MOST_NICS;
 use crate::render::nft::blocks as block_rules;
 use crate::render::nft::owners as owner_rules;
 use crate::render::nft::phrases;
@@ -23,6 +25,7 @@ pub fn add_links(owned: &Owned, id: &ContainerId, links: &[LinkPlan]) -> Firewal
             return Err(FirewallError::NotInPlace);
         }
         let mut batch = Batch::new().only_at(generation);
+        prune(&mut batch, owned, &links.iter().map(|link| link.link.as_str()).collect(), false)?;
         add_elements(&mut batch, owned, links)?;
         Ok(batch)
     })
@@ -43,6 +46,60 @@ fn routing(owner: &str, bridge: &str) -> FirewallResult<Option<Mac>> {
     let Some(mac) = hardware_address::of(bridge) else { return Ok(None) };
     let chain = ports::routing_chain(bridge, mac);
     Ok((nft::rule_count(&TableName::bridge(owner), &chain)? > 0).then_some(mac))
+}
+
+/// The links of these containers.
+pub(super) fn names(containers: &[ContainerPlan]) -> BTreeSet<&str> {
+    containers.iter().flat_map(|container| &container.links).map(|link| link.link.as_str()).collect()
+}
+
+/// Forgets links that are not there, where more are known than an ordinary user can have: those of
+/// containers that never started, or of which nobody said that they are gone. `wanted` are about to
+/// be made known; with `counts_only` all but the tables of counts is made anew anyway.
+pub(super) fn prune(
+    batch: &mut Batch,
+    owned: &Owned,
+    wanted: &BTreeSet<&str>,
+    counts_only: bool,
+) -> FirewallResult<()> {
+    let Some(bounds) = owned.bounds else { return Ok(()) };
+    let most = bounds.containers * usize::from(MOST_NICS) + owned.bridges.len();
+    let owner = owned.owner.as_str();
+    let counts = traffic_names(owner).into_iter();
+    let mut sets: Vec<(TableName, String)> = counts
+        .flat_map(|table| [ports::SENT, ports::RECEIVED].map(|set| (table.clone(), set.into())))
+        .collect();
+    let together = owner_rules::table_name(&owned.instance);
+    let own_set = owner_rules::own_set(owner).name;
+    if !counts_only {
+        sets.push((TableName::bridge(owner), ports::ROUTED.to_owned()));
+        sets.push((policy_name(owner), phrases::LINKS.to_owned()));
+        sets.push((block_rules::table_name(owner), phrases::LINKS.to_owned()));
+        sets.push((together.clone(), own_set.clone()));
+    }
+    for (table, set) in sets {
+        let found = nft::elements(&table, &set)?.unwrap_or_default();
+        let new =
+            wanted.iter().filter(|link| !found.iter().any(|f| f.key == Element::link(link).key)).count();
+        if found.len() + new <= most {
+            continue;
+        }
+        let is_idle = |key: &[u8]| {
+            let name = String::from_utf8_lossy(key).trim_end_matches('\0').to_owned();
+            let is_known = wanted.contains(name.as_str()) || owned.bridges.contains_key(&name);
+            !is_known && !Path::new("/sys/class/net").join(name).exists()
+        };
+        let gone = found.into_iter().filter(|f| is_idle(&f.key)).map(|f| Element::new(f.key));
+        let gone: Vec<Element> = gone.collect();
+        batch.delete_elements(&table, &set, &gone);
+        if set == own_set {
+            // What is in the owner's own set is in those of all owners.
+            [owner_rules::ALL, owner_rules::OWNERS]
+                .iter()
+                .for_each(|of_all| batch.delete_elements(&together, of_all, &gone));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn add_elements(batch: &mut Batch, owned: &Owned, links: &[LinkPlan]) -> FirewallResult<()> {

@@ -2,6 +2,7 @@
 //! machine beyond. Judged by connections and by what the kernel lists.
 
 mod blocks;
+mod bounds;
 mod changes;
 mod neighbours;
 mod rules;
@@ -33,6 +34,7 @@ pub fn owned() -> Owned {
         link: Box::new(|id, link| link.starts_with(&format!("ng{id}"))),
         ports: Ports::all(),
         nat: Some(Vec::new()),
+        bounds: None,
     }
 }
 

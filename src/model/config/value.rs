@@ -157,6 +157,16 @@ pub fn size(text: &str) -> Option<u64> {
     number(digits)?.checked_mul(base.checked_pow(power)?).filter(|bytes| *bytes != NO_LIMIT)
 }
 
+/// A number of bytes for people: the largest unit of which it is a whole number.
+pub fn size_text(bytes: u64) -> String {
+    let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits);
+    match whole {
+        Some((bits, unit)) => format!("{} {unit}", bytes >> bits),
+        None => format!("{bytes} B"),
+    }
+}
+
 fn percent(text: &str) -> Option<u32> {
     let number = number(text.strip_suffix('%')?)?;
     (1..=100).contains(&number).then_some(number as u32)

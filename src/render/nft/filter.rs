@@ -70,6 +70,11 @@ pub fn address_set(name: &str, v4: bool) -> String {
     format!("s{}-{name}", if v4 { 4 } else { 6 })
 }
 
+/// Reads what `address_set` writes.
+pub fn name_of_set(set: &str) -> Option<&str> {
+    set.strip_prefix("s4-").or_else(|| set.strip_prefix("s6-"))
+}
+
 /// All but the translation of addresses.
 pub(super) fn table(name: &str, plan: &Plan) -> Table {
     let mut table =

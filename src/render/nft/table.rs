@@ -332,6 +332,14 @@ pub fn address_bytes(ip: IpAddr) -> Vec<u8> {
     }
 }
 
+/// Reads what `address_bytes` writes.
+pub fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        _ => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+    }
+}
+
 pub fn mask_bytes(v4: bool, prefix: u8) -> Vec<u8> {
     match v4 {
         true => {

@@ -142,7 +142,11 @@ fn what_the_kernel_holds_is_read() {
         assert_eq!(comments[0], "rule 1");
         assert_eq!(comments.last(), Some(&"default"));
         assert_eq!(
-            sets(&blocks::table_name("test")).unwrap().iter().filter_map(|s| BlockSet::parse(s)).count(),
+            sets(&blocks::table_name("test"))
+                .unwrap()
+                .iter()
+                .filter_map(|s| BlockSet::parse(&s.name))
+                .count(),
             5
         );
     });

@@ -35,6 +35,31 @@ pub struct Found {
     pub expires: Option<u64>,
 }
 
+/// A set as the kernel has it, without what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundSet {
+    pub name: String,
+    /// How many elements, among them some that have just gone by themselves. Linux 6.16 says it.
+    held: Option<usize>,
+}
+
+impl FoundSet {
+    /// How many elements it holds. Where the kernel does not say, they are counted, which takes long
+    /// where there are many: it begins from the start for each part of its answer.
+    pub fn held(&self, table: &TableName) -> Result<usize, NftError> {
+        match self.held {
+            Some(held) => Ok(held),
+            None => Ok(elements(table, &self.name)?.map_or(0, |found| found.len())),
+        }
+    }
+
+    /// The same of one whose elements are ranges: a kernel that says how many counts each once, and
+    /// lists its first key and the one behind its last.
+    pub fn ranges(&self, table: &TableName) -> Result<usize, NftError> {
+        Ok(if self.held.is_some() { self.held(table)? } else { self.held(table)?.div_ceil(2) })
+    }
+}
+
 /// A rule as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRule {
@@ -68,19 +93,21 @@ pub fn has_table(table: &TableName) -> Result<bool, NftError> {
     unless_missing(asked, || format!("table '{table}'"))
 }
 
-/// The names of a table's sets; none where there is no such table.
-pub fn sets(table: &TableName) -> Result<Vec<String>, NftError> {
-    let mut names = Vec::new();
+/// The sets of a table; none where there is no such table.
+pub fn sets(table: &TableName) -> Result<Vec<FoundSet>, NftError> {
+    let mut found = Vec::new();
     let body = |m: &mut Buffer| m.string(1, &table.name);
     let each = |attributes: Attributes<'_>| {
         if attributes.text(1)?.as_deref() == Some(table.name.as_str()) {
-            names.extend(attributes.text(2)?);
+            let name = attributes.text(2)?.unwrap_or_default();
+            let held = attributes.number(20)?.and_then(|n| usize::try_from(n).ok());
+            found.push(FoundSet { name, held });
         }
         Ok(())
     };
     let asked = ask(GET_SET, DUMP, family(table.family), body, each);
     unless_missing(asked, || format!("the sets of table '{table}'"))?;
-    Ok(names)
+    Ok(found)
 }
 
 /// What a set holds; None where there is no such set.
@@ -200,8 +227,10 @@ fn count_of(expression: Attributes<'_>) -> io::Result<Option<Count>> {
     Ok(Some(Count { packets: packets.unwrap_or_default(), bytes: bytes.unwrap_or_default() }))
 }
 
-/// How often a dump is begun again because the rules changed meanwhile.
-const TRIES: usize = 20;
+/// How often a dump is begun again because the rules changed meanwhile, of whichever owner. Then it
+/// has to do: one owner who changes rules all the time must not keep the others from looking at theirs.
+/// A change that rests on what was seen is made at that generation only.
+const TRIES: usize = 5;
 
 /// Asks one question and hands every answer's attributes to `each`. `family` 0 is all of them.
 fn ask(
@@ -222,21 +251,21 @@ pub(super) fn ask_all(
     body: impl Fn(&mut Buffer),
     mut each: impl FnMut(u8, Attributes<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    for _ in 0..TRIES {
+    for tries in 1.. {
         // Complete before anything is handed on, or a dump that is begun again would count twice.
-        let answers = collect(kind, flags, family, &body)?;
-        if let Some(answers) = answers {
+        let (answers, is_whole) = collect(kind, flags, family, &body)?;
+        if is_whole || tries >= TRIES {
             return answers.iter().try_for_each(|(family, bytes)| each(*family, Attributes(bytes)));
         }
     }
-    Err(io::Error::from_raw_os_error(libc::EINTR))
+    Ok(())
 }
 
 /// The family's number and the attributes.
 type Answer = (u8, Vec<u8>);
 
-/// None: something changed while the kernel answered.
-fn collect(kind: u16, flags: u16, family: u8, body: impl Fn(&mut Buffer)) -> io::Result<Option<Vec<Answer>>> {
+/// Also whether nothing changed while the kernel answered.
+fn collect(kind: u16, flags: u16, family: u8, body: impl Fn(&mut Buffer)) -> io::Result<(Vec<Answer>, bool)> {
     let socket = open()?;
     let mut question = Buffer::default();
     question.message(kind, flags, 1, family, 0, |m| body(m));
@@ -265,7 +294,7 @@ fn collect(kind: u16, flags: u16, family: u8, body: impl Fn(&mut Buffer)) -> io:
             }
         })?;
         if done {
-            return Ok((!interrupted).then_some(answers));
+            return Ok((answers, !interrupted));
         }
     }
 }
