@@ -1,0 +1,64 @@
+//! What a forked worker is shut into before it looks at anything that strangers have written. Nothing
+//! here asks for memory: the parent may have had other threads.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::forked::{Doing, Failed};
+use super::{clone, seccomp};
+
+/// What it takes to write a tree of all owners and modes.
+const FOR_FILES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::SETFCAP);
+
+/// Leaves the command's session, and with it its terminal, and closes all descriptors but `kept`;
+/// standard input, output and error become /dev/null. For a forked child.
+pub fn leave_behind<F: AsFd>(kept: &[F]) -> Result<(), Failed> {
+    rustix::process::setsid().doing("start a session")?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).doing("open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null)
+        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+        .and_then(|()| rustix::stdio::dup2_stderr(&null))
+        .doing("give up the command's input and output")?;
+    // Its number is above those of the three, so it goes too.
+    std::mem::forget(null);
+    clone::keep_only(kept);
+    Ok(())
+}
+
+/// Has the kernel end this process with `parent`, the one that forked it. To be called after the last
+/// change of ids, which undoes it.
+pub fn die_with(parent: rustix::process::Pid) -> Result<(), Failed> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing("tie the worker to its command")?;
+    // It may have ended before.
+    match rustix::process::getppid() {
+        Some(now) if now == parent => Ok(()),
+        _ => clone::exit_now(1),
+    }
+}
+
+/// Keeps the capabilities that writing files takes, and closes this process to others of its ids.
+pub fn keep_to_files() -> Result<(), Failed> {
+    let sets = CapabilitySets {
+        effective: FOR_FILES,
+        permitted: FOR_FILES,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets).doing("give up capabilities")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("close its memory to others")
+}
+
+/// Gives up for good what set-id programs would give, and loads a filter of [`seccomp`].
+pub fn shut_in(filter: &[u8]) -> Result<(), Failed> {
+    rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
+    seccomp::load(filter).doing("load the system call filter")
+}
