@@ -1,9 +1,11 @@
 //! What a forked worker is shut into before it looks at anything that strangers have written. Nothing
 //! here asks for memory: the parent may have had other threads.
+#![allow(unsafe_code)]
 
 use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -55,6 +57,21 @@ pub fn keep_to_files() -> Result<(), Failed> {
     };
     rustix::thread::set_capabilities(None, sets).doing("give up capabilities")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("close its memory to others")
+}
+
+/// Takes an empty session keyring in place of the operator's, whose keys whoever possesses it may read.
+pub fn leave_keyring() -> Result<(), Failed> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: keyctl(2) with a null name.
+    if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, anonymous) } >= 0 {
+        return Ok(());
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        // A kernel without keyrings, or one whose keyrings are out of reach for all of this.
+        Some(libc::ENOSYS | libc::EPERM) => Ok(()),
+        other => Err(Errno::from_raw_os_error(other.unwrap_or(libc::EIO))).doing("leave the keyring"),
+    }
 }
 
 /// Gives up for good what set-id programs would give, and loads a filter of [`seccomp`].
