@@ -252,12 +252,9 @@ fn unpack(app: &mut App, work: &str, archive: OwnedFd, watch: &mut dyn Watch) ->
     );
     match outcome {
         Ok(Ok(unpacked)) => Ok(unpacked),
-        Ok(Err((reason, hint))) => Err(AppError::Template {
-            what: "unpack the template".to_owned(),
-            reason,
-            hint,
-            lacking: false,
-        }),
+        Ok(Err((reason, hint))) => {
+            Err(AppError::Template { what: "unpack the template".to_owned(), reason, hint, lacking: false })
+        }
         Err(_) if interrupt::pending() => Err(AppError::Interrupted),
         Err(e) => Err(e.into()),
     }

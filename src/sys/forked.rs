@@ -303,9 +303,8 @@ mod tests {
             let open = |pid: &str| -> Vec<(String, String)> {
                 let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
                 let target = |e: &fs::DirEntry| fs::read_link(e.path()).unwrap().display().to_string();
-                let mut all: Vec<_> = entries
-                    .map(|e| (e.file_name().to_string_lossy().into_owned(), target(&e)))
-                    .collect();
+                let mut all: Vec<_> =
+                    entries.map(|e| (e.file_name().to_string_lossy().into_owned(), target(&e))).collect();
                 all.sort();
                 all
             };

@@ -50,11 +50,8 @@ pub fn die_with(parent: rustix::process::Pid) -> Result<(), Failed> {
 
 /// Keeps the capabilities that writing files takes, and closes this process to others of its ids.
 pub fn keep_to_files() -> Result<(), Failed> {
-    let sets = CapabilitySets {
-        effective: FOR_FILES,
-        permitted: FOR_FILES,
-        inheritable: CapabilitySet::empty(),
-    };
+    let sets =
+        CapabilitySets { effective: FOR_FILES, permitted: FOR_FILES, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).doing("give up capabilities")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("close its memory to others")
 }

@@ -216,8 +216,7 @@ fn all_but(allowed: &[i32]) -> Vec<(u64, u64)> {
 }
 
 fn compile(filter: Rules) -> SysResult<Vec<u8>> {
-    let failed =
-        |e: SeccompError| SysError::new("compile the system call filter", std::io::Error::other(e));
+    let failed = |e: SeccompError| SysError::new("compile the system call filter", std::io::Error::other(e));
     let filter = filter.map_err(failed)?;
     let file = rustix::fs::memfd_create("seccomp", rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|e| SysError::new("make a memory file", e))?;

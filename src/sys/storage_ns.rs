@@ -147,8 +147,7 @@ where
             }
             Some((Word::Outcome(outcome), _)) => {
                 child.wait()?;
-                return outcome
-                    .map_err(|e| SysError::new("begin the file work", std::io::Error::other(e)));
+                return outcome.map_err(|e| SysError::new("begin the file work", std::io::Error::other(e)));
             }
             None => return Err(died(child.wait()?)),
         }

@@ -55,7 +55,9 @@ pub fn open<'a>(mut input: impl Read + 'a) -> Result<(Format, Box<dyn Read + 'a>
     let mut start = Vec::with_capacity(TAR_BLOCK);
     input.by_ref().take(TAR_BLOCK as u64).read_to_end(&mut start).map_err(DecompressError::Read)?;
     let Some(format) = sniff(&start) else {
-        return Err(foreign::recognise(&start).map_or(DecompressError::NotAnArchive, DecompressError::Foreign));
+        return Err(
+            foreign::recognise(&start).map_or(DecompressError::NotAnArchive, DecompressError::Foreign)
+        );
     };
     let whole = Cursor::new(start).chain(input);
     let failed = |source| DecompressError::Decoder { format, source };
@@ -111,7 +113,10 @@ fn only_zeros(input: &mut impl BufRead) -> io::Result<()> {
     loop {
         let bytes = input.fill_buf()?;
         if bytes.iter().any(|&byte| byte != 0) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "something follows the end of gzip's data"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something follows the end of gzip's data",
+            ));
         }
         let length = bytes.len();
         if length == 0 {

@@ -11,8 +11,8 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::decompress::DecompressError;
 use super::budget::Budget;
+use super::decompress::DecompressError;
 use super::member::{self, Extent, Kind, Member};
 use super::source::Source;
 use super::tree::Tree;
@@ -81,7 +81,9 @@ pub enum ExtractError {
     Unsupported { what: &'static str },
     #[error("the entry '{entry}' climbs out of the tree: {how}")]
     Climbs { entry: String, how: &'static str },
-    #[error("the entry '{entry}' lies below a file or a symbolic link that leads to no directory of the tree")]
+    #[error(
+        "the entry '{entry}' lies below a file or a symbolic link that leads to no directory of the tree"
+    )]
     BelowLink { entry: String },
     #[error("the hard link '{entry}' cannot point to '{target}': {why}")]
     LinkTarget { entry: String, target: String, why: &'static str },

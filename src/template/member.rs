@@ -4,8 +4,8 @@
 use rustix::fs::Timespec;
 use tar::{EntryType, Header};
 
-use super::extract::{ExtractError, Limits};
 use super::budget;
+use super::extract::{ExtractError, Limits};
 use super::header;
 use super::pax::{self, Pax};
 use super::source::Source;

@@ -42,9 +42,10 @@ pub fn of(root: BorrowedFd<'_>) -> Shape {
         }
         None => Shape {
             what: String::new(),
-            hint: "a container boots its init, and images of Docker have none: install systemd-sysv or openrc \
+            hint:
+                "a container boots its init, and images of Docker have none: install systemd-sysv or openrc \
                    in it first"
-                .to_owned(),
+                    .to_owned(),
         },
     }
 }
@@ -80,9 +81,14 @@ mod tests {
     fn what_is_not_at_the_top_is_named() {
         let lxd = shape(&["metadata.yaml", "rootfs/sbin/init", "rootfs/etc/x", "templates/a"]);
         assert!(lxd.what.contains("LXD") && lxd.hint.contains("tar -cC t/rootfs"), "{lxd:?}");
-        for files in [&["manifest.json", "abc/layer.tar"][..], &["oci-layout", "index.json", "blobs/sha256/1"]] {
+        for files in
+            [&["manifest.json", "abc/layer.tar"][..], &["oci-layout", "index.json", "blobs/sha256/1"]]
+        {
             let docker = shape(files);
-            assert!(docker.what.contains("docker save") && docker.hint.contains("docker export"), "{docker:?}");
+            assert!(
+                docker.what.contains("docker save") && docker.hint.contains("docker export"),
+                "{docker:?}"
+            );
         }
         let wrapped = shape(&["debian-12/etc/passwd", "debian-12/usr/bin/x"]);
         assert!(wrapped.what == "the system lies below debian-12" && wrapped.hint.contains("t/debian-12"));

@@ -85,7 +85,8 @@ impl<'a> Tree<'a> {
         }
         match self.open(parent, OFlags::PATH) {
             Ok(fd) => self.parent = Some((parent.to_vec(), fd)),
-            Err(Errno::LOOP) => {
+            // The latter also where the parent itself is a link.
+            Err(Errno::LOOP | Errno::NOTDIR) => {
                 let mut real = links::resolve(self.root, parent, &mut self.budget, &path)?;
                 if !real.is_empty() {
                     real.push(b'/');
@@ -94,7 +95,7 @@ impl<'a> Tree<'a> {
                 self.budget.depth(&real)?;
                 return Ok(real);
             }
-            // What is missing is made; what is no directory is complained of then.
+            // What is missing is made.
             Err(_) => {}
         }
         Ok(path)

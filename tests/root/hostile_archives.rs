@@ -121,7 +121,9 @@ fn links_that_are_written_through() {
         scene.refuses(target, deep, below);
     }
     // A link that leads somewhere in the tree is followed as a guest would, with the tree as its root.
-    for (target, lands) in [("/", "evil"), ("../../..", "evil"), ("etc", "etc/evil"), ("/etc/../sbin", "sbin/evil")] {
+    for (target, lands) in
+        [("/", "evil"), ("../../..", "evil"), ("etc", "etc/evil"), ("/etc/../sbin", "sbin/evil")]
+    {
         let tree = scene.takes(target, Archive::tiny().symlink("d", target).file("d/evil", b"inside"));
         assert_eq!(fs::read(tree.join(lands)).expect("read a file"), b"inside", "{target}");
         scene.forget(target);
