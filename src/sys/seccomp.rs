@@ -102,6 +102,7 @@ const FILE_WORK: &[&str] = &[
     "openat",
     "openat2",
     "read",
+    "readlinkat",
     "renameat",
     "renameat2",
     "rt_sigaction",

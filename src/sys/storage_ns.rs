@@ -210,16 +210,16 @@ mod tests {
     use crate::model::ids::Slice;
     use crate::sys::forked;
 
-    /// Looks at the worker as soon as it is at work.
-    #[derive(Default)]
-    struct Looker {
+    /// Looks at the worker as soon as it is at work, and then lets it go on.
+    struct Looker<'a> {
+        feed: &'a std::io::PipeWriter,
         status: BTreeMap<String, String>,
         stat: Vec<String>,
         fds: BTreeMap<String, String>,
         namespaces: BTreeMap<&'static str, bool>,
     }
 
-    impl Watch for Looker {
+    impl Watch for Looker<'_> {
         fn progress(&mut self, pid: u64) -> bool {
             let proc = format!("/proc/{pid}");
             let status = fs::read_to_string(format!("{proc}/status")).unwrap();
@@ -239,6 +239,7 @@ mod tests {
                 let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
                 self.namespaces.insert(kind, link(&pid.to_string()) == link("self"));
             }
+            self.feed.write_all(b"x").unwrap();
             true
         }
         fn side(&self) -> Option<BorrowedFd<'_>> {
@@ -256,9 +257,15 @@ mod tests {
         let (input, feed) = std::io::pipe().unwrap();
         let input = OwnedFd::from(input);
         let itself = rustix::process::getpid;
-        let mut seen = [Looker::default(), Looker::default()];
+        let looker = || Looker {
+            feed: &feed,
+            status: BTreeMap::new(),
+            stat: Vec::new(),
+            fds: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+        };
+        let mut seen = [looker(), looker()];
         for (looker, apart) in seen.iter_mut().zip([UnshareFlags::empty(), UnshareFlags::NEWNET]) {
-            (&feed).write_all(b"x").unwrap();
             let job = Job { namespace: &namespace, root: &root, input: Some(&input) };
             let body = |tell: Tell<'_>| -> Result<(), String> {
                 // Its number where the test stands, which the worker cannot ask for.

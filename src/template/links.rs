@@ -15,7 +15,8 @@ const LINKS: usize = 40;
 /// The directories of a path that is resolved so far, from the root's child on: name and descriptor.
 type Way = Vec<(Vec<u8>, OwnedFd)>;
 
-/// The path without links of the directory that `path` leads to below `root`; `entry` is for errors.
+/// The path without links of the directory that `path` leads to below `root`; `entry` is for errors. Its
+/// last components need not be there yet, as long as no link has named them.
 pub(super) fn resolve(
     root: BorrowedFd<'_>,
     path: &[u8],
@@ -27,8 +28,11 @@ pub(super) fn resolve(
     let mut links = 0;
     // Components that are still to go, the next one last.
     let mut ahead = components(path);
+    let mut own = ahead.len();
     while let Some(name) = ahead.pop() {
         budget.step()?;
+        let is_own = ahead.len() < own;
+        own = own.min(ahead.len());
         if name == b".." {
             // Above the root is the root.
             way.pop();
@@ -51,10 +55,15 @@ pub(super) fn resolve(
                 }
                 ahead.extend(components(target));
             }
+            Err(Errno::NOENT) if is_own => {
+                ahead.push(name);
+                break;
+            }
             Err(_) => return Err(refused()),
         }
     }
-    let names: Vec<&[u8]> = way.iter().map(|(name, _)| &name[..]).collect();
+    let there = way.iter().map(|(name, _)| &name[..]);
+    let names: Vec<&[u8]> = there.chain(ahead.iter().rev().map(|name| &name[..])).collect();
     Ok(names.join(&b'/'))
 }
 
