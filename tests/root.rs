@@ -89,3 +89,5 @@ mod template;
 mod templates;
 #[path = "root/verbs.rs"]
 mod verbs;
+#[path = "root/workers.rs"]
+mod workers;

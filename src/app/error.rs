@@ -106,7 +106,7 @@ pub enum AppError {
     #[error("something of container '{name}' is left: {left}")]
     Left { name: Name, left: String },
     #[error("cannot {what}: {reason}")]
-    Template { what: String, reason: String, lacking: bool },
+    Template { what: String, reason: String, hint: Option<String>, lacking: bool },
     #[error("no private network of this host is free for '{0}'")]
     NoSubnet(String),
     #[error("invalid firewall rule")]
@@ -234,6 +234,7 @@ impl AppError {
             Self::Private(e) => return e.fix(),
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
+            Self::Template { hint: Some(hint), .. } => hint.clone(),
             Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),
             Self::Grants(GrantsError::Empty(_) | GrantsError::TooLong(_) | GrantsError::Record(_)) => {
                 "see what is in it, or take it away and give it anew: nagaya grant USER --remove".to_owned()

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::AppResult;
+use crate::model::config::{Config, value};
 use crate::model::container::Container;
 use crate::model::limits::Rlimit;
 use crate::model::name::Name;
@@ -10,7 +11,7 @@ use crate::model::network::Network;
 use crate::model::nic::Nic;
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::runtime::config::{GuestSettings, MonitorConfig};
-use crate::sys::{host_resolvers, pasta, seccomp};
+use crate::sys::{SysResult, host_resolvers, pasta, seccomp};
 
 /// The monitor's configuration for a start, or for taking over init `adopt`. `networks` are those that
 /// its interfaces are on, in their order; `private` says that what leaves them goes through pasta.
@@ -32,7 +33,7 @@ pub fn build(
         init: vec!["/sbin/init".to_owned()],
         init_kind: facts.init,
         env: environment(container, facts),
-        seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
+        seccomp: MonitorConfig::hex(&filter(&container.config)?),
         guest: GuestSettings {
             hostname: container.config.get("hostname").map(str::to_owned),
             resolvers,
@@ -52,6 +53,12 @@ fn nics(container: &Container, networks: &[Network]) -> Vec<Nic> {
         nic.settings.mtu = nic.settings.mtu.or(network.and_then(|network| network.mtu));
     }
     nics
+}
+
+/// The system call filter, compiled; empty where the owner wants none.
+fn filter(config: &Config) -> SysResult<Vec<u8>> {
+    let wanted = config.effective("security.syscalls.deny_default").ok().and_then(value::boolean);
+    if wanted == Some(false) { Ok(Vec::new()) } else { seccomp::default_filter() }
 }
 
 /// What init finds in its environment, and nothing else: systemd's container interface. The

@@ -34,6 +34,7 @@ pub mod probe;
 pub mod process;
 pub mod rlimit;
 pub mod rooted;
+pub mod sandbox;
 pub mod sealed;
 pub mod seccomp;
 pub mod seqpacket;
