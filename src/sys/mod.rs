@@ -31,6 +31,7 @@ pub mod process;
 pub mod rlimit;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod services;
 pub mod sockets;
 pub mod ssh;
 pub mod storage_ns;

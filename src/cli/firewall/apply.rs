@@ -32,7 +32,7 @@ pub struct ApplyArgs {
     /// Go back after so many seconds, unless it is confirmed
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     confirm: Option<u32>,
-    /// Also if that would shut yourself out
+    /// Apply it even if that cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }

@@ -13,7 +13,7 @@ use crate::app::AppError;
 use crate::app::firewall::{self, BlockRow, BlockWish};
 use crate::model::firewall::{block, duration};
 
-/// Keep addresses from containers altogether
+/// Block addresses
 ///
 /// In both directions, and at once: connections that there are end. Blocks go before all rules and
 /// may overlap; each ends by itself.
@@ -34,12 +34,12 @@ pub struct BlockArgs {
     /// Why, for whoever looks at the list
     #[arg(long)]
     reason: Option<String>,
-    /// Also if that would shut yourself out
+    /// Apply it even if that cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
 
-/// Take blocks back
+/// Remove blocks
 ///
 /// Exactly as they were made: a block of a subnet is not undone for single addresses of it.
 ///
@@ -67,7 +67,7 @@ struct AddressArgs {
     file: Option<PathBuf>,
 }
 
-/// List what is blocked, and how often that was of use
+/// List blocks and their hit counts
 ///
 /// Examples:
 ///   nagaya firewall blocks
@@ -138,7 +138,9 @@ pub fn unblock(args: UnblockArgs) -> CliResult<i32> {
     match addresses.len() - gone {
         0 => Ok(DONE),
         left if gone == 0 && left == 1 => {
-            Err(AppError::Refused(format!("{} was not blocked so", addresses[0])).into())
+            let of = container.map(|name| format!(" for '{name}'")).unwrap_or_default();
+            let what = format!("{} was not blocked{of}", block::text(addresses[0]));
+            Err(AppError::advised(what, "see what is: nagaya firewall blocks").into())
         }
         left => {
             note(&format!("{gone} taken back; {left} were not blocked so"));

@@ -56,7 +56,7 @@ struct MembersArgs {
     /// The containers
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
-    /// Also if that would shut yourself out
+    /// Apply it even if that cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }

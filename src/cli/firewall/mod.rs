@@ -3,7 +3,7 @@
 mod apply;
 mod blocks;
 mod groups;
-mod rules;
+pub(super) mod rules;
 mod sets;
 
 use super::report::CliResult;
@@ -11,7 +11,7 @@ use crate::app::firewall::Caution;
 use crate::model::firewall::operator::SshConnection;
 use crate::sys::ssh;
 
-/// Say what may pass to and from containers
+/// Manage the firewall of containers
 ///
 /// A packet to or from a container is decided by the first rule that is about it: of the
 /// container's own, then of its groups', then of its network's. Where there is none, the

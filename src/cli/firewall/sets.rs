@@ -47,7 +47,7 @@ struct SomeMembersArgs {
     /// Addresses and subnets
     #[arg(value_name = "ADDRESS", required = true)]
     members: Vec<String>,
-    /// Also if that would shut yourself out
+    /// Apply it even if that cuts your own ssh connection
     #[arg(long)]
     force: bool,
 }
