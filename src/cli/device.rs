@@ -88,7 +88,7 @@ struct SetArgs {
     set: PairsArgs,
 }
 
-/// Take keys of a device back
+/// Reset keys of a device to their defaults
 ///
 /// Examples:
 ///   nagaya device unset web01 eth0 limits.ingress limits.egress
@@ -103,7 +103,7 @@ struct UnsetArgs {
     unset: UnsetKeysArgs,
 }
 
-/// Take a device from a container that is stopped
+/// Remove a device from a container that is stopped, or that has yet to get it
 ///
 /// Examples:
 ///   nagaya device remove web01 eth1
