@@ -22,11 +22,17 @@ zsh_dir = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_dir = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 bus_services_dir = $(DESTDIR)$(PREFIX)/share/dbus-1/system-services
 polkit_actions_dir = $(DESTDIR)/usr/share/polkit-1/actions
-# Bus and polkit do not look below every prefix.
+# Bus, polkit, udev and network managers do not look below every prefix.
 ifeq ($(PREFIX),/usr)
+udev_dir = $(DESTDIR)/usr/lib/udev/rules.d
+networkd_dir = $(DESTDIR)/usr/lib/systemd/network
+manager_dir = $(DESTDIR)/usr/lib/NetworkManager/conf.d
 bus_policy_dir = $(DESTDIR)/usr/share/dbus-1/system.d
 polkit_rules_dir = $(DESTDIR)/usr/share/polkit-1/rules.d
 else
+udev_dir = $(DESTDIR)/etc/udev/rules.d
+networkd_dir = $(DESTDIR)/etc/systemd/network
+manager_dir = $(DESTDIR)/etc/NetworkManager/conf.d
 bus_policy_dir = $(DESTDIR)/etc/dbus-1/system.d
 polkit_rules_dir = $(DESTDIR)/etc/polkit-1/rules.d
 endif
@@ -114,6 +120,10 @@ install: ## Install what was built below PREFIX (/usr/local), staged in DESTDIR
 	install -m 0644 packaging/dbus/org.nagaya.Host1.conf $(bus_policy_dir)/
 	install -m 0644 packaging/polkit/org.nagaya.Host1.policy $(polkit_actions_dir)/
 	install -m 0644 packaging/polkit/50-nagaya.rules $(polkit_rules_dir)/
+	install -d -m 0755 $(udev_dir) $(networkd_dir) $(manager_dir)
+	install -m 0644 packaging/udev/81-nagaya.rules $(udev_dir)/
+	install -m 0644 packaging/networkd/05-nagaya.network packaging/networkd/05-nagaya-names.network $(networkd_dir)/
+	install -m 0644 packaging/NetworkManager/nagaya.conf $(manager_dir)/
 
 uninstall: ## Remove what install put there; containers and settings stay
 	rm -f $(bindir)/nagaya $(bash_dir)/nagaya $(zsh_dir)/_nagaya $(fish_dir)/nagaya.fish
@@ -122,6 +132,8 @@ uninstall: ## Remove what install put there; containers and settings stay
 	rm -f $(libdir)/sysusers.d/nagaya.conf $(libdir)/tmpfiles.d/nagaya.conf $(libdir)/sysctl.d/60-nagaya.conf
 	rm -f $(bus_policy_dir)/org.nagaya.Host1.conf $(bus_services_dir)/org.nagaya.Host1.service
 	rm -f $(polkit_actions_dir)/org.nagaya.Host1.policy $(polkit_rules_dir)/50-nagaya.rules
+	rm -f $(udev_dir)/81-nagaya.rules $(networkd_dir)/05-nagaya.network $(networkd_dir)/05-nagaya-names.network
+	rm -f $(manager_dir)/nagaya.conf
 	rm -rf $(sharedir) $(docdir)
 
 clean: ## Remove everything that was built

@@ -65,6 +65,8 @@ mod networks;
 mod networks_answers;
 #[path = "root/networks_hostile.rs"]
 mod networks_hostile;
+#[path = "root/networks_repair.rs"]
+mod networks_repair;
 #[path = "root/networks_users.rs"]
 mod networks_users;
 #[path = "root/parallel.rs"]

@@ -8,6 +8,9 @@ if [ "$1" -eq 1 ]; then
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
+    # They are to leave our links alone from the first on. udev reads its rules by itself.
+    if systemctl --quiet is-active systemd-networkd.service; then networkctl reload || :; fi
+    if systemctl --quiet is-active NetworkManager.service; then nmcli general reload conf || :; fi
     /usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/neigh --prefix=/net/ipv6/neigh || :
     systemctl reload dbus.service || systemctl reload dbus-broker.service || :
     # Starting what runs does nothing; what the administrator or the distribution left off stays off.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::{self, drawn, with_mac};
-use super::{firewall, lock, network, state};
+use super::{attached, firewall, lock, network, state};
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
-use crate::model::nic::{Nic, NicKind, NicRequest};
+use crate::model::nic::{Nic, NicKind, NicOrder, NicRequest, Wanted};
 use crate::store::StoreError;
+use crate::sys::sysctl;
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub fn list(app: &App, name: &Name) -> AppResult<Vec<Nic>> {
 pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)]) -> AppResult<Changed> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
+    if container.nics.iter().any(|nic| nic.device == device) {
+        return Err(AppError::advised(
+            format!("container '{name}' has a device '{device}' already"),
+            format!("choose another name, or change it: nagaya device set {name} {device} KEY=VALUE"),
+        ));
+    }
     let wanted = network::as_map(pairs);
     let default = default_network(app, &wanted)?;
     let request = NicRequest::of(device, &wanted, &default)?;
@@ -80,12 +87,8 @@ pub fn set(
         launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
-    let live = |nic: &Nic| {
-        let mut nic = nic.clone();
-        (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation) = (None, None, false);
-        nic
-    };
-    Ok(Changed { pending: lives && live(&old) != live(&nic), nic })
+    let pending = lives && !attached::is_as_started(app, &app.find(name)?, device)?;
+    Ok(Changed { nic, pending })
 }
 
 /// Tells the firewall which interfaces the container has now. An ordinary user's is put in place for
@@ -117,23 +120,24 @@ fn settle(
 ) -> AppResult<()> {
     let changed = app.find(name)?;
     let now = |nic: &Nic| (nic.settings.ingress, nic.settings.egress, nic.settings.port_isolation);
-    if lives && nic.has_host_end() && old.has_host_end() && now(old) != now(nic) {
-        let networks = network::of(app, &changed)?;
-        let orders = network::orders(&changed, &networks);
-        if let Some(order) = orders.into_iter().find(|order| order.nic.device == nic.device) {
+    if lives && now(old) != now(nic) {
+        // One that waits for the next start is not there yet.
+        let (orders, _) = attached::orders(app, &changed)?;
+        let here = |order: &NicOrder| order.nic.device == nic.device && order.nic.has_host_end();
+        if let Some(order) = orders.into_iter().find(here) {
             app.broker.adjust_link(container.id.as_str(), &order)?;
         }
     }
     launch::write_manifest(app, &changed)
 }
 
-/// Takes an interface from a stopped container.
+/// Takes an interface from a container that is stopped, or that has yet to get it.
 pub fn remove(app: &mut App, name: &Name, device: &str) -> AppResult<()> {
     let container = app.find(name)?;
     let _lock = lock::container(&app.instance, &container.id, name)?;
     let container = app.find(name)?;
-    find(&container, device)?;
-    if state::of(app, &container) != State::Stopped {
+    let nic = find(&container, device)?;
+    if state::of(app, &container) != State::Stopped && attached::has(app, &container, nic) {
         // Its address would be given away while the guest still has it.
         return Err(AppError::MustBeStopped(name.clone()));
     }
@@ -152,6 +156,9 @@ fn find<'a>(container: &'a Container, device: &str) -> AppResult<&'a Nic> {
 
 /// What the database cannot know: whether the host has the parent.
 fn check(app: &App, request: &NicRequest) -> AppResult<()> {
+    if request.kind == NicKind::Routed && matches!(request.ipv6, Wanted::At(_)) && !sysctl::has_ipv6() {
+        return Err(AppError::NoIpv6);
+    }
     match &request.kind {
         NicKind::Bridged { network } => network::find(app, network).map(drop),
         NicKind::Macvlan { parent } if app.instance.is_private() => Err(AppError::Refused(format!(

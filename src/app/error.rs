@@ -109,7 +109,7 @@ pub enum AppError {
     Template { what: String, reason: String, hint: Option<String>, lacking: bool },
     #[error("no private network of this host is free for '{0}'")]
     NoSubnet(String),
-    #[error("invalid firewall rule")]
+    #[error("invalid firewall policy")]
     Policy(#[from] Problems),
     #[error("that would shut you out: {0}")]
     ShutOut(String),
@@ -117,12 +117,32 @@ pub enum AppError {
     Unconfirmed(String),
     #[error(transparent)]
     Block(#[from] BlockError),
+    #[error("this host has no IPv6")]
+    NoIpv6,
+    #[error("the host's links of {} are gone; only a restart makes them anew", names(.0))]
+    CutOff(Vec<Name>),
+    #[error("not all of the networks could be repaired: {0}")]
+    Unrepaired(String),
     #[error("interrupted")]
     Interrupted,
     #[error("instance '{instance}' stays: {reason}")]
     Stays { instance: String, reason: String, hint: Option<String>, kind: Kind },
     #[error("{0}")]
     Refused(String),
+    /// The same with what to type instead.
+    #[error("{what}")]
+    Advised { what: String, hint: String },
+}
+
+/// Containers, as they are listed in a sentence and on a command line.
+fn names(all: &[Name]) -> String {
+    all.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+}
+
+impl AppError {
+    pub fn advised(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Advised { what: what.into(), hint: hint.into() }
+    }
 }
 
 pub type AppResult<T> = Result<T, AppError>;
@@ -202,6 +222,11 @@ impl AppError {
                  'nagaya template import FILE --name NAME' adds one"
                     .to_owned()
             }
+            Self::NoIpv6 => "without IPv6: ipv6.address=none".to_owned(),
+            Self::CutOff(names) => {
+                let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+                format!("restart them: nagaya restart {}", names.join(" "))
+            }
             Self::Policy(_) => "see what there is: nagaya firewall rules; nagaya firewall export".to_owned(),
             Self::ShutOut(_) => "if you have another way in: the same command with --force".to_owned(),
             Self::Unconfirmed(_) => "keep it: nagaya firewall confirm".to_owned(),
@@ -231,6 +256,10 @@ impl AppError {
                 format!("see what it printed: nagaya logs {name}")
             }
             Self::Stays { hint, .. } => return hint.clone(),
+            Self::Advised { hint, .. } => hint.clone(),
+            Self::Store(StoreError::AddressLost { container, .. }) => {
+                format!("give it another one first: nagaya device list {container}; nagaya device set")
+            }
             Self::Private(e) => return e.fix(),
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::App;
 use super::error::AppResult;
-use super::{firewall, guest_config, lifecycle, lock, machine, network, state};
+use super::{attached, firewall, guest_config, lifecycle, lock, machine, network, state};
 use crate::host::private;
 use crate::model::container::{Container, Phase, State};
 use crate::model::firewall::traffic::Traffic;
@@ -129,6 +129,12 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     let mut notes = Vec::new();
     if up && monitor_pid.is_none() {
         notes.push("its monitor was killed; the next command that needs one gives it a new one".to_owned());
+    }
+    if up {
+        notes.extend(attached::cut_off_notes(app, &row.container));
+        let waiting = attached::pending(app, &row.container)?;
+        let restart = |what| format!("{what} at the next start: nagaya restart {name}");
+        notes.extend(waiting.into_iter().map(restart));
     }
     if app.instance.is_private() {
         notes.extend(private::shortcomings(&app.instance));

@@ -1,5 +1,6 @@
 //! What the verbs do.
 
+mod attached;
 pub mod autostart;
 pub mod autostop;
 mod boot_settings;
@@ -24,6 +25,7 @@ mod lock;
 pub mod look;
 pub mod lxcfs;
 mod machine;
+pub mod mending;
 mod monitor;
 pub mod network;
 pub mod owner;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::attached::Attached;
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::{guest_config, layout, limits, lock, network, pool, state};
@@ -206,6 +207,9 @@ pub fn spawn(app: &mut App, container: &Container, adopt: Option<i32>) -> AppRes
         other => other?,
     };
     let files = open_files(app, container, &limits, adopt)?;
+    if adopt.is_none() {
+        Attached::of(container, &networks).write(&app.instance, &container.id)?;
+    }
     let order = SpawnOrder {
         container: container.id.to_string(),
         name: name.to_string(),

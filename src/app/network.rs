@@ -8,17 +8,17 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::random;
-use super::{firewall, state};
+use super::{attached, firewall, state};
 use crate::host::dns::DnsLease;
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
-use crate::model::network::{KeyError, Network, pick_subnet, pick_ula};
+use crate::model::network::{DEFAULT_MTU, KeyError, Network, pick_subnet, pick_ula};
 use crate::model::nic::{Nic, NicOrder, NicRequest, Wanted};
 use crate::model::suggest;
 use crate::store::StoreError;
-use crate::sys::SysError;
 use crate::sys::host_resolvers;
 use crate::sys::netlink::Netlink;
+use crate::sys::{SysError, sysctl};
 
 /// Which networks a new container is to be on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,6 +128,7 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
         }
     }
     network.check()?;
+    check_families(&network)?;
     check_name(app, &network)?;
     // That another network has the subnet says more than that the host has it.
     app.store.add_network_anew(&network)?;
@@ -146,6 +147,14 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
         return Err(e);
     }
     Ok(network)
+}
+
+/// Refuses what the kernel would refuse in its own words.
+fn check_families(network: &Network) -> AppResult<()> {
+    match network.ipv6 {
+        Some(_) if !network.foreign && !sysctl::has_ipv6() => Err(AppError::NoIpv6),
+        _ => Ok(()),
+    }
 }
 
 /// The interface of a network that is to be: the network's name where the instance has the host's
@@ -167,8 +176,9 @@ fn check_name(app: &App, network: &Network) -> AppResult<()> {
     Ok(())
 }
 
-/// Changes keys of a network, all or none; its bridge is changed at once.
-pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<Network> {
+/// Changes keys of a network, all or none; its bridge is changed at once. Returns also the running
+/// containers that see it at their next start only.
+pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<(Network, Vec<Name>)> {
     let old = find(app, name)?;
     let mut network = old.clone();
     let used = Used::now(Some(&old.bridge))?;
@@ -182,29 +192,52 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<N
         }
     }
     if network == old {
-        return Ok(network);
+        return Ok((network, Vec::new()));
     }
     network.check()?;
+    check_families(&network)?;
     if !network.foreign {
         network.ipv4.filter(|_| network.ipv4 != old.ipv4).map_or(Ok(()), |net| used.check(net.into()))?;
         network.ipv6.filter(|_| network.ipv6 != old.ipv6).map_or(Ok(()), |net| used.check(net.into()))?;
     }
     app.store.set_network(&network)?;
-    if let Err(e) = apply(app, &network) {
+    if let Err(e) = apply(app, &old, &network) {
         app.store.set_network(&old)?;
-        if let Err(undo) = apply(app, &old) {
+        if let Err(undo) = apply(app, &network, &old) {
             tracing::warn!("cannot go back to what network '{name}' was: {undo}");
         }
         return Err(e);
     }
-    Ok(network)
+    let waiting =
+        if seen_by_guests(&old) == seen_by_guests(&network) { Vec::new() } else { waiting(app, name)? };
+    Ok((network, waiting))
+}
+
+/// What of a network a guest is told when it starts.
+fn seen_by_guests(network: &Network) -> impl PartialEq {
+    (network.ipv4, network.ipv6, network.mtu, network.domain.clone())
+}
+
+/// The running containers on a network that have been started when something was otherwise.
+fn waiting(app: &App, network: &str) -> AppResult<Vec<Name>> {
+    let mut waiting = Vec::new();
+    for container in app.store.containers()? {
+        let is_on = container.nics.iter().any(|nic| nic.network() == Some(network));
+        if is_on && !attached::pending(app, &container)?.is_empty() {
+            waiting.push(container.name);
+        }
+    }
+    waiting.sort();
+    Ok(waiting)
 }
 
 /// Where its bridge is up, makes it what is stored; an ordinary user's also where it is not, to have it
-/// on the host's record.
-fn apply(app: &mut App, network: &Network) -> AppResult<()> {
+/// on the host's record. `from` is what it was before.
+fn apply(app: &mut App, from: &Network, network: &Network) -> AppResult<()> {
     if is_up(app, network)? || app.instance.person().is_some() {
-        app.broker.ensure_network(network)?;
+        // One that leaves it to the kernel keeps what it has.
+        let mtu = network.mtu.or(from.mtu.map(|_| DEFAULT_MTU));
+        app.broker.ensure_network(&Network { mtu, ..network.clone() })?;
         answer(app, network)?;
         adjust_ports(app, network)?;
     }
@@ -239,11 +272,12 @@ pub(super) fn answer_for(app: &mut App, networks: &[Network]) {
 /// Has running containers' ports be isolated or not, as the network says now.
 fn adjust_ports(app: &mut App, network: &Network) -> AppResult<()> {
     for container in app.store.containers()? {
-        let on = |nic: &Nic| nic.network() == Some(network.name.as_str());
-        if !container.nics.iter().any(on) || state::of(app, &container) == State::Stopped {
+        if state::of(app, &container) == State::Stopped {
             continue;
         }
-        for order in orders(&container, std::slice::from_ref(network)).into_iter().filter(|o| on(&o.nic)) {
+        let (orders, _) = attached::orders(app, &container)?;
+        let on = |order: &NicOrder| order.nic.network() == Some(network.name.as_str());
+        for order in orders.into_iter().filter(on) {
             app.broker.adjust_link(container.id.as_str(), &order)?;
         }
     }
@@ -331,25 +365,6 @@ pub(super) fn orders(container: &Container, networks: &[Network]) -> Vec<NicOrde
         }
     };
     container.nics.iter().map(order).collect()
-}
-
-/// Puts back what is missing of the networks that running containers are on, and of the firewall; lets
-/// their traffic through firewalls that have come meanwhile.
-pub fn repair(app: &mut App) -> AppResult<()> {
-    let mut networks: Vec<Network> = Vec::new();
-    for container in app.store.containers()? {
-        if state::of(app, &container) != State::Stopped {
-            let more = of(app, &container)?;
-            networks
-                .extend(more.into_iter().filter(|network| !networks.contains(network)).collect::<Vec<_>>());
-        }
-    }
-    for network in &networks {
-        app.broker.ensure_network(network)?;
-    }
-    firewall::repair(app)?;
-    answer_for(app, &networks);
-    Ok(())
 }
 
 /// Makes sure of the networks and of the firewall around them.
@@ -441,7 +456,7 @@ impl Used {
 
     /// None on a host without IPv6.
     fn free6(&self) -> AppResult<Option<Ipv6Network>> {
-        if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        if !sysctl::has_ipv6() {
             return Ok(None);
         }
         Ok(pick_ula(&self.ipv6, random()?))

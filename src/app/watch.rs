@@ -1,15 +1,20 @@
-//! `watch`: notices when somebody else changes the host's firewall, and has what networks need
-//! repaired.
+//! `watch`: notices when somebody else changes the host's firewall or links of ours, and has what networks
+//! need repaired.
 
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
 use super::error::{AppError, AppResult};
 use super::owner;
 use crate::model::instance::Instance;
+use crate::sys::netlink::LinkWatch;
 use crate::sys::nft::{Change, Kind, Transaction, Watch};
-use crate::sys::{Context, caps, error_text, process};
+use crate::sys::{Context, SysError, caps, error_text, process};
 
 /// How long it is to be quiet before a repair: who loads rules loads many.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -18,7 +23,9 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
 /// From one repair to the next. It doubles as long as every repair is followed by another change:
 /// somebody else may be as stubborn.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Whoever makes it grow longer than that is told of.
+const LONG_PAUSE: Duration = Duration::from_secs(4);
 const GLANCE: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
 const NET_ADMIN: u32 = 12;
@@ -31,14 +38,14 @@ pub fn run(base: &Instance, ready: impl FnOnce()) -> AppResult<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(AppError::Refused("only root can watch the host's firewall".to_owned()));
     }
-    let mut watch = Watch::open()?;
+    let mut ears = Ears::open()?;
     // Those who repair have them again: root's programs begin with what the service may have at all.
     caps::keep_only(NET_ADMIN)?;
     ready();
     let name = process_name(std::process::id() as i32);
     let own = Own { base: base.name().to_owned(), process: name };
     // What happened before is not known.
-    guard(&mut watch, &own, true, || start_repairs(base), || false)
+    guard(&mut ears, &own, true, || start_repairs(base), || false)
 }
 
 /// A repair for each owner; each finds out by itself what it has to do.
@@ -57,6 +64,38 @@ fn start_repairs(base: &Instance) -> Vec<Child> {
     };
     let started = owners.iter().map(start);
     started.filter_map(|child| child.inspect_err(|e| tracing::warn!("{}", error_text(e))).ok()).collect()
+}
+
+/// What is listened to.
+struct Ears {
+    firewall: Watch,
+    links: LinkWatch,
+}
+
+impl Ears {
+    fn open() -> AppResult<Self> {
+        let links = LinkWatch::open().map_err(io::Error::other).cannot(|| "hear of changes of links")?;
+        Ok(Self { firewall: Watch::open()?, links })
+    }
+
+    /// Whether the next that is heard has harmed the firewall; none where it is quiet for `patience`. What
+    /// links have suffered they tell themselves.
+    fn next(&mut self, own: &Own, patience: Duration) -> AppResult<Option<bool>> {
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        let (firewall, links) = (self.firewall.fd(), self.links.fd());
+        let mut fds = [PollFd::new(&firewall, PollFlags::IN), PollFd::new(&links, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) if fds[1].revents().is_empty() => {}
+            Ok(_) => {
+                self.links.hear().map_err(io::Error::other).cannot(|| "hear of changes of links")?;
+                let heard = self.firewall.next(Duration::ZERO)?;
+                return Ok(Some(heard.is_some_and(|transaction| own.concerns(&transaction))));
+            }
+            Err(e) => return Err(SysError::new("wait for changes", e).into()),
+        }
+        Ok(self.firewall.next(Duration::ZERO)?.map(|transaction| own.concerns(&transaction)))
+    }
 }
 
 /// What is ours: tables by name, and processes.
@@ -108,7 +147,7 @@ fn process_name(pid: i32) -> String {
 
 /// Listens, and repairs what concerns us, until `is_over`.
 fn guard(
-    watch: &mut Watch,
+    ears: &mut Ears,
     own: &Own,
     repair_first: bool,
     mut start_repairs: impl FnMut() -> Vec<Child>,
@@ -118,46 +157,58 @@ fn guard(
     let mut pause = PAUSE;
     let mut next_at = Instant::now();
     while !is_over() {
-        if !is_due {
-            // A long time without trouble, and the next is the first again.
+        if !is_due && !ears.links.is_suspicious() {
             let patience = next_at.saturating_duration_since(Instant::now());
-            let patience = if patience.is_zero() { IDLE } else { patience };
-            match watch.next(patience)? {
-                Some(transaction) => is_due = own.concerns(&transaction),
-                None if Instant::now() >= next_at => pause = PAUSE,
-                None => {}
+            // A long time without trouble, and the next is the first again.
+            if patience.is_zero() {
+                pause = PAUSE;
             }
+            is_due = ears.next(own, if patience.is_zero() { IDLE } else { patience })?.unwrap_or(false);
             continue;
         }
-        settle(watch, next_at)?;
-        tracing::info!("the host's firewall has changed: repairing what networks need");
+        is_due |= settle(ears, own, next_at)?;
+        if !is_due && !ears.links.is_suspicious() {
+            // What was suspicious has gone together with its container, or was undone.
+            continue;
+        }
+        let what = if is_due { "firewall has" } else { "links have" };
+        tracing::info!("the host's {what} changed: repairing what networks need");
+        if pause > LONG_PAUSE {
+            tracing::warn!(
+                "somebody else changes nagaya's links or firewall again and again: after this repair the next \
+                 is not before {} s",
+                pause.as_secs()
+            );
+        }
+        ears.links.forget_suspicions();
         let mut repairs = start_repairs();
         is_due = false;
         while !repairs.is_empty() {
             // Heard while it is done, it can be told who does it.
-            if let Some(transaction) = watch.next(GLANCE)? {
-                is_due |= own.concerns(&transaction);
-            }
+            is_due |= ears.next(own, GLANCE)?.unwrap_or(false);
             repairs.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         }
-        while let Some(transaction) = watch.next(Duration::ZERO)? {
-            is_due |= own.concerns(&transaction);
+        while let Some(concerns) = ears.next(own, Duration::ZERO)? {
+            is_due |= concerns;
         }
+        ears.links.accept();
         next_at = Instant::now() + pause;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     Ok(())
 }
 
-/// Waits until it is quiet, and not before `not_before`.
-fn settle(watch: &mut Watch, not_before: Instant) -> AppResult<()> {
+/// Waits until it is quiet, and not before `not_before`. Tells whether the firewall was harmed meanwhile.
+fn settle(ears: &mut Ears, own: &Own, not_before: Instant) -> AppResult<bool> {
     let at_most = (Instant::now() + SETTLE_AT_MOST).max(not_before);
+    let mut is_harmed = false;
     loop {
         let left = at_most.saturating_duration_since(Instant::now());
-        let is_quiet = watch.next(SETTLE.min(left))?.is_none();
+        let heard = ears.next(own, SETTLE.min(left))?;
+        is_harmed |= heard.unwrap_or(false);
         let now = Instant::now();
-        if now >= at_most || (is_quiet && now >= not_before) {
-            return Ok(());
+        if now >= at_most || (heard.is_none() && now >= not_before) {
+            return Ok(is_harmed);
         }
     }
 }
@@ -222,7 +273,7 @@ mod tests {
     fn beside(body: impl FnOnce(&AtomicUsize) + Send) {
         in_new_netns(|| {
             run("nft", "add table inet ngwatch");
-            let mut watch = Watch::open().unwrap();
+            let mut ears = Ears::open().unwrap();
             let (count, over) = (AtomicUsize::new(0), AtomicBool::new(false));
             let repair = || {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -230,7 +281,7 @@ mod tests {
             };
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    guard(&mut watch, &own(), false, repair, || over.load(Ordering::SeqCst)).unwrap()
+                    guard(&mut ears, &own(), false, repair, || over.load(Ordering::SeqCst)).unwrap()
                 });
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&count)));
                 over.store(true, Ordering::SeqCst);
@@ -276,6 +327,26 @@ mod tests {
             until("the storm is noticed", Duration::from_secs(2), || count.load(Ordering::SeqCst) > 0);
             std::thread::sleep(Duration::from_millis(1500));
             assert_eq!(count.load(Ordering::SeqCst), 1);
+        });
+    }
+
+    #[test]
+    fn links_are_repaired_but_not_when_their_guests_end() {
+        beside(|count| {
+            let group = crate::sys::netlink::LINK_GROUP;
+            for n in 1..=2 {
+                run("ip", &format!("link add ng0000000{n} group {group} type veth peer name peer{n}"));
+                run("ip", &format!("link set ng0000000{n} up"));
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            run("ip", "link set ng00000002 down");
+            run("ip", "link del peer2");
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(count.load(Ordering::SeqCst), 0, "containers come and go");
+            run("ip", "link set ng00000001 down");
+            until("the link is missed", Duration::from_secs(1), || count.load(Ordering::SeqCst) > 0);
+            std::thread::sleep(Duration::from_millis(2500));
+            assert_eq!(count.load(Ordering::SeqCst), 1, "what cannot be put right is not tried for ever");
         });
     }
 

@@ -103,7 +103,7 @@ struct UnsetArgs {
     unset: UnsetKeysArgs,
 }
 
-/// Take a device from a container that is stopped
+/// Remove a device from a container that is stopped, or that has yet to get it
 ///
 /// Examples:
 ///   nagaya device remove web01 eth1

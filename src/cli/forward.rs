@@ -1,8 +1,8 @@
 use serde::Serialize;
 
-use super::firewall::caution;
+use super::firewall::{caution, rules};
 use super::output::{RowsArgs, RowsFormat, print_rows};
-use super::report::{CliResult, DONE};
+use super::report::{CliResult, DONE, note};
 use super::table::Table;
 use crate::app::firewall;
 use crate::model::firewall::policy::{Forward, Proto};
@@ -116,18 +116,21 @@ pub fn run(args: ForwardArgs) -> CliResult<i32> {
     match args.verb {
         Verb::Add(args) => {
             let (listen, to) = args.ports.split_once(':').unwrap_or((&args.ports, ""));
+            let listen = rules::numbers(listen, args.proto)?;
+            let to = if to.is_empty() { String::new() } else { rules::numbers(to, args.proto)? };
             let forward = Forward {
                 container: super::name(&args.container)?.to_string(),
                 proto: args.proto,
-                listen: listen.to_owned(),
+                listen,
                 address: args.address,
-                to: to.to_owned(),
+                to,
             };
             let caution = caution(args.force);
-            firewall::add_forward(&mut super::open()?, &caution, forward)?;
+            let shadowed = firewall::add_forward(&mut super::open()?, &caution, forward)?;
+            shadowed.iter().for_each(|what| note(what));
         }
         Verb::Remove(args) => {
-            let listen = args.ports.split(':').next().unwrap_or_default().to_owned();
+            let listen = rules::numbers(args.ports.split(':').next().unwrap_or_default(), args.proto)?;
             let forward = Forward {
                 container: super::name(&args.container)?.to_string(),
                 proto: args.proto,

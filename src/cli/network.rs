@@ -4,7 +4,9 @@ use super::keys::{self, PairsArgs, UnsetKeysArgs, pair};
 use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json, print_rows};
 use super::report::{CliResult, DONE, note};
 use super::table::{Table, pairs};
+use crate::app::mending;
 use crate::app::network::{self, NetworkRow};
+use crate::model::name::Name;
 use crate::model::network::{NETWORK_KEYS, Network};
 
 /// Manage networks: bridges, their subnets, translation, DHCP and names
@@ -46,7 +48,6 @@ enum Verb {
     ///   nagaya network keys
     #[command(verbatim_doc_comment)]
     Keys(RowsArgs),
-    #[command(hide = true)]
     Repair(RepairArgs),
 }
 
@@ -125,9 +126,14 @@ struct UnsetArgs {
     unset: UnsetKeysArgs,
 }
 
-/// Put bridges and firewall rules back where they are missing
+/// Put back what others have changed of bridges, links and firewall
 ///
-/// The watcher runs it when somebody has emptied the firewall.
+/// Of the host's side of all running containers. Where the link itself was deleted, only a restart of
+/// the container makes it anew; those are named, and the exit code is 1. nagaya-watch.service runs it when
+/// somebody else has changed links or firewall.
+///
+/// Examples:
+///   nagaya network repair
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 struct RepairArgs {}
@@ -184,10 +190,10 @@ pub fn run(args: NetworkArgs) -> CliResult<i32> {
         Verb::Delete(args) => network::delete(&mut super::open()?, &args.name)?,
         Verb::List(args) => list(args.format)?,
         Verb::Show(args) => show(&args)?,
-        Verb::Set(args) => changed(&network::set(&mut super::open()?, &args.name, &args.set.pairs)?),
+        Verb::Set(args) => changed(network::set(&mut super::open()?, &args.name, &args.set.pairs)?),
         Verb::Unset(args) => {
             let pairs: Vec<_> = args.unset.keys.into_iter().map(|key| (key, String::new())).collect();
-            changed(&network::set(&mut super::open()?, &args.name, &pairs)?);
+            changed(network::set(&mut super::open()?, &args.name, &pairs)?);
         }
         Verb::Keys(args) => {
             let all = NETWORK_KEYS.iter().map(|(key, default, help)| {
@@ -195,13 +201,20 @@ pub fn run(args: NetworkArgs) -> CliResult<i32> {
             });
             keys::list(args.format, &["key", "default", "help"], all)?;
         }
-        Verb::Repair(RepairArgs {}) => network::repair(&mut super::open()?)?,
+        Verb::Repair(RepairArgs {}) => {
+            mending::repair(&mut super::open()?)?.iter().for_each(|what| note(what));
+        }
     }
     Ok(DONE)
 }
 
 /// What of it is not told by the keys alone.
-fn changed(network: &Network) {
+fn changed((network, waiting): (Network, Vec<Name>)) {
+    if !waiting.is_empty() {
+        let names: Vec<&str> = waiting.iter().map(Name::as_str).collect();
+        let (listed, typed) = (names.join(", "), names.join(" "));
+        note(&format!("takes effect at the next start of: {listed} (nagaya restart {typed})"));
+    }
     if network.foreign {
         note(&format!("bridge {} is the host's own and stays as it is", network.bridge));
     }

@@ -2,9 +2,9 @@ use super::report::{CliResult, DONE};
 use crate::app::{AppError, watch};
 use crate::sys::notify::Notifier;
 
-/// Repair containers' networks when somebody else changes the host's firewall
+/// Repair containers' networks when somebody else changes the host's firewall or links
 ///
-/// nagaya-watch.service runs it. Within a second after a table of nagaya's was lost, or another
+/// nagaya-watch.service runs it. Within a second after a table or a link of nagaya's was changed, or another
 /// firewall was loaded, it runs 'nagaya network repair' for every owner.
 ///
 /// Examples:

@@ -342,6 +342,16 @@ impl Broker {
         Ok(runtime.block_on(proxy.adjust_link(container, &json(order)?))?)
     }
 
+    /// See `Host1::mend_link`.
+    pub fn mend_link(
+        &mut self,
+        container: &str,
+        order: &NicOrder,
+    ) -> Result<(bool, Vec<String>), BrokerError> {
+        let (runtime, proxy) = self.connect()?;
+        Ok(runtime.block_on(proxy.mend_link(container, &json(order)?))?)
+    }
+
     /// See `Host1::spawn`.
     pub fn spawn(
         &mut self,

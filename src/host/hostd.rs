@@ -234,6 +234,16 @@ impl Front {
         self.worker(&header, connection, Action::Containers).await?.adjust_link(container, nic).await
     }
 
+    async fn mend_link(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        container: &str,
+        nic: &str,
+    ) -> Result<(bool, Vec<String>), HostError> {
+        self.worker(&header, connection, Action::Containers).await?.mend_link(container, nic).await
+    }
+
     async fn spawn(
         &self,
         #[zbus(header)] header: Header<'_>,

@@ -32,7 +32,7 @@ use crate::model::network::Network;
 use crate::model::nic::{MOST_NICS, NicKind, NicOrder};
 use crate::sys::cgroup_home::Home;
 use crate::sys::error_text;
-use crate::sys::netlink::Netlink;
+use crate::sys::netlink::{Fault, Netlink, NetlinkError, Port};
 use crate::sys::rlimit::Ceilings;
 use crate::sys::sysctl;
 use crate::sys::userns::{self, Creator};
@@ -426,11 +426,53 @@ impl Host1 {
         let link = self.instance.host_link(&container, order.nic.slot);
         let shaper = self.instance.shaper_link(&container, order.nic.slot);
         let settings = &order.nic.settings;
-        self.netlink.set_rates(&link, &shaper, settings.ingress, settings.egress).map_err(failed)?;
-        if matches!(order.nic.kind, NicKind::Bridged { .. }) {
-            self.netlink.set_port_isolated(&link, order.isolated).map_err(failed)?;
+        let adjusted = self.netlink.set_rates(&link, &shaper, settings.ingress, settings.egress);
+        let adjusted = adjusted.and_then(|()| match order.nic.kind {
+            NicKind::Bridged { .. } => self.netlink.set_port_isolated(&link, order.isolated),
+            _ => Ok(()),
+        });
+        match adjusted {
+            // Of a link that is not there nothing is to be changed; the next start makes it so.
+            Err(NetlinkError::NoLink(_)) => Ok(()),
+            other => other.map_err(failed),
         }
-        Ok(())
+    }
+
+    /// Puts back what somebody else has changed of the host's side of a running container's interface,
+    /// which was started as `nic`, JSON of [`NicOrder`], says. Returns whether the link is there at all,
+    /// and what of it was not so.
+    async fn mend_link(&self, container: &str, nic: &str) -> Result<(bool, Vec<String>), HostError> {
+        let container = Self::check_container(container)?;
+        let nics = network::nics(&self.instance, self.grant()?.as_ref(), &format!("[{nic}]"))?;
+        let [order] = nics.as_slice() else { return Err(refused("that is not one interface")) };
+        if !order.nic.has_host_end() {
+            return Ok((true, Vec::new()));
+        }
+        let (bridge, order) = self.check_link(order.clone())?;
+        let _hold = hold::take(&self.instance, &container).map_err(failed)?;
+        let (bridges, name) = (&self.bridges, &order.bridge);
+        let bridges = bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let network = bridges.get(name).map(|(_, network)| network);
+        let port = Port {
+            nic: &order.nic,
+            host_name: &self.instance.host_link(&container, order.nic.slot),
+            shaper_name: &self.instance.shaper_link(&container, order.nic.slot),
+            bridge,
+            is_foreign: network.is_some_and(|network| network.foreign),
+            mtu: order.mtu,
+            isolated: order.isolated,
+        };
+        let found = self.netlink.mend(&port).map_err(failed)?;
+        let is_there = !found.contains(&Fault::Gone);
+        if is_there && bridge.is_none() {
+            sysctl::harden_routed(port.host_name).map_err(failed)?;
+        }
+        if let Some(network) = network.filter(|network| !network.foreign) {
+            let ipv6 = network.ipv6.is_some();
+            let set = sysctl::harden_bridge(name, ipv6).and_then(|()| sysctl::forward_from(name, ipv6));
+            set.map_err(failed)?;
+        }
+        Ok((is_there, found.iter().map(|fault| fault.as_str().to_owned()).collect()))
     }
 
     /// Starts a container, or gives a running one a new monitor. Returns the monitor's and init's
@@ -516,6 +558,7 @@ pub trait Host1Caller {
     fn remove_network(&self, network: &str) -> Result<(), HostError>;
     fn ensure_names(&self, network: &str, leases: Fd<'_>) -> Result<(), HostError>;
     fn adjust_link(&self, container: &str, nic: &str) -> Result<(), HostError>;
+    fn mend_link(&self, container: &str, nic: &str) -> Result<(bool, Vec<String>), HostError>;
     fn spawn(&self, order: SpawnOrder, fds: Vec<Fd<'_>>) -> Result<(i32, i32), HostError>;
     fn set_limits(&self, container: &str, limits: Limits) -> Result<(), HostError>;
     fn clear(&self, container: &str) -> Result<Vec<String>, HostError>;

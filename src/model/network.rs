@@ -15,6 +15,9 @@ pub use subnet::{ULA_PREFIX, pick_subnet, pick_ula};
 use super::config::value::boolean;
 use super::nic;
 
+/// Bytes of a packet where nothing else was chosen: the kernel's own default for Ethernet links.
+pub const DEFAULT_MTU: u32 = 1500;
+
 /// Whose address a guest's packets show outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -38,6 +38,7 @@ pub mod sandbox;
 pub mod sealed;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod services;
 pub mod sockets;
 pub mod ssh;
 pub mod storage_ns;

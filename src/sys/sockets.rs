@@ -47,6 +47,16 @@ pub fn listener(transport: Transport, port: u16, addresses: &[IpAddr]) -> Option
     })
 }
 
+/// The addresses of this thread's network namespace; none where they cannot be listed.
+pub fn own_addresses() -> Vec<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|own| own.address);
+    let ip = |address: nix::sys::socket::SockaddrStorage| match address.as_sockaddr_in() {
+        Some(v4) => Some(IpAddr::V4(v4.ip())),
+        None => address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())),
+    };
+    all.filter_map(ip).collect()
+}
+
 struct Row {
     address: IpAddr,
     port: u16,

@@ -94,7 +94,16 @@ pub fn harden_bridge(bridge: &str, ipv6: bool) -> Result<(), SysctlError> {
     Ok(())
 }
 
-/// The same for the host's end of a routed link.
+/// Has packets that come in by a bridge go on, whatever was set for it alone.
+pub fn forward_from(bridge: &str, ipv6: bool) -> Result<(), SysctlError> {
+    set(&format!("/proc/sys/net/ipv4/conf/{bridge}/forwarding"), "1")?;
+    match ipv6 && has_ipv6() {
+        true => set_all(bridge, &[("forwarding", "1")]),
+        false => Ok(()),
+    }
+}
+
+/// Sets what the host's end of a routed link must have.
 pub fn harden_routed(link: &str) -> Result<(), SysctlError> {
     set(&format!("/proc/sys/net/ipv4/conf/{link}/accept_redirects"), "0")?;
     set(&format!("/proc/sys/net/ipv4/conf/{link}/forwarding"), "1")?;

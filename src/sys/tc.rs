@@ -85,20 +85,29 @@ pub fn no_redirect(link: u32) -> RouteNetlinkMessage {
 
 /// A token bucket that sends `bits` in a second over `link`, whose packets have at most `mtu` bytes.
 pub fn bucket(link: u32, bits: u64, mtu: u32) -> RouteNetlinkMessage {
-    let rate = (bits / 8).max(1);
-    let part = |ms: u64| rate.saturating_mul(ms) / 1000;
-    let burst = part(BURST_MS).max(LEAST_BURST).max(u64::from(mtu) + 64);
-    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let (rate, limit, burst) = bucket_of(bits, mtu);
     let mut message = about(link, TcHandle { major: 1, minor: 0 }, TcHandle::ROOT);
     message.attributes = vec![
         TcAttribute::Kind(TBF.to_owned()),
         TcAttribute::Options(vec![
-            option(TCA_TBF_PARMS, &bucket_parms(narrow(rate), narrow(part(LATENCY_MS) + burst))),
-            option(TCA_TBF_BURST, &narrow(burst).to_ne_bytes()),
+            option(TCA_TBF_PARMS, &bucket_parms(narrow(rate), limit)),
+            option(TCA_TBF_BURST, &burst.to_ne_bytes()),
             option(TCA_TBF_RATE64, &rate.to_ne_bytes()),
         ]),
     ];
     RouteNetlinkMessage::NewQueueDiscipline(message)
+}
+
+/// Bytes in a second, bytes that may wait, and bytes that may pass at once.
+fn bucket_of(bits: u64, mtu: u32) -> (u64, u32, u32) {
+    let rate = (bits / 8).max(1);
+    let part = |ms: u64| rate.saturating_mul(ms) / 1000;
+    let burst = part(BURST_MS).max(LEAST_BURST).max(u64::from(mtu) + 64);
+    (rate, narrow(part(LATENCY_MS) + burst), narrow(burst))
+}
+
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// `struct tc_tbf_qopt`: rate, no peak rate, bytes that may wait; burst and rate beyond 32 bits stand
@@ -120,6 +129,76 @@ pub fn filters(link: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetTrafficFilter(about(link, TcHandle::UNSPEC, ingress()))
 }
 
+/// Asks for the queue of packets that leave by a link.
+pub fn queue(link: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetQueueDiscipline(about(link, TcHandle::UNSPEC, TcHandle::ROOT))
+}
+
+/// Whether what [`queue`] brought is the bucket that [`bucket`] makes. Of its parameters the kernel tells
+/// those that do not depend on its clock: rate and bytes that may wait.
+pub fn is_bucket(found: &[RouteNetlinkMessage], bits: u64, mtu: u32) -> bool {
+    let (rate, limit, _) = bucket_of(bits, mtu);
+    found.iter().any(|message| {
+        let RouteNetlinkMessage::NewQueueDiscipline(message) = message else { return false };
+        let is_tbf = message.attributes.contains(&TcAttribute::Kind(TBF.to_owned()));
+        // Options of a kind of queue that the library does not know are one attribute of theirs.
+        let options = options_of(message).into_iter().next().map(|(_, value)| value).unwrap_or_default();
+        let find = |kind| inner(&options, kind);
+        let Some(parms) = find(TCA_TBF_PARMS).filter(|_| is_tbf) else { return false };
+        let wanted = bucket_parms(narrow(rate), limit);
+        let same = |bytes: std::ops::Range<usize>| parms.get(bytes.clone()) == wanted.get(bytes);
+        same(8..12) && same(24..28) && find(TCA_TBF_RATE64).is_none_or(|wide| wide == rate.to_ne_bytes())
+    })
+}
+
+/// Whether what [`filters`] brought sends all that comes in to the device `to`.
+pub fn is_redirected(found: &[RouteNetlinkMessage], to: u32) -> bool {
+    let wanted = [TC_ACT_STOLEN, TCA_EGRESS_REDIR, to].map(u32::to_ne_bytes);
+    found.iter().any(|message| {
+        let RouteNetlinkMessage::NewTrafficFilter(message) = message else { return false };
+        let options = options_of(message);
+        let actions = options.iter().filter(|(kind, _)| *kind == TCA_BPF_ACT).map(|(_, value)| value);
+        message.header.info == info(REDIRECT_PRIORITY)
+            && actions.flat_map(|value| inner(value, 1)).any(|action| {
+                let parms =
+                    inner(action, TCA_ACT_OPTIONS).and_then(|options| inner(options, TCA_MIRRED_PARMS));
+                let word = |n: usize| parms.and_then(|parms| parms.get(4 * n..4 * n + 4));
+                [word(2), word(5), word(6)] == wanted.each_ref().map(|word| Some(&word[..]))
+            })
+    })
+}
+
+/// The value of the attribute `kind` among those in `bytes`.
+fn inner(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    const FLAGS: u16 = 0xc000;
+    let mut rest = bytes;
+    while let [a, b, c, d, ..] = rest {
+        let length = usize::from(u16::from_ne_bytes([*a, *b]));
+        let value = rest.get(4..length)?;
+        if u16::from_ne_bytes([*c, *d]) & !FLAGS == kind {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn options_of(message: &TcMessage) -> Vec<(u16, Vec<u8>)> {
+    let options = message.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options.iter().map(raw).collect()),
+        _ => None,
+    });
+    options.unwrap_or_default()
+}
+
+/// Whether [`guard`] has hung any filter there.
+pub fn has_guard(found: &[RouteNetlinkMessage]) -> bool {
+    found.iter().any(|message| match message {
+        RouteNetlinkMessage::NewTrafficFilter(message) => message.header.info == info(GUARD_PRIORITY),
+        _ => false,
+    })
+}
+
 /// Whether what [`filters`] brought has exactly this program as its guard.
 pub fn is_guarded(found: &[RouteNetlinkMessage], program: &[Instruction]) -> bool {
     let wanted = [operations(program), vec![option(TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes())]];
@@ -129,11 +208,8 @@ pub fn is_guarded(found: &[RouteNetlinkMessage], program: &[Instruction]) -> boo
         if message.header.info != info(GUARD_PRIORITY) {
             return false;
         }
-        let options = message.attributes.iter().find_map(|attribute| match attribute {
-            TcAttribute::Options(options) => Some(options.iter().map(raw).collect::<Vec<_>>()),
-            _ => None,
-        });
-        options.is_some_and(|options| wanted.iter().all(|wanted| options.contains(wanted)))
+        let options = options_of(message);
+        wanted.iter().all(|wanted| options.contains(wanted))
     })
 }
 

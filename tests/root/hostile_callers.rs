@@ -105,6 +105,10 @@ impl Caller {
         self.runtime.block_on(self.proxy.adjust_link(container, nic)).map_err(|e| format!("{e:?}"))
     }
 
+    fn mend_link(&self, container: &str, nic: &str) -> Result<(), String> {
+        self.runtime.block_on(self.proxy.mend_link(container, nic)).map(drop).map_err(|e| format!("{e:?}"))
+    }
+
     fn apply_firewall(&self, plan: &str) -> Result<(), String> {
         let plan = sealed(plan.as_bytes());
         let answer = self.runtime.block_on(self.proxy.apply_firewall(Fd::from(&plan), false));
@@ -315,6 +319,7 @@ fn networks_of_others_and_of_the_host_are_refused() {
             refused(text, caller.ensure_network(text));
             refused(text, caller.remove_network(text));
             refused(text, caller.adjust_link("00000000", text));
+            refused(text, caller.mend_link("00000000", text));
         }
         // Beyond what one may have without a grant for more: a second one.
         caller.ensure_network(&good).expect("one network of one's own");
@@ -465,7 +470,8 @@ fn spawn_takes_nothing_that_is_not_the_callers() {
             json!({"extra": true}),
         ] {
             refused(&changes.to_string(), caller.spawn(with(json!([nic(changes.clone())])), &kit.fds()));
-            refused(&changes.to_string(), caller.adjust_link("00000000", &nic(changes).to_string()));
+            refused(&changes.to_string(), caller.adjust_link("00000000", &nic(changes.clone()).to_string()));
+            refused(&changes.to_string(), caller.mend_link("00000000", &nic(changes).to_string()));
         }
         let mut many = Vec::new();
         for slot in 0..7 {

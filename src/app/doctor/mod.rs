@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod check;
+mod guests;
 mod ids;
 mod kernel;
 mod limits;
@@ -33,6 +34,10 @@ pub fn run(instance: &Instance) -> Vec<Check> {
     checks.extend(ids);
     checks.extend(storage::checks(&dir));
     checks.extend(network::checks(instance, packages, root));
+    // Those of a private owner are in a network of their own.
+    if !instance.is_private() {
+        checks.extend(guests::checks(instance));
+    }
     checks.extend(programs::checks(packages));
     checks.extend(limits::checks(containers));
     if instance.is_private() {

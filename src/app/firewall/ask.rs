@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
+use super::edit::{check_target, no_such};
 use super::{check_forwards, facts};
 use crate::model::firewall::difference::difference;
 use crate::model::firewall::policy::{Action, Direction, Forward, Proto, Target};
@@ -41,11 +42,19 @@ pub struct Asked {
     pub port: Option<u16>,
 }
 
-/// All rules in the order of the document, or those of one target.
+/// All rules in the order of the document, or those of one target. Of a container, all that hold for it in
+/// the order in which they decide, each with whose it is: its own, its groups', its networks', the default.
 pub fn rules(app: &mut App, only: Option<&Target>) -> AppResult<Vec<RuleRow>> {
     let (policy, facts) = (app.store.policy()?, facts(app)?);
     let counts: Vec<RuleCount> = app.broker.rule_counts()?;
+    if let Some(target) = only {
+        check_target(app, target)?;
+    }
     let targets = match only {
+        Some(Target::Container(name)) => return effective(&policy, &facts, name, &counts),
+        Some(Target::Group(name)) if !policy.groups.contains_key(name) => {
+            return Err(no_such("group", name, policy.groups.keys().cloned()));
+        }
         Some(target) => vec![target.clone()],
         None => policy.targets(),
     };
@@ -55,6 +64,34 @@ pub fn rules(app: &mut App, only: Option<&Target>) -> AppResult<Vec<RuleRow>> {
         for direction in Direction::BOTH {
             rows.extend(listed(&policy, &target, direction, &chain, &counts));
         }
+    }
+    Ok(rows)
+}
+
+fn effective(policy: &Policy, facts: &Facts, name: &str, counts: &[RuleCount]) -> AppResult<Vec<RuleRow>> {
+    let own = Target::Container(name.to_owned());
+    let mut targets = vec![own.clone()];
+    let groups = policy.containers.get(name).map(|own| own.groups.clone()).unwrap_or_default();
+    targets.extend(groups.into_iter().map(Target::Group));
+    let member = facts.containers.iter().find(|member| member.name.as_str() == name);
+    for network in member.iter().flat_map(|member| &member.nics).filter_map(|(_, nic)| nic.network()) {
+        let target = Target::Network(network.to_owned());
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    let mut rows = Vec::new();
+    for direction in Direction::BOTH {
+        let has_own = default(policy, &own, direction).is_some();
+        let mut defaults = Vec::new();
+        for target in &targets {
+            let listed = listed(policy, target, direction, &chain(facts, target)?, counts);
+            let (last, rules): (Vec<_>, Vec<_>) = listed.into_iter().partition(|row| row.number.is_none());
+            rows.extend(rules);
+            // The container's default goes before those of its networks.
+            defaults.extend(last.into_iter().filter(|_| *target == own || !has_own));
+        }
+        rows.extend(defaults);
     }
     Ok(rows)
 }

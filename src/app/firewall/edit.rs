@@ -1,20 +1,36 @@
 //! Single changes of the policy.
 
+use std::net::IpAddr;
+
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
+use super::super::network;
 use super::{Caution, change, change_about};
-use crate::model::firewall::policy::{Action, Direction, Forward, GroupPolicy, Policy, Rule, Target};
+use crate::model::firewall::policy::{Action, Direction, Forward, GroupPolicy, Policy, Proto, Rule, Target};
 use crate::model::name::Name;
 use crate::model::suggest;
+use crate::sys::sockets::{self, Transport};
 
 /// Where in a list, counted from 1; None: at its end.
 pub type Position = Option<usize>;
 
-fn no_such(kind: &str, name: &str, all: impl Iterator<Item = String>) -> AppError {
+pub(super) fn no_such(kind: &str, name: &str, all: impl Iterator<Item = String>) -> AppError {
     let all: Vec<String> = all.collect();
     let near = suggest::nearest(name, all.iter().map(String::as_str));
     let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
     AppError::Refused(format!("there is no {kind} '{name}'{near}"))
+}
+
+/// That there is such a container or network; of groups the policy knows.
+pub(super) fn check_target(app: &App, target: &Target) -> AppResult<()> {
+    match target {
+        Target::Container(name) => match Name::new(name) {
+            Ok(name) => app.find(&name).map(drop),
+            Err(e) => Err(AppError::Refused(e.to_string())),
+        },
+        Target::Network(name) => network::find(app, name).map(drop),
+        Target::Group(_) => Ok(()),
+    }
 }
 
 /// Changes what is said of `target`, and of nothing else.
@@ -24,6 +40,7 @@ fn change_of<T>(
     target: &Target,
     edit: impl FnOnce(&mut Policy) -> AppResult<T>,
 ) -> AppResult<T> {
+    check_target(app, target)?;
     match target {
         Target::Container(name) => change_about(app, caution, name, edit),
         Target::Network(_) | Target::Group(_) => change(app, caution, edit),
@@ -223,11 +240,44 @@ pub fn leave_group(app: &mut App, caution: &Caution, name: &str, containers: &[N
     })
 }
 
-pub fn add_forward(app: &mut App, caution: &Caution, forward: Forward) -> AppResult<()> {
+/// Returns which of the host's own programs are no longer reached from outside by these ports.
+pub fn add_forward(app: &mut App, caution: &Caution, forward: Forward) -> AppResult<Vec<String>> {
+    let shadowed = shadowed(&forward);
     change(app, caution, |policy| {
         policy.forwards.push(forward);
         Ok(())
-    })
+    })?;
+    Ok(shadowed)
+}
+
+/// Ports that are looked at, for each forward.
+const MOST_LOOKED_AT: usize = 16;
+
+fn shadowed(forward: &Forward) -> Vec<String> {
+    let transport = match forward.proto {
+        Proto::Tcp => Transport::Tcp,
+        Proto::Udp => Transport::Udp,
+        _ => return Vec::new(),
+    };
+    let (first, last) = forward.listen.split_once('-').unwrap_or((&forward.listen, &forward.listen));
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return Vec::new() };
+    // Loopback addresses are never forwarded.
+    let addresses: Vec<IpAddr> = match forward.address.parse() {
+        Ok(address) => vec![address],
+        Err(_) => sockets::own_addresses().into_iter().filter(|ip| !ip.is_loopback()).collect(),
+    };
+    let found = (first..=last).take(MOST_LOOKED_AT).filter_map(|port| {
+        let listener = sockets::listener(transport, port, &addresses)?;
+        let who = listener.process.map_or_else(
+            || "a program of the host".to_owned(),
+            |(pid, name)| format!("'{name}' (process {pid})"),
+        );
+        let (proto, container) = (forward.proto.as_str(), &forward.container);
+        Some(format!(
+            "{who} listens on {proto} {port} of the host: from outside, connections go to '{container}' instead"
+        ))
+    });
+    found.collect()
 }
 
 /// The one that listens at these ports; returns what it was.
@@ -241,13 +291,12 @@ pub fn remove_forward(app: &mut App, caution: &Caution, wanted: &Forward) -> App
         };
         let found = policy.forwards.iter().position(same);
         let missing = || {
-            let why = format!(
-                "{} {} is not forwarded to '{}' so",
-                wanted.proto.as_str(),
-                wanted.listen,
-                wanted.container
-            );
-            AppError::Refused(why)
+            let (proto, listen) = (wanted.proto.as_str(), &wanted.listen);
+            let what = match wanted.address.as_str() {
+                "" => format!("{proto} {listen} is not forwarded to '{}'", wanted.container),
+                at => format!("{proto} {listen} of {at} is not forwarded to '{}'", wanted.container),
+            };
+            AppError::advised(what, "see what is: nagaya forward list")
         };
         Ok(policy.forwards.remove(found.ok_or_else(missing)?))
     })

@@ -138,7 +138,9 @@ pub fn unblock(args: UnblockArgs) -> CliResult<i32> {
     match addresses.len() - gone {
         0 => Ok(DONE),
         left if gone == 0 && left == 1 => {
-            Err(AppError::Refused(format!("{} was not blocked so", addresses[0])).into())
+            let of = container.map(|name| format!(" for '{name}'")).unwrap_or_default();
+            let what = format!("{} was not blocked{of}", block::text(addresses[0]));
+            Err(AppError::advised(what, "see what is: nagaya firewall blocks").into())
         }
         left => {
             note(&format!("{gone} taken back; {left} were not blocked so"));

@@ -3,7 +3,7 @@
 mod apply;
 mod blocks;
 mod groups;
-mod rules;
+pub(super) mod rules;
 mod sets;
 
 use super::report::CliResult;

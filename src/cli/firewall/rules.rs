@@ -7,6 +7,7 @@ use super::caution;
 use crate::app::AppError;
 use crate::app::firewall::{self, RuleRow};
 use crate::model::firewall::policy::{Action, Direction, Proto, Rule, Target};
+use crate::sys::services;
 
 /// Let packets pass
 ///
@@ -52,7 +53,7 @@ struct RuleArgs {
     /// A container, network:NAME or group:NAME
     target: String,
     /// in or out (may be left out: in), the protocol (any, tcp, udp, sctp, icmp, gre, esp, ah), ports
-    /// (80,443,8000-8100; none: all)
+    /// (80,https,8000-8100; none: all)
     #[arg(value_name = "[in|out] PROTO [PORTS]", required = true, num_args = 1..=3, value_parser = word)]
     words: Vec<String>,
     /// Source, for direction in: addresses, subnets, set:NAME
@@ -110,7 +111,8 @@ pub struct RemoveArgs {
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct RulesArgs {
-    /// Only those of a container, network:NAME or group:NAME
+    /// Only those of network:NAME or group:NAME; or all that hold for a container, in their order: its
+    /// own, its groups', its network's, the default
     target: Option<String>,
     /// How to print them
     #[arg(short, long, value_enum, default_value = "table")]
@@ -162,6 +164,24 @@ pub(super) fn target(text: &str) -> Target {
     text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
 }
 
+/// Ports with services by their numbers: `https,8000-8100`. What is neither is refused; whether numbers
+/// are ports is for the policy to say.
+pub(in crate::cli) fn numbers(text: &str, proto: Proto) -> Result<String, AppError> {
+    let part = |part: &str| {
+        let part = part.trim();
+        if part.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+            return Ok(part.to_owned());
+        }
+        let port = services::port(part, proto.as_str());
+        port.map(|port| port.to_string()).ok_or_else(|| {
+            let what =
+                format!("'{part}' is neither a port nor a service of {} in /etc/services", proto.as_str());
+            AppError::advised(what, "use a number, such as 80, or 8000-8100")
+        })
+    };
+    Ok(text.split(',').map(part).collect::<Result<Vec<_>, _>>()?.join(","))
+}
+
 pub fn allow(args: AllowArgs) -> CliResult<i32> {
     add(args.rule, Action::Allow)
 }
@@ -175,7 +195,15 @@ pub fn reject(args: RejectArgs) -> CliResult<i32> {
 }
 
 fn add(args: RuleArgs, action: Action) -> CliResult<i32> {
-    let (direction, proto, ports) = read(&args.words)?;
+    let typed = format!("nagaya firewall {} {}", action.as_str(), args.target);
+    let (direction, proto, ports) = read(&typed, &args.words)?;
+    let (stray, wanted) = match direction {
+        Direction::In => (&args.to, "--to is for direction out; for what comes in there is --from"),
+        Direction::Out => (&args.from, "--from is for direction in; for what goes out there is --to"),
+    };
+    if !stray.is_empty() {
+        return Err(AppError::Refused(wanted.to_owned()).into());
+    }
     let rule = Rule { action, proto, ports, from: args.from, to: args.to, log: args.log, note: args.note };
     let caution = caution(args.force);
     firewall::add_rule(
@@ -190,7 +218,7 @@ fn add(args: RuleArgs, action: Action) -> CliResult<i32> {
 }
 
 /// Direction, protocol and ports, of which the first and the last may be left out.
-fn read(words: &[String]) -> Result<(Direction, Proto, String), AppError> {
+fn read(typed: &str, words: &[String]) -> Result<(Direction, Proto, String), AppError> {
     let refused = |why: String| Err(AppError::Refused(why));
     let (direction, rest) = match words.split_first() {
         Some((first, rest)) => match direction(first) {
@@ -205,9 +233,19 @@ fn read(words: &[String]) -> Result<(Direction, Proto, String), AppError> {
     if let Some(more) = rest.get(2) {
         return refused(format!("'{more}' is too much: ports are one word, such as 80,443,8000-8100"));
     }
-    match proto.parse() {
-        Ok(proto) => Ok((direction, proto, ports.cloned().unwrap_or_default())),
-        Err(()) => refused(format!("'{proto}' is no protocol: any, tcp, udp, sctp, icmp, gre, esp or ah")),
+    let known = "any, tcp, udp, sctp, icmp, gre, esp or ah";
+    match proto.parse::<Proto>() {
+        Ok(proto) => {
+            let ports = ports.map(|ports| numbers(ports, proto)).transpose()?;
+            Ok((direction, proto, ports.unwrap_or_default()))
+        }
+        // Whoever names a port means TCP as a rule.
+        Err(()) if ports.is_none() && numbers(proto, Proto::Tcp).is_ok() => {
+            let way = if direction == Direction::Out { " out" } else { "" };
+            let what = format!("'{proto}' is no protocol: {known}");
+            Err(AppError::advised(what, format!("{typed}{way} tcp {proto}")))
+        }
+        Err(()) => refused(format!("'{proto}' is no protocol: {known}")),
     }
 }
 
@@ -305,13 +343,15 @@ mod tests {
     #[test]
     fn directions_and_ports_may_be_left_out() {
         let of = |text: &str| {
+            let read = |words: &[String]| read("nagaya firewall allow web01", words);
             let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
             read(&words).map_err(|e| e.to_string())
         };
         assert_eq!(of("tcp 80,443"), Ok((Direction::In, Proto::Tcp, "80,443".into())));
         assert_eq!(of("out udp"), Ok((Direction::Out, Proto::Udp, String::new())));
         assert_eq!(of("in icmp"), Ok((Direction::In, Proto::Icmp, String::new())));
-        for bad in ["out", "", "tcp 80 443", "http", "up tcp 80"] {
+        assert_eq!(of("tcp https,8000-8100"), Ok((Direction::In, Proto::Tcp, "443,8000-8100".into())));
+        for bad in ["out", "", "tcp 80 443", "http", "up tcp 80", "tcp no-such-service"] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }

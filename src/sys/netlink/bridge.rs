@@ -1,18 +1,19 @@
 //! The bridge of a network.
 
 use std::io;
+use std::mem::discriminant;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkMessage,
+    BridgeStpState, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::channel::Request;
-use super::{Link, Netlink, NetlinkError, but, is_link_local, messages};
+use super::{LINK_GROUP, Link, Netlink, NetlinkError, but, is_link_local, messages};
 use crate::model::mac::Mac;
-use crate::model::network::{Network, is_interface_name};
+use crate::model::network::{DEFAULT_MTU, Network, is_interface_name};
 use crate::sys::{hardware_address, sysctl};
 
 /// A bridge that is there.
@@ -34,9 +35,25 @@ struct Standing {
 }
 
 impl Standing {
-    fn is_whole(&self, network: &Network) -> bool {
-        let fits = network.mtu.is_none_or(|mtu| mtu == self.link.mtu);
-        self.marked && self.link.up && fits && self.missing.is_empty() && self.stale.is_empty()
+    fn is_whole(&self, wanted_mtu: Option<u32>) -> bool {
+        self.marked
+            && self.link.up
+            && self.link.group == LINK_GROUP
+            && wanted_mtu.is_none_or(|mtu| mtu == self.link.mtu)
+            && self.missing.is_empty()
+            && self.stale.is_empty()
+            && self.wrong_settings().is_empty()
+    }
+
+    /// What is set otherwise than it ought to be. A kernel that was built without something does not tell
+    /// of it, and would refuse to set it.
+    fn wrong_settings(&self) -> Vec<InfoBridge> {
+        let is_kind = |a: &InfoBridge, b: &InfoBridge| discriminant(a) == discriminant(b);
+        let is_wrong = |wanted: &InfoBridge| {
+            self.link.bridge.iter().any(|found| is_kind(found, wanted) && found != wanted)
+        };
+        let wanted = settings().into_iter().chain([InfoBridge::VlanFiltering(false)]);
+        wanted.filter(is_wrong).collect()
     }
 }
 
@@ -62,9 +79,10 @@ impl Netlink {
                 made.ok_or_else(|| NetlinkError::BridgeVanished { bridge: name.to_owned() })?
             }
         };
-        let is_new = !standing.is_whole(network);
+        let mtu = self.wanted_mtu(network, &standing.link)?;
+        let is_new = !standing.is_whole(mtu);
         if is_new {
-            self.finish_bridge(network, alias, &standing)?;
+            self.finish_bridge(network, alias, &standing, mtu)?;
         }
         handle(name, &standing.link, is_new)
     }
@@ -80,7 +98,7 @@ impl Netlink {
         let Some(Standing { link, .. }) = self.our_bridge(network, alias)? else {
             return Ok(());
         };
-        let ports = self.ports(link.index)?;
+        let ports = self.ports_of(link.index)?.len();
         if ports > 0 {
             return Err(NetlinkError::BridgeInUse { bridge: name.to_owned(), ports });
         }
@@ -146,18 +164,13 @@ impl Netlink {
     }
 
     /// Creates the bridge, not yet up. Its Ethernet address is set because one without takes over that
-    /// of whichever port has the lowest, and guests would see their gateway change. Without a querier
-    /// in the network, snooping would in time cut guests off from neighbour discovery.
+    /// of whichever port has the lowest, and guests would see their gateway change.
     fn create_bridge(&self, name: &str) -> Result<(), NetlinkError> {
-        let settings = vec![
-            InfoBridge::StpState(BridgeStpState::Disabled),
-            InfoBridge::ForwardDelay(0),
-            InfoBridge::MulticastSnooping(false),
-        ];
         let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Bridge)
             .name(name)
             .address(hardware_address::of_new_bridge(name).0.to_vec())
-            .set_info_data(InfoData::Bridge(settings))
+            .append_extra_attribute(LinkAttribute::Group(LINK_GROUP))
+            .set_info_data(InfoData::Bridge(settings()))
             .build();
         // Where another command was quicker, what it made is looked at like any other.
         but(self.ask_one(Request::create(RouteNetlinkMessage::NewLink(message)))?, &[libc::EEXIST])
@@ -166,9 +179,25 @@ impl Netlink {
         Ok(())
     }
 
+    /// The MTU that the bridge is to have. Where none was chosen, the kernel gives a bridge that of its
+    /// port with the least, which is as good as the default.
+    fn wanted_mtu(&self, network: &Network, link: &Link) -> Result<Option<u32>, NetlinkError> {
+        if network.mtu.is_some() || link.mtu == DEFAULT_MTU {
+            return Ok(network.mtu);
+        }
+        let least = self.ports_of(link.index)?.iter().map(|port| port.mtu).min();
+        Ok((least != Some(link.mtu)).then_some(DEFAULT_MTU))
+    }
+
     /// Brings the bridge up last, so that one which is up and addressed has been through all of
     /// this, even if a command died halfway.
-    fn finish_bridge(&self, network: &Network, alias: &str, standing: &Standing) -> Result<(), NetlinkError> {
+    fn finish_bridge(
+        &self,
+        network: &Network,
+        alias: &str,
+        standing: &Standing,
+        mtu: Option<u32>,
+    ) -> Result<(), NetlinkError> {
         let link = || network.bridge.clone();
         let index = standing.link.index;
         sysctl::harden_bridge(&network.bridge, network.ipv6.is_some())
@@ -183,10 +212,17 @@ impl Netlink {
             |address: &IpNetwork| RouteNetlinkMessage::DelAddress(messages::address(index, *address));
         let add = |address: &IpNetwork| RouteNetlinkMessage::NewAddress(messages::address(index, *address));
         let mut up = messages::bring_up(messages::link_of_index(index));
-        up.attributes.extend(network.mtu.map(LinkAttribute::Mtu));
-        up.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+        up.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        up.attributes.extend([LinkAttribute::IfAlias(alias.to_owned()), LinkAttribute::Group(LINK_GROUP)]);
         let mut requests: Vec<Request> = stale.iter().map(|address| Request::on(delete(address))).collect();
         requests.extend(missing.iter().map(|address| Request::create(add(address))));
+        // One by one, for a spanning tree has to be off before there is no delay.
+        for setting in standing.wrong_settings() {
+            let mut set = messages::link_of_index(index);
+            let data = LinkInfo::Data(InfoData::Bridge(vec![setting]));
+            set.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), data]));
+            requests.push(Request::on(RouteNetlinkMessage::NewLink(set)));
+        }
         requests.push(Request::on(RouteNetlinkMessage::SetLink(up)));
         let mut replies = self.ask(requests)?.into_iter();
         for (address, reply) in stale.iter().zip(&mut replies) {
@@ -207,20 +243,29 @@ impl Netlink {
         up.map_err(|source| NetlinkError::Up { link: link(), source })
     }
 
-    fn ports(&self, bridge: u32) -> Result<usize, NetlinkError> {
+    fn ports_of(&self, bridge: u32) -> Result<Vec<Link>, NetlinkError> {
         let ask = || {
             let mut message = LinkMessage::default();
             message.attributes.push(LinkAttribute::Controller(bridge));
             RouteNetlinkMessage::GetLink(message)
         };
-        let is_port = |message: &&RouteNetlinkMessage| match message {
-            RouteNetlinkMessage::NewLink(link) => {
-                link.attributes.contains(&LinkAttribute::Controller(bridge))
-            }
-            _ => false,
-        };
-        Ok(self.list("links", ask)?.iter().filter(is_port).count())
+        let links = self.list("links", ask)?;
+        let links = links.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(Link::of(link)),
+            _ => None,
+        });
+        Ok(links.filter(|link| link.master == Some(bridge)).collect())
     }
+}
+
+/// How each bridge of ours works. Without a querier in the network, snooping would in time cut guests off
+/// from neighbour discovery.
+fn settings() -> Vec<InfoBridge> {
+    vec![
+        InfoBridge::StpState(BridgeStpState::Disabled),
+        InfoBridge::ForwardDelay(0),
+        InfoBridge::MulticastSnooping(false),
+    ]
 }
 
 fn addresses_of(network: &Network) -> impl Iterator<Item = IpNetwork> {
@@ -342,6 +387,33 @@ mod tests {
             assert_eq!(addresses(), ["10.78.0.1/24"]);
             assert_eq!(netlink.bridge_addresses("test0").unwrap(), ["10.78.0.1/24".parse().unwrap()]);
             assert_eq!(netlink.bridge_addresses("none0").unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn what_was_changed_of_a_bridge_is_put_back() {
+        in_new_netns(|| {
+            ensure().unwrap();
+            let seen = || {
+                let shown = json("ip", "-j -d link show test0");
+                let data = &shown[0]["linkinfo"]["info_data"];
+                (shown[0]["mtu"].clone(), data["stp_state"].clone(), data["mcast_snooping"].clone())
+            };
+            let whole = seen();
+            for harm in ["mtu 1300", "type bridge stp_state 1", "type bridge mcast_snooping 1"] {
+                run("ip", &format!("link set test0 {harm}"));
+                assert_ne!(seen(), whole, "{harm}");
+                assert!(ensure().unwrap().is_new, "{harm}");
+                assert_eq!(seen(), whole, "{harm}");
+            }
+            assert!(!ensure().unwrap().is_new);
+            // The kernel's own choice, for a port that takes less, is no harm.
+            run("ip", "link del test0");
+            ensure().unwrap();
+            run("ip", "link add port0 mtu 1400 type veth peer name stray0");
+            run("ip", "link set port0 master test0");
+            assert_eq!(seen().0, 1400);
+            assert!(!ensure().unwrap().is_new);
         });
     }
 

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NetlinkBuffer, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -41,6 +41,12 @@ impl Request {
     /// Changes, deletes or looks up what is there.
     pub fn on(message: RouteNetlinkMessage) -> Self {
         Self { message, flags: 0 }
+    }
+
+    /// Looks up what the kernel tells of as if it had changed: queues. Without this flag it would tell all
+    /// listeners but who has asked.
+    pub fn told(message: RouteNetlinkMessage) -> Self {
+        Self { message, flags: NLM_F_ECHO }
     }
 
     /// Lists all of a kind. Only the last of several requests may be one.
@@ -177,7 +183,7 @@ fn take(reply: &mut Reply, message: NetlinkMessage<RouteNetlinkMessage>) -> bool
 }
 
 /// The first message of a datagram, and what stands behind it.
-fn parse(bytes: &[u8]) -> io::Result<(NetlinkMessage<RouteNetlinkMessage>, &[u8])> {
+pub(super) fn parse(bytes: &[u8]) -> io::Result<(NetlinkMessage<RouteNetlinkMessage>, &[u8])> {
     let malformed = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let length = NetlinkBuffer::new_checked(bytes).map_err(|e| malformed(e.to_string()))?.length() as usize;
     let own = bytes.get(..length).ok_or_else(|| malformed("an answer that is cut short".to_owned()))?;

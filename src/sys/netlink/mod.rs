@@ -10,6 +10,7 @@ mod rates;
 mod routed;
 mod steps;
 mod subnets;
+mod watch;
 
 use std::io;
 use std::net::IpAddr;
@@ -17,13 +18,17 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 
 use super::sysctl::SysctlError;
 use crate::model::mac::Mac;
 pub use bridge::Bridge;
 use channel::{Channel, Reply, Request};
-pub use port::{LINK_GROUP, Plug};
+pub use port::{Fault, LINK_GROUP, Plug, Port};
+pub use watch::LinkWatch;
 
 /// How often a list is asked for that changes while it is read.
 const TRIES: usize = 8;
@@ -87,6 +92,8 @@ pub enum NetlinkError {
     Route { name: String, address: IpAddr, source: io::Error },
     #[error("cannot delete link '{name}'")]
     Delete { name: String, source: io::Error },
+    #[error("link '{name}' is not as it ought to be, and does not stay as it is set: {faults}")]
+    Unmended { name: String, faults: String },
 }
 
 /// Requests to the kernel's routing netlink in the network namespace of the thread that opened it.
@@ -111,6 +118,11 @@ impl Netlink {
     /// The link of that name; none where there is no such link.
     fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
         found(name, self.ask_one(Request::on(messages::link_named(name)))?)
+    }
+
+    /// Whether there is a link of that name, and it is up.
+    pub fn is_up(&self, name: &str) -> Result<bool, NetlinkError> {
+        Ok(self.link(name)?.is_some_and(|link| link.up))
     }
 
     /// All that `message` asks for, in a state that it was in as a whole.
@@ -149,10 +161,19 @@ struct Link {
     index: u32,
     kind: Option<InfoKind>,
     up: bool,
+    /// The other end is up too.
+    has_carrier: bool,
     alias: Option<String>,
     mac: Option<Mac>,
     mtu: u32,
     group: u32,
+    /// Index of the bridge that it is a port of, and how it is one.
+    master: Option<u32>,
+    port: Vec<InfoBridgePort>,
+    /// What is set of a bridge.
+    bridge: Vec<InfoBridge>,
+    /// How it makes itself a link-local address; none where it has no IPv6.
+    link_local: Option<In6AddrGenMode>,
 }
 
 impl Link {
@@ -161,16 +182,27 @@ impl Link {
             index: message.header.index,
             kind: None,
             up: message.header.flags.contains(LinkFlags::Up),
+            has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
             alias: None,
             mac: None,
             mtu: 0,
             group: 0,
+            master: None,
+            port: Vec::new(),
+            bridge: Vec::new(),
+            link_local: None,
         };
         for attribute in &message.attributes {
             match attribute {
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.clone()),
+                LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| link.learn(info)),
+                LinkAttribute::Controller(index) => link.master = Some(*index).filter(|index| *index != 0),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    let inet6 = families.iter().find_map(|family| match family {
+                        AfSpecUnspec::Inet6(settings) => Some(settings),
+                        _ => None,
+                    });
+                    link.link_local = inet6.into_iter().flatten().find_map(|setting| match setting {
+                        AfSpecInet6::AddrGenMode(mode) => Some(*mode),
                         _ => None,
                     });
                 }
@@ -182,6 +214,15 @@ impl Link {
             }
         }
         link
+    }
+
+    fn learn(&mut self, info: &LinkInfo) {
+        match info {
+            LinkInfo::Kind(kind) => self.kind = Some(kind.clone()),
+            LinkInfo::Data(InfoData::Bridge(settings)) => self.bridge = settings.clone(),
+            LinkInfo::PortData(InfoPortData::BridgePort(settings)) => self.port = settings.clone(),
+            _ => {}
+        }
     }
 }
 

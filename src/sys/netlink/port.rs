@@ -1,6 +1,7 @@
 //! The links of containers' interfaces.
 
 mod links;
+mod mend;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoBridgePort, InfoKind};
 
 pub(super) use links::shaper;
+pub use mend::{Fault, Port};
 
 use super::channel::Request;
 use super::rates::Rates;

@@ -25,28 +25,69 @@ pub(super) const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
 impl Netlink {
     /// Gives the host's end the addresses that the guest knows as its gateways.
     pub(super) fn gateway_steps(&self, nic: &Nic, index: u32) -> Vec<Step> {
-        let gateway4 = nic.ipv4.and_then(|_| IpNetwork::new(ROUTED_GATEWAY4.into(), 32).ok());
-        let gateway6 = nic.ipv6.and_then(|_| IpNetwork::new(ROUTED_GATEWAY6.into(), 64).ok());
         let add = |gateway| {
             let message = RouteNetlinkMessage::NewAddress(messages::address(index, gateway));
             Step::new("give the gateway's address to", "", Request::create(message))
         };
-        gateway4.into_iter().chain(gateway6).map(add).collect()
+        gateways(nic).map(add).collect()
+    }
+
+    /// Whether the host's end has them.
+    pub(super) fn is_gateway(&self, nic: &Nic, index: u32) -> Result<bool, NetlinkError> {
+        let own = self.addresses(index)?;
+        Ok(gateways(nic).all(|gateway| own.contains(&gateway)))
     }
 
     /// Routes the guest's addresses to the link, which is up, and lets the host answer for them on the
     /// interface by which it reaches the world itself.
     pub(super) fn add_routes(&self, nic: &Nic, name: &str, index: u32) -> Result<(), NetlinkError> {
-        for address in nic.addresses() {
-            let route =
-                messages::route(index, Some(single(address)), None, PROTOCOL, messages::family(address));
-            let made = self.ask_one(Request::create(RouteNetlinkMessage::NewRoute(route)))?;
-            made.map_err(|source| NetlinkError::Route { name: name.to_owned(), address, source })?;
-            if let Some(uplink) = self.uplink(messages::family(address))? {
-                self.add_proxy(uplink, address)?;
+        nic.addresses().try_for_each(|address| self.add_route(address, name, index))
+    }
+
+    /// The same for one of them, which may be routed to this link already.
+    pub(super) fn add_route(&self, address: IpAddr, name: &str, index: u32) -> Result<(), NetlinkError> {
+        let family = messages::family(address);
+        let route = messages::route(index, Some(single(address)), None, PROTOCOL, family);
+        if let Err(source) = self.ask_one(Request::create(RouteNetlinkMessage::NewRoute(route)))? {
+            let is_there = is(&source, libc::EEXIST) && self.routed_to(index, family)?.contains(&address);
+            if !is_there {
+                return Err(NetlinkError::Route { name: name.to_owned(), address, source });
             }
         }
-        Ok(())
+        match self.uplink(family)? {
+            Some(uplink) => self.add_proxy(uplink, address),
+            None => Ok(()),
+        }
+    }
+
+    /// The guest's addresses that do not lead to the link, or that the host does not answer for.
+    pub(super) fn unrouted(&self, nic: &Nic, index: u32) -> Result<Vec<IpAddr>, NetlinkError> {
+        let proxies = self.proxies()?;
+        let mut unrouted = Vec::new();
+        for address in nic.addresses() {
+            let family = messages::family(address);
+            let answered = self.uplink(family)?.is_none_or(|uplink| proxies.contains(&(uplink, address)));
+            if !answered || !self.routed_to(index, family)?.contains(&address) {
+                unrouted.push(address);
+            }
+        }
+        Ok(unrouted)
+    }
+
+    /// The addresses that are routed to a link as ours.
+    fn routed_to(&self, index: u32, family: AddressFamily) -> Result<Vec<IpAddr>, NetlinkError> {
+        let ask = || {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.attributes.push(RouteAttribute::Oif(index));
+            RouteNetlinkMessage::GetRoute(message)
+        };
+        let ours = self.list("routes", ask)?.into_iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRoute(route) if route.header.protocol == PROTOCOL => Some(route),
+            _ => None,
+        });
+        let ours = ours.filter(|route| leaves_by(route) == Some(index));
+        Ok(ours.filter_map(|route| destination(&route)).collect())
     }
 
     fn add_proxy(&self, uplink: u32, address: IpAddr) -> Result<(), NetlinkError> {
@@ -77,15 +118,24 @@ impl Netlink {
         Ok(best.map(|(_, index)| index))
     }
 
+    /// The link that the host reaches the world by, and its MTU.
+    pub fn uplink_mtu(&self) -> Result<Option<(String, u32)>, NetlinkError> {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let Some(name) = self.uplink(family)?.and_then(|index| if_indextoname(index).ok()) else {
+                continue;
+            };
+            let name = name.to_string_lossy().into_owned();
+            if let Some(link) = self.link(&name)? {
+                return Ok(Some((name, link.mtu)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes back the answers for addresses that are no longer routed to a link of ours, also those of
     /// links that went by themselves.
     pub(super) fn forget_proxies(&self) -> Result<(), NetlinkError> {
-        let ask = || {
-            let mut message = NeighbourMessage::default();
-            message.header.flags = NeighbourFlags::Proxy;
-            RouteNetlinkMessage::GetNeighbour(message)
-        };
-        let proxies: Vec<_> = self.list("neighbours", ask)?.iter().filter_map(our_proxy).collect();
+        let proxies = self.proxies()?;
         if proxies.is_empty() {
             return Ok(());
         }
@@ -115,6 +165,16 @@ impl Netlink {
         Ok(())
     }
 
+    /// Where the host answers for which addresses by our doing.
+    fn proxies(&self) -> Result<Vec<(u32, IpAddr)>, NetlinkError> {
+        let ask = || {
+            let mut message = NeighbourMessage::default();
+            message.header.flags = NeighbourFlags::Proxy;
+            RouteNetlinkMessage::GetNeighbour(message)
+        };
+        Ok(self.list("neighbours", ask)?.iter().filter_map(our_proxy).collect())
+    }
+
     /// All routes of a family, of all tables.
     pub(super) fn routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, NetlinkError> {
         let ask = || {
@@ -128,6 +188,13 @@ impl Netlink {
         });
         Ok(routes.collect())
     }
+}
+
+/// What a guest knows as its gateways, with their prefix lengths on the host's end.
+fn gateways(nic: &Nic) -> impl Iterator<Item = IpNetwork> {
+    let gateway4 = nic.ipv4.and_then(|_| IpNetwork::new(ROUTED_GATEWAY4.into(), 32).ok());
+    let gateway6 = nic.ipv6.and_then(|_| IpNetwork::new(ROUTED_GATEWAY6.into(), 64).ok());
+    gateway4.into_iter().chain(gateway6)
 }
 
 fn single(address: IpAddr) -> IpNetwork {

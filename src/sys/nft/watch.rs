@@ -112,10 +112,15 @@ impl Watch {
         }
     }
 
+    /// What there is to be waited for.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket lives longer than this borrow of its descriptor.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+
     fn wait(&self, patience: Duration) -> Result<bool, NftError> {
         let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
-        // SAFETY: the socket lives longer than this borrow of its descriptor.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
+        let fd = self.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
         match rustix::event::poll(&mut fds, Some(&timeout)) {
             Ok(count) => Ok(count > 0),
