@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn seen(state: State, boots: u32, ready: bool) -> Seen {
-        let record = StateRecord { monitor_pid: 7, init_pid: 8, ready, boots, ended: None };
+        let record = StateRecord { monitor_pid: 7, init_pid: 8, ready, boots, ended: None, stopping: false };
         Seen { name: Name::new("web01").unwrap(), state, record: Some(record) }
     }
 

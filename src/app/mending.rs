@@ -10,6 +10,7 @@ use crate::model::name::Name;
 use crate::model::network::Network;
 use crate::model::nic::NicOrder;
 use crate::sys::error_text;
+use crate::sys::lock::Lock;
 
 /// How long another command that works on a container is waited for. It sees to the links itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -116,7 +117,7 @@ fn told(container: &Container, order: &NicOrder, found: &[String]) -> Option<Str
     })
 }
 
-fn locked(app: &App, container: &Container) -> AppResult<Option<lock::Lock>> {
+fn locked(app: &App, container: &Container) -> AppResult<Option<Lock>> {
     let end = Instant::now() + PATIENCE;
     loop {
         let lock = lock::try_container(&app.instance, &container.id)?;

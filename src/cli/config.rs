@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use super::keys::{self, pair};
-use super::{many, names};
 use super::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_json};
 use super::report::{CliResult, DONE, note};
 use super::table::pairs;
+use super::{many, names};
 use crate::app::config::{self, Pending};
 use crate::model::config::{Config, KEYS, Live, find};
 

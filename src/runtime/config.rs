@@ -158,7 +158,7 @@ mod tests {
             init_kind: InitKind::Unknown,
             env: vec![("A".to_owned(), content)],
             seccomp: String::new(),
-            files: Vec::new(),
+            guest: GuestSettings::default(),
             nics: Vec::new(),
             rlimits: Vec::new(),
             adopt: None,

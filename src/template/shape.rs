@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::rooted::Rooted;
+use crate::sys::rooted::Rooted;
 
 /// A sentence's end that says what was found, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]

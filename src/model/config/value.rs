@@ -49,7 +49,13 @@ impl Kind {
             Self::Bool | Self::Swap => &["true", "false"],
             Self::Enforce => &["hard", "soft"],
             Self::Rlimit => &["unlimited"],
-            Self::Integer(..) | Self::Memory | Self::Cpus | Self::Allowance | Self::Rate | Self::Text => &[],
+            Self::Integer(..)
+            | Self::Memory
+            | Self::Cpus
+            | Self::Allowance
+            | Self::Rate
+            | Self::Hostname
+            | Self::Text => &[],
         }
     }
 
