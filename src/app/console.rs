@@ -100,13 +100,13 @@ pub fn follow(app: &mut App, name: &Name) -> AppResult<(Vec<u8>, Followed)> {
 }
 
 impl Followed {
-    /// Readable when `next` has something.
+    /// Readable when `news` has something.
     pub fn changes(&self) -> BorrowedFd<'_> {
         self.changes.as_fd()
     }
 
     /// What was printed since; none once the container is gone.
-    pub fn next(&mut self) -> AppResult<Option<Vec<u8>>> {
+    pub fn news(&mut self) -> AppResult<Option<Vec<u8>>> {
         let mut text = Vec::new();
         let events = match self.changes.read_events() {
             Ok(events) => events,
@@ -179,7 +179,7 @@ mod tests {
             file.write_all(text.as_bytes()).unwrap();
         };
         let news = |followed: &mut Followed| {
-            followed.next().unwrap().map(|text| String::from_utf8(text).unwrap()).unwrap()
+            followed.news().unwrap().map(|text| String::from_utf8(text).unwrap()).unwrap()
         };
         print(0, "a");
         assert_eq!(news(&mut followed), "a");
@@ -195,7 +195,7 @@ mod tests {
         std::fs::remove_dir_all(dir.path()).unwrap();
         let mut end = Some(Vec::new());
         while end.is_some() {
-            end = followed.next().unwrap();
+            end = followed.news().unwrap();
         }
     }
 }

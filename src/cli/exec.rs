@@ -2,7 +2,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::report::CliResult;
-use super::{session, terminal};
+use super::{session, several, terminal};
 use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::ExecRequest;
 
@@ -55,7 +55,7 @@ pub fn run(args: ExecArgs) -> CliResult<i32> {
     let argv: Vec<ByteString> = args.command.iter().map(|word| ByteString::from(word.as_os_str())).collect();
     if args.name.contains(',') || crate::model::pattern::is_pattern(&args.name) {
         let request = request(argv, args.env, args.cwd, args.user, false);
-        return session::run_several(&args.name, &request);
+        return several::run(&args.name, &request);
     }
     let name = super::name(&args.name)?;
     let tty = args.tty || (!args.no_tty && terminal::is_interactive());

@@ -65,7 +65,7 @@ fn follow(mut followed: Followed, mut show: impl FnMut(&[u8]) -> CliResult<()>) 
             // Nobody reads any more.
             return Ok(DONE);
         }
-        match followed.next()? {
+        match followed.news()? {
             Some(news) => show(&news)?,
             None => return Ok(DONE),
         }

@@ -41,6 +41,7 @@ mod resume;
 mod run;
 mod session;
 mod setup;
+mod several;
 mod shell;
 mod signals;
 mod start;

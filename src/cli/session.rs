@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::signal::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::many;
 use super::relay::{Direction, End, Failure, Filter, Flow, Relay};
 use super::report::{CliError, CliResult};
 use super::signals::{self, Signals};
@@ -31,7 +30,7 @@ pub fn run(name: &Name, request: ExecRequest) -> CliResult<i32> {
     code(event, program.as_deref(), name)
 }
 
-fn code(event: Event, program: Option<&str>, name: &Name) -> CliResult<i32> {
+pub(super) fn code(event: Event, program: Option<&str>, name: &Name) -> CliResult<i32> {
     match event {
         Event::Exited(code) => Ok(code),
         Event::NotStarted { code, reason } => {
@@ -48,28 +47,14 @@ fn code(event: Event, program: Option<&str>, name: &Name) -> CliResult<i32> {
     }
 }
 
-/// Programs in several containers at once, at most; each costs this host a process.
-const AT_ONCE: usize = 32;
-
-/// Runs `request` in all containers that `given` stands for. The worst code is the result.
-pub fn run_several(given: &str, request: &ExecRequest) -> CliResult<i32> {
-    let names = exec::several(&mut super::open()?, given)?;
-    let program = request.argv.first().map(ByteString::to_string);
-    Ok(many::share_out(names, AT_ONCE, |name| {
-        let app = super::open()?;
-        // Who ends this command ends the programs too.
-        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-        let event = with_streams(app, name, request.clone(), Some(name))?;
-        match code(event, program.as_deref(), name)? {
-            0 => Ok(()),
-            code => Err(CliError::Ended(code)),
-        }
-    }))
-}
-
 /// The program has pipes in place of our standard input, output and error. One of several has no
 /// input, and its lines are labelled.
-fn with_streams(mut app: App, name: &Name, request: ExecRequest, label: Option<&Name>) -> CliResult<Event> {
+pub(super) fn with_streams(
+    mut app: App,
+    name: &Name,
+    request: ExecRequest,
+    label: Option<&Name>,
+) -> CliResult<Event> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let mut relay = Relay::default();
     let ours = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
