@@ -23,6 +23,8 @@ mod escape;
 mod exec;
 #[path = "root/firewall/mod.rs"]
 mod firewall;
+#[path = "root/guest_files.rs"]
+mod guest_files;
 #[path = "root/host.rs"]
 mod host;
 #[path = "root/hostd.rs"]

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use super::error::AppResult;
 use crate::model::container::Container;
-use crate::model::guest_file::{GuestFile, When};
 use crate::model::limits::Rlimit;
+use crate::model::name::Name;
 use crate::model::network::Network;
+use crate::model::nic::Nic;
 use crate::model::template::{InitKind, TemplateFacts};
-use crate::render::guest_files;
-use crate::runtime::config::MonitorConfig;
-use crate::sys::{pasta, seccomp};
+use crate::runtime::config::{GuestSettings, MonitorConfig};
+use crate::sys::{host_resolvers, pasta, seccomp};
 
 /// The monitor's configuration for a start, or for taking over init `adopt`. `networks` are those that
 /// its interfaces are on, in their order; `private` says that what leaves them goes through pasta.
@@ -22,7 +22,10 @@ pub fn build(
     networks: &[Network],
     private: bool,
 ) -> AppResult<MonitorConfig> {
-    let domain = networks.iter().find_map(|network| network.domain.as_deref());
+    let resolvers = resolvers(networks, private);
+    if let Some(note) = lack_of_resolvers(&container.name, &container.nics, &resolvers) {
+        tracing::warn!("{note}");
+    }
     Ok(MonitorConfig {
         name: container.name.clone(),
         uuid: container.uuid.clone(),
@@ -30,11 +33,25 @@ pub fn build(
         init_kind: facts.init,
         env: environment(container, facts),
         seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
-        files: files(container, facts, &resolvers(networks, private), domain),
-        nics: container.nics.clone(),
+        guest: GuestSettings {
+            hostname: container.config.get("hostname").map(str::to_owned),
+            resolvers,
+            domain: networks.iter().find_map(|network| network.domain.clone()),
+        },
+        nics: nics(container, networks),
         rlimits: rlimits.to_vec(),
         adopt,
     })
+}
+
+/// The interfaces with the MTU that they have: where they have none of their own, it is the network's.
+fn nics(container: &Container, networks: &[Network]) -> Vec<Nic> {
+    let mut nics = container.nics.clone();
+    for nic in &mut nics {
+        let network = networks.iter().find(|network| nic.network() == Some(&network.name));
+        nic.settings.mtu = nic.settings.mtu.or(network.and_then(|network| network.mtu));
+    }
+    nics
 }
 
 /// What init finds in its environment, and nothing else: systemd's container interface. The
@@ -56,34 +73,51 @@ fn environment(container: &Container, facts: &TemplateFacts) -> Vec<(String, Str
     env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
-fn files(
-    container: &Container,
-    facts: &TemplateFacts,
-    resolvers: &[IpAddr],
-    domain: Option<&str>,
-) -> Vec<GuestFile> {
-    let mut files =
-        guest_files::guest_files(facts.network, &container.name, &container.nics, resolvers, domain);
-    // The machine's identity is the container's, never that of the machine the template was.
-    files.push(GuestFile {
-        path: "/etc/machine-id".to_owned(),
-        content: format!("{}\n", container.uuid),
-        mode: 0o444,
-        when: When::Always,
+/// Says that a container looks up no names, if that is so, and what would help.
+pub fn lack_of_resolvers(name: &Name, nics: &[Nic], resolvers: &[IpAddr]) -> Option<String> {
+    // One that asks for its addresses is told its resolvers with them.
+    let nic = nics.iter().find(|nic| !nic.settings.dhcp)?;
+    if !resolvers.is_empty() {
+        return None;
+    }
+    let help = nic.network().map(|network| {
+        format!(
+            ": a network with a domain answers for names itself: nagaya network set {network} dns.domain=lan"
+        )
     });
-    files
+    Some(format!(
+        "'{name}' has no resolver, for those of the host listen on its loopback alone, if there are any{}",
+        help.unwrap_or_default()
+    ))
 }
 
 /// The first network's own, where it answers for names; else the host's.
-fn resolvers(networks: &[Network], private: bool) -> Vec<IpAddr> {
+pub fn resolvers(networks: &[Network], private: bool) -> Vec<IpAddr> {
     let answering = networks.iter().find(|network| network.domain.is_some());
     if let Some(network) = answering {
         let gateways = [network.gateway4().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
         return gateways.into_iter().flatten().collect();
     }
-    let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let resolved = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
-    let found = guest_files::resolvers(&own, resolved.as_deref());
+    let found = host_resolvers::usable();
     // The host's own are on its loopback, where only pasta reaches them.
     if found.is_empty() && private { vec![pasta::RESOLVER.into()] } else { found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netns_fixture::nic;
+
+    #[test]
+    fn a_container_without_resolvers_is_named_and_told_of_help() {
+        let name = Name::new("web01").unwrap();
+        assert_eq!(lack_of_resolvers(&name, &[], &[]), None);
+        let mut nics = [nic("eth0", 1)];
+        let note = lack_of_resolvers(&name, &nics, &[]).unwrap();
+        assert!(note.starts_with("'web01' has no resolver"), "{note}");
+        assert!(note.ends_with("nagaya network set lan dns.domain=lan"), "{note}");
+        assert_eq!(lack_of_resolvers(&name, &nics, &["192.0.2.1".parse().unwrap()]), None);
+        nics[0].settings.dhcp = true;
+        assert_eq!(lack_of_resolvers(&name, &nics, &[]), None);
+    }
 }

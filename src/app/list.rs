@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::App;
 use super::error::AppResult;
-use super::{firewall, lifecycle, lock, machine, network, state};
+use super::{firewall, guest_config, lifecycle, lock, machine, network, state};
 use crate::host::private;
 use crate::model::container::{Container, Phase, State};
 use crate::model::firewall::traffic::Traffic;
@@ -117,6 +117,9 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     if app.instance.is_private() {
         notes.extend(private::shortcomings(&app.instance));
     }
+    let networks = network::of(app, &row.container)?;
+    let resolvers = guest_config::resolvers(&networks, app.instance.is_private());
+    notes.extend(guest_config::lack_of_resolvers(name, &row.container.nics, &resolvers));
     Ok(Info {
         traffic: traffic(app, name),
         ready: up && record.as_ref().is_some_and(|r| r.ready),
@@ -124,7 +127,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         ended: record.and_then(|r| r.ended),
         monitor_pid,
         processes: cgroup::all_processes(&dir.join("payload")).len(),
-        bridges: network::of(app, &row.container)?.into_iter().map(|network| network.bridge).collect(),
+        bridges: networks.into_iter().map(|network| network.bridge).collect(),
         host_links: if up { state::host_links(app, &row.container) } else { Vec::new() },
         limits: if up { usage::limits(&dir.join("payload")) } else { BTreeMap::new() },
         usage: up.then(|| usage::read(&dir.join("payload"), &state::host_links(app, &row.container))),

@@ -15,9 +15,9 @@ use crate::model::name::Name;
 use crate::model::network::{KeyError, Network, pick_subnet, pick_ula};
 use crate::model::nic::{Nic, NicOrder, NicRequest, Wanted};
 use crate::model::suggest;
-use crate::render::guest_files;
 use crate::store::StoreError;
 use crate::sys::SysError;
+use crate::sys::host_resolvers;
 use crate::sys::netlink::Netlink;
 
 /// Which networks a new container is to be on.
@@ -424,8 +424,7 @@ impl Used {
         let (mut ipv4, mut ipv6) = ask().map_err(|e: crate::sys::netlink::NetlinkError| {
             SysError::new("see which subnets the host uses", std::io::Error::other(e))
         })?;
-        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        for resolver in guest_files::resolvers(&text, None) {
+        for resolver in host_resolvers::usable() {
             match resolver {
                 IpAddr::V4(ip) => ipv4.push(ip.into()),
                 IpAddr::V6(ip) => ipv6.push(ip.into()),

@@ -13,10 +13,9 @@ use crate::model::instance::Instance;
 use crate::model::network::{KeyError, Network};
 pub use crate::render::dnsmasq::DnsLease;
 use crate::render::dnsmasq::{self as render, Place};
-use crate::render::guest_files;
 use crate::sys::dnsmasq::{self, DnsmasqError};
 use crate::sys::sockets::{self, Listener, Transport};
-use crate::sys::{Context, SysError, SysResult, clone, passwd, pasta};
+use crate::sys::{Context, SysError, SysResult, clone, host_resolvers, passwd, pasta};
 
 /// Accounts that it may run as, in this order.
 const ACCOUNTS: [&str; 2] = ["dnsmasq", "nobody"];
@@ -400,9 +399,7 @@ impl Account {
 /// The host's resolvers as they are reached from a private owner's network: through pasta, which
 /// stands in for those on the host's loopback.
 fn resolvers_of_private() -> Vec<IpAddr> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let text = read("/etc/resolv.conf").unwrap_or_default();
-    let found = guest_files::resolvers(&text, read("/run/systemd/resolve/resolv.conf").as_deref());
+    let found = host_resolvers::usable();
     if found.is_empty() { vec![pasta::RESOLVER.into()] } else { found }
 }
 

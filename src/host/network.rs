@@ -12,7 +12,7 @@ use crate::model::grant::Grant;
 use crate::model::instance::Instance;
 use crate::model::network::{Nat, Network};
 use crate::model::nic::{MOST_NICS, NicKind, NicOrder};
-use crate::render::guest_files;
+use crate::sys::host_resolvers;
 use crate::sys::netlink::Netlink;
 
 /// Longest description of a network, and of a container's interfaces, in bytes.
@@ -171,8 +171,7 @@ pub fn check_subnets(
 fn overlapping(netlink: &Netlink, network: &Network) -> Result<Option<String>, HostError> {
     let mut used4: Vec<Ipv4Network> = netlink.used_subnets_but(&network.bridge).map_err(failed)?;
     let mut used6: Vec<Ipv6Network> = netlink.used_subnets6_but(&network.bridge).map_err(failed)?;
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    for ip in guest_files::resolvers(&text, None) {
+    for ip in host_resolvers::usable() {
         match ip {
             IpAddr::V4(ip) => used4.push(ip.into()),
             IpAddr::V6(ip) => used6.push(ip.into()),

@@ -5,6 +5,7 @@ pub mod container;
 pub mod firewall;
 pub mod grant;
 pub mod guest_file;
+pub mod guest_tools;
 pub mod ids;
 pub mod instance;
 pub mod limits;

@@ -11,8 +11,8 @@ mod networkd;
 
 use std::net::IpAddr;
 
-use crate::model::guest_file::{GuestFile, MARKER, When};
-use crate::model::name::Name;
+use crate::model::guest_file::{GuestFile, When, guest_lines};
+use crate::model::guest_tools::{GuestTools, Resolved};
 use crate::model::nic::Nic;
 use crate::model::template::NetworkStyle;
 use interface::Interface;
@@ -20,44 +20,132 @@ use interface::Interface;
 /// What libc reads at most (MAXNS of resolv.h).
 const MAX_RESOLVERS: usize = 3;
 
-/// All files of a guest with these interfaces. `domain` is the one that its name is in. What an
-/// earlier start has written for an interface that is gone, the writer knows by
-/// [`is_interface_file`](crate::model::guest_file::is_interface_file).
-pub fn guest_files(
-    style: NetworkStyle,
-    hostname: &Name,
-    nics: &[Nic],
-    resolvers: &[IpAddr],
-    domain: Option<&str>,
-) -> Vec<GuestFile> {
-    let interfaces = Interface::all(nics, resolvers, domain);
-    let mut files = match style {
+/// Where a host says which resolvers it asks, most telling first: behind a stub on its loopback there
+/// are others, which a guest can ask too.
+pub const HOST_RESOLVER_FILES: [&str; 7] = [
+    "/etc/resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+    "/run/NetworkManager/resolv.conf",
+    "/run/dnsmasq/resolv.conf",
+    "/run/resolvconf/resolv.conf",
+    "/run/netconfig/resolv.conf",
+];
+
+/// What all of a guest's files speak of.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The guest's, be it of its own choice.
+    pub hostname: &'a str,
+    pub nics: &'a [Nic],
+    pub resolvers: &'a [IpAddr],
+    /// Of the network that answers for names.
+    pub domain: Option<&'a str>,
+}
+
+/// The files of the guest's network tools. What an earlier start has written for an interface that is
+/// gone, the writer knows by [`is_interface_file`](crate::model::guest_file::is_interface_file).
+pub fn network_files(tools: &GuestTools, subject: Subject<'_>) -> Vec<GuestFile> {
+    let interfaces = Interface::all(subject.nics, subject.resolvers, subject.domain);
+    match tools.network {
         NetworkStyle::Networkd => interfaces.iter().map(networkd::file).collect(),
-        NetworkStyle::Ifupdown => vec![ifupdown::file(&interfaces)],
-        NetworkStyle::Ifcfg => ifcfg::files(hostname, &interfaces),
+        NetworkStyle::Ifupdown => vec![ifupdown::file(&interfaces, tools.is_interfaces_d_free)],
+        NetworkStyle::Ifcfg => ifcfg::files(subject.hostname, &interfaces),
         NetworkStyle::Netplan => vec![netplan::file(&interfaces)],
         NetworkStyle::NetworkManager => network_manager::files(&interfaces),
         NetworkStyle::Alpine => vec![alpine::file(&interfaces)],
         NetworkStyle::None => Vec::new(),
+    }
+}
+
+/// `is_set`: the operator has chosen it, and not only the container's name.
+pub fn hostname_file(hostname: &str, is_set: bool) -> GuestFile {
+    let when = if is_set { When::Always } else { When::UnlessChanged };
+    GuestFile { path: "/etc/hostname".to_owned(), content: format!("{hostname}\n"), mode: 0o644, when }
+}
+
+/// Says the host's name in /etc/hosts, of which `current` is the content, unless the guest itself does.
+pub fn hosts_file(current: Option<&str>, subject: Subject<'_>) -> GuestFile {
+    let names = names(subject);
+    let is_said = current.is_some_and(|text| says(text, subject.hostname));
+    let content = if is_said { String::new() } else { format!("127.0.1.1 {names}\n") };
+    let rest = "127.0.0.1 localhost\n\
+                ::1 localhost ip6-localhost ip6-loopback\n\
+                ff02::1 ip6-allnodes\n\
+                ff02::2 ip6-allrouters\n";
+    let when = When::Block { rest: rest.to_owned(), replaces: false };
+    GuestFile { path: "/etc/hosts".to_owned(), content, mode: 0o644, when }
+}
+
+/// Whether a line of /etc/hosts that is the guest's own names the host.
+fn says(hosts: &str, hostname: &str) -> bool {
+    let line_says = |line: &str| {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_ascii_whitespace();
+        words.next().is_some_and(|word| word.parse::<IpAddr>().is_ok())
+            && words.any(|name| name.eq_ignore_ascii_case(hostname))
     };
-    files.extend([
-        file("/etc/hostname", format!("{hostname}\n"), 0o644, When::Always),
-        file("/etc/hosts", hosts(hostname, domain), 0o644, When::IfMissingOrOurs),
-        file("/etc/resolv.conf", resolv_conf(resolvers, domain), 0o644, When::UnlessLink),
-    ]);
+    guest_lines(hosts).any(line_says)
+}
+
+/// The full name first, which is what `hostname -f` prints.
+fn names(subject: Subject<'_>) -> String {
+    let hostname = subject.hostname;
+    match (hostname.split_once('.'), subject.domain) {
+        (Some((short, _)), _) => format!("{hostname} {short}"),
+        (None, Some(domain)) => format!("{hostname}.{domain} {hostname}"),
+        (None, None) => hostname.to_owned(),
+    }
+}
+
+/// At `path`, which is where /etc/resolv.conf leads. What the tree came with goes only from that
+/// itself: `replaces`.
+pub fn resolv_conf(path: String, replaces: bool, subject: Subject<'_>) -> GuestFile {
+    let when = When::Block { rest: String::new(), replaces };
+    GuestFile { path, content: resolver_lines(subject), mode: 0o644, when }
+}
+
+/// What tells the guest's programs that look up names of the resolvers, where /etc/resolv.conf is a
+/// link to a file that one of them makes.
+pub fn resolver_files(tools: &GuestTools, subject: Subject<'_>) -> Vec<GuestFile> {
+    let mut files = Vec::new();
+    if subject.resolvers.is_empty() {
+        return files;
+    }
+    // Those tell it themselves, which resolvers each link has.
+    let is_told = matches!(
+        tools.network,
+        NetworkStyle::Networkd | NetworkStyle::Netplan | NetworkStyle::NetworkManager
+    );
+    if tools.resolved != Resolved::Absent && !is_told {
+        let domains = subject.domain.map(|domain| format!("Domains={domain}\n")).unwrap_or_default();
+        // The first name of all, so that the guest's own files have the last word; one of this name in
+        // /etc/systemd/resolved.conf.d comes in its place.
+        files.push(GuestFile {
+            path: "/run/systemd/resolved.conf.d/00-nagaya.conf".to_owned(),
+            content: format!("[Resolve]\nDNS={}\n{domains}", join(subject.resolvers, " ")),
+            mode: 0o644,
+            when: When::Always,
+        });
+    }
+    if tools.has_resolvconf {
+        let when = When::Block { rest: String::new(), replaces: false };
+        let path = "/etc/resolvconf/resolv.conf.d/base".to_owned();
+        files.push(GuestFile { path, content: resolver_lines(subject), mode: 0o644, when });
+    }
     files
 }
 
-/// The resolvers that a guest can use: those of `/etc/resolv.conf`, and where only stubs on the
-/// host's loopback stand there, those of systemd-resolved's own
-/// `/run/systemd/resolve/resolv.conf`. At most 3, IPv4 first: that is what every guest has, or nearly. Lines that
-/// are not exactly a resolver are left out; so is an address with a zone (`fe80::1%eth0`), which
-/// means something on the host's link only.
-pub fn resolvers(resolv_conf: &str, systemd_resolved_conf: Option<&str>) -> Vec<IpAddr> {
-    let mut found = usable(resolv_conf);
-    if found.is_empty() {
-        found = systemd_resolved_conf.map(usable).unwrap_or_default();
-    }
+/// The resolvers that a guest can use: those of the first of the host's files, as `read` has it, in
+/// which there is one that is not on the host's loopback. At most 3, IPv4 first: that is what every
+/// guest has, or nearly. Lines that are not exactly a resolver are left out; so is an address with a
+/// zone (`fe80::1%eth0`), which means something on the host's link only.
+///
+/// The host's `search` and `options` are not passed on: short names that a guest asks for are not to be
+/// looked up in its operator's domain.
+pub fn resolvers(read: impl Fn(&str) -> Option<String>) -> Vec<IpAddr> {
+    let found = HOST_RESOLVER_FILES.iter().filter_map(|path| Some(usable(&read(path)?)));
+    let mut found = found.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
     found.sort_by_key(IpAddr::is_ipv6);
     found.truncate(MAX_RESOLVERS);
     found
@@ -85,29 +173,17 @@ fn usable(resolv_conf: &str) -> Vec<IpAddr> {
     found
 }
 
-fn file(path: impl Into<String>, content: String, mode: u32, when: When) -> GuestFile {
+/// A file of the guest's network tools.
+fn block(path: impl Into<String>, content: String, mode: u32) -> GuestFile {
+    let when = When::Block { rest: String::new(), replaces: true };
     GuestFile { path: path.into(), content, mode, when }
 }
 
-fn hosts(hostname: &Name, domain: Option<&str>) -> String {
-    let names = match domain {
-        Some(domain) => format!("{hostname}.{domain} {hostname}"),
-        None => hostname.to_string(),
-    };
-    format!(
-        "{MARKER}\n\
-         127.0.0.1 localhost\n\
-         127.0.1.1 {names}\n\
-         ::1 localhost ip6-localhost ip6-loopback\n\
-         ff02::1 ip6-allnodes\n\
-         ff02::2 ip6-allrouters\n"
-    )
-}
-
-fn resolv_conf(resolvers: &[IpAddr], domain: Option<&str>) -> String {
-    let search = domain.map(|domain| format!("search {domain}\n")).unwrap_or_default();
-    let lines: String = resolvers.iter().map(|address| format!("nameserver {address}\n")).collect();
-    format!("{MARKER}\n{search}{lines}")
+fn resolver_lines(subject: Subject<'_>) -> String {
+    let search = subject.domain.filter(|_| !subject.resolvers.is_empty());
+    let search = search.map(|domain| format!("search {domain}\n")).unwrap_or_default();
+    let lines: String = subject.resolvers.iter().map(|address| format!("nameserver {address}\n")).collect();
+    search + &lines
 }
 
 /// Addresses with `separator` in between.
@@ -118,6 +194,7 @@ fn join<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>, separator: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::guest_file::{BEGIN, END};
     use crate::model::nic::{NicKind, NicSettings, ROUTED_GATEWAY4, ROUTED_GATEWAY6};
     use NetworkStyle::{Alpine, Ifcfg, Ifupdown, Netplan, NetworkManager, Networkd};
 
@@ -163,25 +240,40 @@ mod tests {
         ]
     }
 
+    fn tools(network: NetworkStyle) -> GuestTools {
+        let (resolved, has_resolvconf) = (Resolved::Absent, false);
+        GuestTools { network, resolved, has_resolvconf, is_interfaces_d_free: true }
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn subject<'a>(nics: &'a [Nic], resolvers: &'a [IpAddr]) -> Subject<'a> {
+        Subject { hostname: "web01", nics, resolvers, domain: Some("lan.example") }
+    }
+
     fn rendered(style: NetworkStyle, nics: &[Nic], resolvers: &[&str]) -> Vec<GuestFile> {
-        let resolvers: Vec<IpAddr> = resolvers.iter().map(|text| text.parse().unwrap()).collect();
-        guest_files(style, &Name::new("web01").unwrap(), nics, &resolvers, Some("lan.example"))
+        network_files(&tools(style), subject(nics, &addresses(resolvers)))
     }
 
     fn text(files: &[GuestFile]) -> String {
         let one = |file: &GuestFile| {
-            format!("== {} {:o} {:?}\n{}\n", file.path, file.mode, file.when, file.content)
+            let rest = match &file.when {
+                When::Block { rest, .. } => format!("-- behind it\n{rest}"),
+                _ => String::new(),
+            };
+            let rest = rest.strip_suffix("-- behind it\n").unwrap_or(&rest);
+            format!("== {} {:o}\n{}{rest}\n", file.path, file.mode, file.content)
         };
         files.iter().map(one).collect()
     }
-
-    const COMMON: usize = 3;
 
     fn all_cases(style: NetworkStyle) -> String {
         let mut all = String::new();
         for (what, nics) in cases() {
             let files = rendered(style, &nics, &["192.0.2.53", "2001:db8::53"]);
-            all.push_str(&format!("######## {what}\n{}", text(&files[..files.len() - COMMON])));
+            all.push_str(&format!("######## {what}\n{}", text(&files)));
         }
         all
     }
@@ -201,8 +293,16 @@ mod tests {
             let expected = snapbox::Data::read_from(&golden(name), Some(snapbox::data::DataFormat::Text));
             snapbox::assert_data_eq!(all_cases(style), expected.raw());
         }
-        let (_, nics) = &cases()[0];
-        let common = rendered(NetworkStyle::None, nics, &["192.0.2.53", "2001:db8::53"]);
+        let resolvers = addresses(&["192.0.2.53", "2001:db8::53"]);
+        let subject = subject(&[], &resolvers);
+        let tools =
+            GuestTools { resolved: Resolved::Enabled, has_resolvconf: true, ..tools(NetworkStyle::None) };
+        let mut common = vec![
+            hostname_file("web01", false),
+            hosts_file(None, subject),
+            resolv_conf("/etc/resolv.conf".to_owned(), true, subject),
+        ];
+        common.extend(resolver_files(&tools, subject));
         snapbox::assert_data_eq!(text(&common), snapbox::file!["../../tests/golden/guest-common.txt"].raw());
     }
 
@@ -214,7 +314,6 @@ mod tests {
             let of_second: Vec<_> = files.iter().filter(|file| file.path.contains("eth1")).collect();
             assert!(!of_second.is_empty());
             assert!(of_second.iter().all(|file| is_interface_file(&file.path)), "{of_second:?}");
-            assert!(of_second.iter().all(|file| file.content.starts_with(MARKER)));
         }
         for path in ["/etc/hosts", "/etc/network/interfaces", "/etc/systemd/network/05-nagaya-/eth0.network"]
         {
@@ -237,12 +336,59 @@ mod tests {
         let plain = &cases()[0].1;
         let files = text(&rendered(Ifupdown, plain, &[]));
         assert!(!files.contains("dns-nameservers") && !files.contains("nameserver"), "{files}");
-        let files = text(&rendered(NetworkStyle::None, plain, &[]));
-        assert!(!files.contains("eth0") && files.contains("/etc/hostname"), "{files}");
+        assert!(rendered(NetworkStyle::None, plain, &[]).is_empty());
+        let tools =
+            GuestTools { resolved: Resolved::Enabled, has_resolvconf: true, ..tools(NetworkStyle::None) };
+        assert!(resolver_files(&tools, subject(plain, &[])).is_empty());
+        assert_eq!(resolv_conf("/etc/resolv.conf".into(), true, subject(plain, &[])).content, "");
+    }
+
+    #[test]
+    fn resolved_is_told_by_its_links_or_by_a_file_and_not_by_both() {
+        let resolvers = addresses(&["192.0.2.53"]);
+        for (network, by_file) in [
+            (NetworkStyle::None, true),
+            (Ifupdown, true),
+            (Ifcfg, true),
+            (Networkd, false),
+            (Netplan, false),
+            (NetworkManager, false),
+        ] {
+            let tools = GuestTools { resolved: Resolved::Idle, ..tools(network) };
+            let files = resolver_files(&tools, subject(&[], &resolvers));
+            assert_eq!(!files.is_empty(), by_file, "{network:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_is_said_in_hosts_unless_the_guest_says_it() {
+        let line = |current: &str, hostname: &'static str, domain| {
+            hosts_file(Some(current), Subject { hostname, nics: &[], resolvers: &[], domain }).content
+        };
+        let plain = "127.0.0.1 localhost\n::1 localhost\n";
+        assert_eq!(line(plain, "web01", None), "127.0.1.1 web01\n");
+        assert_eq!(line(plain, "web01", Some("lan.example")), "127.0.1.1 web01.lan.example web01\n");
+        let full = "mail.customer.example";
+        assert_eq!(line(plain, full, Some("lan.example")), "127.0.1.1 mail.customer.example mail\n");
+        assert_eq!(line(plain, "localhost", None), "");
+        for said in ["127.0.1.1 web01", "192.0.2.9\tx.example Web01 # y", "::1 web01"] {
+            assert_eq!(line(&format!("{plain}{said}\n"), "web01", None), "", "{said}");
+        }
+        for other in ["#127.0.1.1 web01", "web01", "127.0.1.1 web012", "127.0.1.1 x # web01"] {
+            assert_eq!(line(&format!("{plain}{other}\n"), "web01", None), "127.0.1.1 web01\n", "{other}");
+        }
+        // What nagaya has said there before is no reason to be silent.
+        let before = format!("{plain}{BEGIN}\n127.0.1.1 web01\n{END}\n");
+        assert_eq!(line(&before, "web01", None), "127.0.1.1 web01\n");
     }
 
     fn found(resolv_conf: &str, resolved: Option<&str>) -> Vec<String> {
-        resolvers(resolv_conf, resolved).iter().map(IpAddr::to_string).collect()
+        let read = |path: &str| match path {
+            "/etc/resolv.conf" => Some(resolv_conf.to_owned()),
+            "/run/systemd/resolve/resolv.conf" => resolved.map(str::to_owned),
+            _ => None,
+        };
+        resolvers(read).iter().map(IpAddr::to_string).collect()
     }
 
     #[test]
@@ -278,5 +424,8 @@ mod tests {
         assert_eq!(found("nameserver ::1\n", behind), ["192.0.2.9"]);
         assert_eq!(found("nameserver 192.0.2.1\n", behind), ["192.0.2.1"]);
         assert!(found("nameserver 127.0.0.53\n", None).is_empty());
+        let late =
+            |path: &str| (path == "/run/dnsmasq/resolv.conf").then(|| "nameserver 192.0.2.7".to_owned());
+        assert_eq!(resolvers(late), addresses(&["192.0.2.7"]));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::guest_file::GuestFile;
 use crate::model::limits::Rlimit;
 use crate::model::name::Name;
 use crate::model::nic::Nic;
@@ -25,7 +25,7 @@ pub struct MonitorConfig {
     pub env: Vec<(String, String)>,
     /// Classic BPF as `sys::seccomp::default_filter` made it, in hexadecimal.
     pub seccomp: String,
-    pub files: Vec<GuestFile>,
+    pub guest: GuestSettings,
     /// By slot.
     #[serde(default)]
     pub nics: Vec<Nic>,
@@ -34,6 +34,17 @@ pub struct MonitorConfig {
     pub rlimits: Vec<Rlimit>,
     /// Process number of an init to take over, whose monitor was killed, rather than boot one.
     pub adopt: Option<i32>,
+}
+
+/// What a guest's files speak of, besides its name and interfaces. Which files those are is seen at
+/// each boot, by what is in its tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestSettings {
+    /// Instead of the container's name, and of what the guest calls itself.
+    pub hostname: Option<String>,
+    pub resolvers: Vec<IpAddr>,
+    /// Of the network that answers for names.
+    pub domain: Option<String>,
 }
 
 /// The descriptors that a monitor finds open, by number. 0 to 2 are /dev/null.

@@ -73,11 +73,9 @@ fn prepare(
     ];
     seqpacket::send(report, &InitReport::Built, &fds)?;
     let root = mount::open_dir("/")?;
-    for file in &config.files {
-        guest_files::write(&root, file)?;
-    }
-    guest_files::remove_stale(&root, &config.files);
-    rustix::system::sethostname(config.name.as_str().as_bytes()).cannot(|| "set the host name")?;
+    let placed = guest_files::place(&root, config, &nics);
+    placed.tell(&terminals.console_slave);
+    rustix::system::sethostname(placed.hostname.as_bytes()).cannot(|| "set the host name")?;
     // Everything that can fail by the guest's doing has been done; now the network must be there.
     if seqpacket::recv::<()>(report)?.is_none() {
         return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));

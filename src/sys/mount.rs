@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
+use super::rooted::kind_name;
 use super::{Context, SysError, SysResult};
 
 pub const RDONLY: u64 = 0x1;
@@ -149,8 +150,16 @@ pub fn mount_point(root: BorrowedFd<'_>, name: &str) -> SysResult<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(SysError::new(format!("make the guest's /{name}"), e)),
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(root, name, flags, Mode::empty()).cannot(|| format!("mount on the guest's /{name}"))
+    let what = || format!("mount on the guest's /{name}");
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(root, name, flags, Mode::empty()).cannot(what)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&place).cannot(what)?.st_mode) {
+        FileType::Directory => Ok(place),
+        kind => {
+            let reason = format!("it is {}, and must be a directory", kind_name(kind));
+            Err(SysError::new(what(), std::io::Error::other(reason)))
+        }
+    }
 }
 
 /// Makes what stands at `new_root` the root of this mount namespace and drops the old one.

@@ -5,13 +5,16 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::rooted::Rooted;
-use crate::model::template::{InitKind, NetworkStyle, TemplateFacts};
+use crate::model::template::{InitKind, TemplateFacts};
+use crate::sys::guest_tools::network_style;
+use crate::sys::rooted::Rooted;
 
 /// What a container executes as its first process, always.
 const INIT: &str = "sbin/init";
 /// Where other systems keep an init; only to say so.
 const OTHER_INITS: [&str; 4] = ["etc/init", "bin/init", "lib/systemd/systemd", "usr/lib/systemd/systemd"];
+/// What a boot mounts on, and never through a link.
+const MOUNTED_ON: [&str; 4] = ["dev", "proc", "run", "sys"];
 const OS_RELEASE_MAX: u64 = 64 << 10;
 /// The largest init searched for strings, busybox linked statically, has 1 to 3 MiB.
 const INIT_MAX: u64 = 8 << 20;
@@ -23,6 +26,8 @@ pub enum DetectError {
     NoInit,
     #[error("the tree has no executable file /sbin/init, only /{other}")]
     InitElsewhere { other: &'static str },
+    #[error("/{path} of the tree is {what}: it must be a directory, or missing, for a container to boot")]
+    NoPlace { path: &'static str, what: &'static str },
     #[error("cannot look at '/{path}' in the tree")]
     Look { path: &'static str, source: std::io::Error },
 }
@@ -38,6 +43,11 @@ pub fn detect(root: BorrowedFd<'_>) -> Result<TemplateFacts, DetectError> {
         }
         return Err(DetectError::NoInit);
     }
+    for path in MOUNTED_ON {
+        if let Some(what) = tree.kind_unless_directory(path).map_err(at(path))? {
+            return Err(DetectError::NoPlace { path, what });
+        }
+    }
     let program = tree.read_start(INIT, INIT_MAX).map_err(at(INIT))?.unwrap_or_default();
     let init = init_kind(&tree, &program)?;
     let arch = match elf_machine(&program) {
@@ -50,7 +60,7 @@ pub fn detect(root: BorrowedFd<'_>) -> Result<TemplateFacts, DetectError> {
     };
     Ok(TemplateFacts {
         init,
-        network: network_style(&tree, init)?,
+        network: network_style(&tree, init).map_err(at("etc"))?,
         os: os_name(&tree)?,
         arch: arch.to_owned(),
     })
@@ -94,61 +104,6 @@ fn init_kind(tree: &Rooted<'_>, program: &[u8]) -> Result<InitKind, DetectError>
         }
     }
     Ok(InitKind::Unknown)
-}
-
-/// In the order in which they would have the last word, were several there: netplan writes files for
-/// the others; networkd is the administrator's choice where it is enabled; ifupdown makes
-/// NetworkManager leave its interfaces alone, as do the network scripts.
-fn network_style(tree: &Rooted<'_>, init: InitKind) -> Result<NetworkStyle, DetectError> {
-    const UNITS: &str = "etc/systemd/system";
-    let has = |path: &'static str| tree.is_regular_file(path).map_err(at(path));
-    let has_any = |paths: &[&'static str]| -> Result<bool, DetectError> {
-        paths.iter().try_fold(false, |found, path| Ok(found || has(path)?))
-    };
-    let is_wanted = |unit: &str| is_wanted(tree, unit).map_err(at(UNITS));
-    let is_systemd = init == InitKind::Systemd;
-    let has_ifup = has_any(&["sbin/ifup", "usr/sbin/ifup"])?;
-    let has_networkd =
-        is_systemd && has_any(&["lib/systemd/systemd-networkd", "usr/lib/systemd/systemd-networkd"])?;
-    let has_manager = has_any(&["usr/sbin/NetworkManager", "usr/bin/NetworkManager"])?;
-    if is_systemd
-        && (has_networkd || has_manager)
-        && has_any(&["usr/sbin/netplan", "usr/bin/netplan", "sbin/netplan"])?
-        && tree.has_entry(b"etc", "netplan").map_err(at("etc/netplan"))?
-    {
-        return Ok(NetworkStyle::Netplan);
-    }
-    if has_networkd && is_wanted("systemd-networkd.service")? {
-        return Ok(NetworkStyle::Networkd);
-    }
-    if has_ifup && has("etc/alpine-release")? {
-        return Ok(NetworkStyle::Alpine);
-    }
-    if has_ifup && has("etc/network/interfaces")? {
-        return Ok(NetworkStyle::Ifupdown);
-    }
-    if has("etc/sysconfig/network-scripts/ifup-eth")?
-        && has_any(&["etc/rc.d/init.d/network", "etc/init.d/network"])?
-    {
-        return Ok(NetworkStyle::Ifcfg);
-    }
-    if is_systemd && has_manager && is_wanted("NetworkManager.service")? {
-        return Ok(NetworkStyle::NetworkManager);
-    }
-    Ok(if has_networkd && !has_ifup { NetworkStyle::Networkd } else { NetworkStyle::None })
-}
-
-/// Whether systemd starts the unit: it is enabled for some target.
-fn is_wanted(tree: &Rooted<'_>, unit: &str) -> Result<bool, Errno> {
-    for name in tree.names("etc/systemd/system")? {
-        if name.ends_with(b".wants") {
-            let directory = [b"etc/systemd/system/", &name[..]].concat();
-            if tree.has_entry(&directory, unit)? {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }
 
 fn os_name(tree: &Rooted<'_>) -> Result<String, DetectError> {
@@ -229,6 +184,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::model::guest_tools::Resolved;
+    use crate::model::template::NetworkStyle;
+    use crate::sys::guest_tools;
 
     struct Tree(TempDir);
 
@@ -357,7 +315,8 @@ mod tests {
         let ifupdown =
             |tree: Tree| tree.file("usr/sbin/ifup", b"", 0o755).file("etc/network/interfaces", b"", 0o644);
         let wants = "etc/systemd/system/multi-user.target.wants/systemd-networkd.service";
-        assert_eq!(networkd().detect().unwrap().network, NetworkStyle::Networkd);
+        // What nothing starts sets nothing up.
+        assert_eq!(networkd().detect().unwrap().network, NetworkStyle::None);
         assert_eq!(ifupdown(networkd()).detect().unwrap().network, NetworkStyle::Ifupdown);
         let enabled = ifupdown(networkd()).link(wants, "/lib/systemd/system/systemd-networkd.service");
         assert_eq!(enabled.detect().unwrap().network, NetworkStyle::Networkd);
@@ -392,6 +351,12 @@ mod tests {
         assert_eq!(style(manager()), NetworkStyle::NetworkManager);
         assert_eq!(style(program(Tree::systemd(), "usr/sbin/NetworkManager")), NetworkStyle::None);
         assert_eq!(style(networkd(manager())), NetworkStyle::NetworkManager);
+        assert_eq!(style(link(networkd(Tree::systemd()), "systemd-networkd.socket")), NetworkStyle::Networkd);
+        let vendor = "usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service";
+        let shipped = || networkd(Tree::systemd()).link(vendor, "../systemd-networkd.service");
+        assert_eq!(style(shipped()), NetworkStyle::Networkd);
+        let masked = shipped().link("etc/systemd/system/systemd-networkd.service", "/dev/null");
+        assert_eq!(style(masked), NetworkStyle::None);
         assert_eq!(style(enabled(networkd(manager()))), NetworkStyle::Networkd);
         assert_eq!(style(ifupdown(manager())), NetworkStyle::Ifupdown);
         assert_eq!(style(scripts(manager())), NetworkStyle::Ifcfg);
@@ -402,6 +367,38 @@ mod tests {
         assert_eq!(style(planned(manager())), NetworkStyle::Netplan);
         assert_eq!(style(netplan(enabled(networkd(Tree::systemd())))), NetworkStyle::Networkd);
         assert_eq!(style(planned(Tree::systemd())), NetworkStyle::None);
+    }
+
+    #[test]
+    fn places_to_mount_on_are_directories_or_missing() {
+        for path in MOUNTED_ON {
+            let link = Tree::systemd().link(path, "var/run").detect().unwrap_err();
+            assert!(link.to_string().contains(&format!("/{path} of the tree is a symbolic link")), "{link}");
+            let file = Tree::systemd().file(path, b"", 0o644).detect().unwrap_err();
+            assert!(matches!(file, DetectError::NoPlace { what: "a file", .. }), "{file}");
+            let inside = Tree::systemd().file(&format!("{path}/x"), b"", 0o644);
+            assert!(inside.detect().is_ok());
+        }
+    }
+
+    #[test]
+    fn what_looks_up_names_is_seen() {
+        let look = |tree: &Tree, init| {
+            let root = File::open(tree.0.path()).unwrap();
+            guest_tools::look(&Rooted::new(root.as_fd()), init)
+        };
+        let tree = Tree::systemd().file("usr/lib/systemd/systemd-resolved", b"", 0o755);
+        assert_eq!(look(&tree, InitKind::Systemd).resolved, Resolved::Idle);
+        assert_eq!(look(&tree, InitKind::Sysvinit).resolved, Resolved::Absent);
+        let wants = "etc/systemd/system/sysinit.target.wants/systemd-resolved.service";
+        let tree = tree.link(wants, "/usr/lib/systemd/system/systemd-resolved.service");
+        assert_eq!(look(&tree, InitKind::Systemd).resolved, Resolved::Enabled);
+        assert!(!look(&tree, InitKind::Systemd).has_resolvconf);
+        assert!(look(&tree, InitKind::Systemd).is_interfaces_d_free);
+        let tree = tree.file("etc/resolvconf/resolv.conf.d/base", b"", 0o644);
+        let tree = tree.file("etc/network/interfaces.d/50-cloud-init", b"", 0o644);
+        assert!(look(&tree, InitKind::Systemd).has_resolvconf);
+        assert!(!look(&tree, InitKind::Systemd).is_interfaces_d_free);
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod header;
 mod member;
 mod pax;
 pub mod recipe;
-mod rooted;
 mod source;
 mod tree;
 mod xattr;

@@ -1,12 +1,13 @@
 //! What guests' traffic needs, and what gets in its way.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::{Command, Stdio};
 
 use crate::host::coexist::{self, Finding, Who};
 use crate::model::instance::Instance;
-use crate::sys::probe;
+use crate::sys::{host_resolvers, probe};
 
 use super::check::{Check, Packages, Tried, chain, read, sysctl};
 
@@ -45,6 +46,7 @@ pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check>
         ),
         links.judge(AREA, "bridge and veth", "work", "modprobe bridge && modprobe veth"),
         forwarding(read("/proc/sys/net/ipv4/ip_forward").as_deref()),
+        resolvers(&host_resolvers::usable(), instance.is_private()),
         foreign,
         bridge_netfilter(
             read("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref(),
@@ -98,6 +100,21 @@ fn forwarding(value: Option<&str>) -> Check {
         ),
         _ => Check::missing(AREA, NAME, "this kernel has no IPv4", "ls /proc/sys/net"),
     }
+}
+
+/// What guests are told to ask for names.
+fn resolvers(usable: &[IpAddr], private: bool) -> Check {
+    const NAME: &str = "resolvers";
+    if usable.is_empty() && private {
+        return Check::ok(AREA, NAME, "those on the host's loopback, through pasta");
+    }
+    if usable.is_empty() {
+        let detail =
+            "none but on the host's loopback: guests look up no names, except on networks with dns.domain";
+        return Check::degraded(AREA, NAME, detail, "nagaya network set NETWORK dns.domain=lan");
+    }
+    let list: Vec<_> = usable.iter().map(IpAddr::to_string).collect();
+    Check::ok(AREA, NAME, list.join(", "))
 }
 
 const FIREWALLS: &str = "other firewalls";
@@ -252,6 +269,13 @@ mod tests {
         assert_eq!(forwarding(Some("1")).status, Status::Ok);
         assert!(forwarding(Some("0")).fix.unwrap().contains("net.ipv4.ip_forward = 1"));
         assert_eq!(forwarding(None).status, Status::Missing);
+    }
+
+    #[test]
+    fn a_host_that_keeps_its_resolvers_to_itself_is_named() {
+        assert_eq!(resolvers(&["192.0.2.1".parse().unwrap()], false).detail, "192.0.2.1");
+        assert_eq!(resolvers(&[], true).status, Status::Ok);
+        assert!(resolvers(&[], false).fix.unwrap().contains("dns.domain"));
     }
 
     #[test]

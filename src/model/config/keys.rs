@@ -75,6 +75,13 @@ pub const KEYS: &[Key] = &[
         Live::NewPrograms,
         "A variable of its init and of programs that are run in it",
     ),
+    key(
+        "hostname",
+        Kind::Hostname,
+        "",
+        Live::NextStart,
+        "Its host name, also a full one ('mail.example.org'); else its name",
+    ),
     key("limits.cpu", Kind::Cpus, "", Live::Now, "How many CPUs it may use, or which ('0-3,5')"),
     key(
         "limits.cpu.allowance",

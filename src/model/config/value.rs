@@ -21,6 +21,7 @@ pub enum Kind {
     Allowance,
     Rate,
     Rlimit,
+    Hostname,
     Text,
 }
 
@@ -37,6 +38,7 @@ impl Kind {
             Self::Allowance => "percent or time",
             Self::Rate => "size or iops",
             Self::Rlimit => "number or soft:hard",
+            Self::Hostname => "host name",
             Self::Text => "string",
         }
     }
@@ -47,7 +49,8 @@ impl Kind {
             Self::Bool | Self::Swap => &["true", "false"],
             Self::Enforce => &["hard", "soft"],
             Self::Rlimit => &["unlimited"],
-            Self::Integer(..) | Self::Memory | Self::Cpus | Self::Allowance | Self::Rate | Self::Text => &[],
+            Self::Integer(..) | Self::Memory | Self::Cpus | Self::Allowance | Self::Rate => &[],
+            Self::Hostname | Self::Text => &[],
         }
     }
 
@@ -64,6 +67,7 @@ impl Kind {
             Self::Allowance => Allowance::parse(value).is_some(),
             Self::Rate => Rate::parse(value).is_some(),
             Self::Rlimit => Pair::parse(value).is_some(),
+            Self::Hostname => is_hostname(value),
             Self::Text => true,
         };
         if good { Ok(()) } else { Err(self.rule()) }
@@ -85,9 +89,29 @@ impl Kind {
             Self::Rlimit => {
                 "a number, 'unlimited', or two of them as soft:hard, the first not higher".to_owned()
             }
+            Self::Hostname => {
+                "labels of letters, digits and '-', with dots in between, at most 64 characters \
+                               in all ('mail.example.org')"
+                    .to_owned()
+            }
             Self::Text => "a text".to_owned(),
         }
     }
+}
+
+/// RFC 1123, and no longer than the kernel takes. The last label is not all digits: the whole could be
+/// an address.
+fn is_hostname(text: &str) -> bool {
+    const MAX: usize = 64;
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= MAX
+        && text.split('.').all(label)
+        && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 pub fn boolean(text: &str) -> Option<bool> {
@@ -348,6 +372,20 @@ mod tests {
     }
 
     #[test]
+    fn host_names_are_labels_with_dots_in_between() {
+        let label = "x".repeat(63);
+        for good in ["web01", "mail.customer.example", "Web-1.example", "3com.example", label.as_str()] {
+            assert_eq!(Kind::Hostname.check(good), Ok(()), "{good}");
+        }
+        let long = format!("{label}.x");
+        for bad in
+            ["", ".", "a.", ".a", "a..b", "-a", "a-.b", "a_b", "a b", "a\n", "ä", "192.0.2.1", "7", &long]
+        {
+            assert!(Kind::Hostname.check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn pairs_are_soft_and_hard() {
         assert_eq!(Pair::parse("1024"), Some(Pair { soft: 1024, hard: 1024 }));
         assert_eq!(Pair::parse("0:unlimited"), Some(Pair { soft: 0, hard: NO_LIMIT }));
@@ -368,7 +406,7 @@ mod tests {
             for text in [text.as_str(), odd.as_str()] {
                 for kind in [
                     Kind::Bool, Kind::Integer(-5, 5), Kind::Memory, Kind::Enforce, Kind::Swap, Kind::Cpus,
-                    Kind::Allowance, Kind::Rate, Kind::Rlimit, Kind::Text,
+                    Kind::Allowance, Kind::Rate, Kind::Rlimit, Kind::Hostname, Kind::Text,
                 ] {
                     let _ = kind.check(text);
                 }

@@ -2,17 +2,17 @@
 
 use super::ifupdown;
 use super::interface::{Interface, Setting};
-use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::model::guest_file::GuestFile;
 
 /// busybox knows no `inet6 auto` or `dhcp` and takes one that it does not know for an error in the
 /// whole file; nor does it keep the kernel from making addresses of advertisements. It fails to give
 /// `lo` the address that the kernel has given it.
 pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
-    let mut text = format!(
-        "{MARKER}\n\
+    let mut text = String::from(
+        "\
          auto lo\n\
          iface lo inet loopback\n    \
-             pre-up ip addr del 127.0.0.1/8 dev lo 2>/dev/null || true\n"
+             pre-up ip addr del 127.0.0.1/8 dev lo 2>/dev/null || true\n",
     );
     for interface in interfaces {
         let name = interface.name;
@@ -31,7 +31,7 @@ pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
             Setting::Off => {}
         }
     }
-    super::file(ifupdown::PATH, text, 0o644, When::Always)
+    super::block(ifupdown::PATH, text, 0o644)
 }
 
 fn accept_ra(name: &str, value: u8) -> String {

@@ -1,22 +1,21 @@
 //! The network scripts of CentOS 7 and its like.
 
 use super::interface::{Gateway, Interface};
-use crate::model::guest_file::{GuestFile, MARKER, When};
-use crate::model::name::Name;
+use crate::model::guest_file::GuestFile;
 
 const DIR: &str = "/etc/sysconfig/network-scripts";
 
-pub fn files(hostname: &Name, interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
-    let network = format!("{MARKER}\nNETWORKING=yes\nNOZEROCONF=yes\nHOSTNAME={hostname}\n");
-    let mut files = vec![super::file("/etc/sysconfig/network", network, 0o644, When::Always)];
+pub fn files(hostname: &str, interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
+    let network = format!("NETWORKING=yes\nNOZEROCONF=yes\nHOSTNAME={hostname}\n");
+    let mut files = vec![super::block("/etc/sysconfig/network", network, 0o644)];
     for interface in interfaces {
         let path = format!("{DIR}/ifcfg-{}", interface.name);
-        files.push(super::file(path, ifcfg(interface), 0o644, When::Always));
+        files.push(super::block(path, ifcfg(interface), 0o644));
         // The scripts take no gateway outside of the subnet; routes of this file they pass on.
         if let Some(Gateway { ip, on_link: true }) = interface.ipv4.gateway() {
             let name = interface.name;
-            let routes = format!("{MARKER}\n{ip} dev {name} scope link\ndefault via {ip} dev {name}\n");
-            files.push(super::file(format!("{DIR}/route-{name}"), routes, 0o644, When::Always));
+            let routes = format!("{ip} dev {name} scope link\ndefault via {ip} dev {name}\n");
+            files.push(super::block(format!("{DIR}/route-{name}"), routes, 0o644));
         }
     }
     files
@@ -29,7 +28,7 @@ fn ifcfg(interface: &Interface<'_>) -> String {
     let (ipv4, ipv6) = (&interface.ipv4, &interface.ipv6);
     let proto = if ipv4.asks() { "dhcp" } else { "none" };
     let mut text = format!(
-        "{MARKER}\n\
+        "\
          DEVICE={name}\n\
          NAME={name}\n\
          TYPE=Ethernet\n\

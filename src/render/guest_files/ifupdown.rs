@@ -6,14 +6,15 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::interface::{Gateway, Interface, Setting};
 use super::join;
-use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::model::guest_file::{GuestFile, When};
 
 pub const PATH: &str = "/etc/network/interfaces";
 
 /// ifup adds addresses with `ip addr add`, which fails where they are there already, and the whole
-/// service with it; so what was set from outside goes first.
-pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
-    let mut text = format!("{MARKER}\nauto lo\niface lo inet loopback\n");
+/// service with it; so what was set from outside goes first. Further stanzas have the directory that
+/// Debian has for them, where it does not speak of one of ours already.
+pub fn file(interfaces: &[Interface<'_>], with_directory: bool) -> GuestFile {
+    let mut text = String::from("auto lo\niface lo inet loopback\n");
     for interface in interfaces {
         text.push_str(&format!("\nauto {}\n", interface.name));
         text.push_str(&ipv4(interface, "dhcp"));
@@ -31,7 +32,9 @@ pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
             Setting::Off => {}
         }
     }
-    super::file(PATH, text, 0o644, When::Always)
+    let rest = if with_directory { "\nsource /etc/network/interfaces.d/*\n" } else { "" };
+    let when = When::Block { rest: rest.to_owned(), replaces: true };
+    GuestFile { path: PATH.to_owned(), content: text, mode: 0o644, when }
 }
 
 /// The IPv4 stanza, or one that brings up an interface without addresses.

@@ -2,14 +2,14 @@
 
 use super::interface::{Gateway, Interface};
 use super::join;
-use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::model::guest_file::GuestFile;
 
 /// Of two files that speak of one interface the later name wins, key by key: images come with
 /// `10-lxc.yaml` or `50-cloud-init.yaml`, which ask by DHCP.
 const PATH: &str = "/etc/netplan/99-nagaya.yaml";
 
 pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
-    let mut text = format!("{MARKER}\nnetwork:\n  version: 2\n");
+    let mut text = String::from("network:\n  version: 2\n");
     if !interfaces.is_empty() {
         text.push_str("  ethernets:\n");
     }
@@ -17,7 +17,7 @@ pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
         text.push_str(&ethernet(interface));
     }
     // netplan warns of a file that others can read.
-    super::file(PATH, text, 0o600, When::Always)
+    super::block(PATH, text, 0o600)
 }
 
 /// No key is younger than netplan 0.99 of Ubuntu 18.04, which knows no `to: default`.

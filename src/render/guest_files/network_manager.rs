@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::interface::{Interface, Setting};
 use super::join;
-use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::model::guest_file::GuestFile;
 
 pub fn files(interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
     interfaces
@@ -13,7 +13,7 @@ pub fn files(interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
             let name = interface.name;
             let path = format!("/etc/NetworkManager/system-connections/nagaya-{name}.nmconnection");
             // NetworkManager ignores a file that others can read.
-            super::file(path, keyfile(interface), 0o600, When::Always)
+            super::block(path, keyfile(interface), 0o600)
         })
         .collect()
 }
@@ -23,7 +23,7 @@ pub fn files(interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
 fn keyfile(interface: &Interface<'_>) -> String {
     let name = interface.name;
     let mut text = format!(
-        "{MARKER}\n\
+        "\
          [connection]\n\
          id=nagaya-{name}\n\
          type=ethernet\n\

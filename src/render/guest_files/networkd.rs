@@ -1,7 +1,7 @@
 //! systemd-networkd.
 
 use super::interface::{Gateway, Interface};
-use crate::model::guest_file::{GuestFile, MARKER, When};
+use crate::model::guest_file::GuestFile;
 
 /// Keys unknown to an old systemd are ignored by it with a warning; all of these are known to
 /// 247. `KeepConfiguration=static` spares the addresses and routes that are there when networkd
@@ -10,7 +10,7 @@ use crate::model::guest_file::{GuestFile, MARKER, When};
 pub fn file(interface: &Interface<'_>) -> GuestFile {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let mut text = format!(
-        "{MARKER}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline={}\n",
+        "[Match]\nName={}\n\n[Link]\nRequiredForOnline={}\n",
         interface.name,
         yes(interface.is_awaited)
     );
@@ -56,7 +56,7 @@ pub fn file(interface: &Interface<'_>) -> GuestFile {
         text.push_str(&format!("\n[Route]\nGateway={gateway}\nGatewayOnLink=yes\n"));
     }
     let path = format!("/etc/systemd/network/05-nagaya-{}.network", interface.name);
-    super::file(path, text, 0o644, When::Always)
+    super::block(path, text, 0o644)
 }
 
 fn on_link<A: ToString>(gateway: Option<Gateway<A>>) -> Option<String> {

@@ -5,36 +5,38 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, statat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 /// More entries than any directory that is looked through here has.
 const LISTED_MAX: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rooted<'a> {
+pub struct Rooted<'a> {
     root: BorrowedFd<'a>,
 }
 
 /// A name for an inode, the same by whichever path it is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub struct Identity {
     device: u64,
     inode: u64,
 }
 
-pub(super) struct RegularFile {
+pub struct RegularFile {
     pub identity: Identity,
     pub is_executable: bool,
 }
 
 impl<'a> Rooted<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>) -> Self {
+    pub fn new(root: BorrowedFd<'a>) -> Self {
         Self { root }
     }
 
     /// What `path` leads to in the end, if that is a regular file.
-    pub(super) fn regular_file(&self, path: &str) -> Result<Option<RegularFile>, Errno> {
+    pub fn regular_file(&self, path: &str) -> Result<Option<RegularFile>, Errno> {
         let Some(fd) = self.open(path, OFlags::PATH)? else { return Ok(None) };
         let stat = fstat(&fd)?;
         Ok(is_regular(&stat).then_some(RegularFile {
@@ -43,12 +45,12 @@ impl<'a> Rooted<'a> {
         }))
     }
 
-    pub(super) fn is_regular_file(&self, path: &str) -> Result<bool, Errno> {
+    pub fn is_regular_file(&self, path: &str) -> Result<bool, Errno> {
         Ok(self.regular_file(path)?.is_some())
     }
 
     /// The first bytes, at most `max`, of a regular file.
-    pub(super) fn read_start(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, Errno> {
+    pub fn read_start(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, Errno> {
         if self.regular_file(path)?.is_none() {
             return Ok(None);
         }
@@ -65,7 +67,7 @@ impl<'a> Rooted<'a> {
     }
 
     /// Names in a directory, without `.` and `..`, the first few thousand; none where there is none.
-    pub(super) fn names(&self, path: &str) -> Result<Vec<Vec<u8>>, Errno> {
+    pub fn names(&self, path: &str) -> Result<Vec<Vec<u8>>, Errno> {
         let Some(fd) = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)? else { return Ok(Vec::new()) };
         let names = Dir::read_from(&fd)?
             .map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()))
@@ -74,13 +76,39 @@ impl<'a> Rooted<'a> {
     }
 
     /// Whether `directory` holds `name`, be it a link that leads nowhere.
-    pub(super) fn has_entry(&self, directory: &[u8], name: &str) -> Result<bool, Errno> {
+    pub fn has_entry(&self, directory: &[u8], name: &str) -> Result<bool, Errno> {
         let Some(fd) = self.open(directory, OFlags::PATH | OFlags::DIRECTORY)? else { return Ok(false) };
         match statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// What stands at `name` in the root itself, where that is anything but a directory or nothing.
+    pub fn kind_unless_directory(&self, name: &str) -> Result<Option<&'static str>, Errno> {
+        match statat(self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => None,
+                kind => Some(kind_name(kind)),
+            }),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// What the link `name` in a directory says; none where it is no link.
+    pub fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Errno> {
+        let Some(fd) = self.open(directory, OFlags::PATH | OFlags::DIRECTORY)? else { return Ok(None) };
+        match readlinkat(&fd, name, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    pub fn is_directory(&self, path: &str) -> Result<bool, Errno> {
+        Ok(self.open(path, OFlags::PATH | OFlags::DIRECTORY)?.is_some())
     }
 
     /// `None` where the path does not lead to anything.
@@ -94,6 +122,18 @@ impl<'a> Rooted<'a> {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+}
+
+/// A kind of file in words.
+pub fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::RegularFile => "a file",
+        FileType::Fifo => "a fifo",
+        FileType::Socket => "a socket",
+        _ => "a device",
     }
 }
 
