@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::AppResult;
+use crate::model::config::{Config, value};
 use crate::model::container::Container;
 use crate::model::guest_file::{GuestFile, When};
 use crate::model::limits::Rlimit;
@@ -10,7 +11,7 @@ use crate::model::network::Network;
 use crate::model::template::{InitKind, TemplateFacts};
 use crate::render::guest_files;
 use crate::runtime::config::MonitorConfig;
-use crate::sys::{pasta, seccomp};
+use crate::sys::{SysResult, pasta, seccomp};
 
 /// The monitor's configuration for a start, or for taking over init `adopt`. `networks` are those that
 /// its interfaces are on, in their order; `private` says that what leaves them goes through pasta.
@@ -29,12 +30,18 @@ pub fn build(
         init: vec!["/sbin/init".to_owned()],
         init_kind: facts.init,
         env: environment(container, facts),
-        seccomp: MonitorConfig::hex(&seccomp::default_filter()?),
+        seccomp: MonitorConfig::hex(&filter(&container.config)?),
         files: files(container, facts, &resolvers(networks, private), domain),
         nics: container.nics.clone(),
         rlimits: rlimits.to_vec(),
         adopt,
     })
+}
+
+/// The system call filter, compiled; empty where the owner wants none.
+fn filter(config: &Config) -> SysResult<Vec<u8>> {
+    let wanted = config.effective("security.syscalls.deny_default").ok().and_then(value::boolean);
+    if wanted == Some(false) { Ok(Vec::new()) } else { seccomp::default_filter() }
 }
 
 /// What init finds in its environment, and nothing else: systemd's container interface. The

@@ -23,7 +23,7 @@ pub struct MonitorConfig {
     pub init_kind: InitKind,
     /// For the guest's init and nothing else.
     pub env: Vec<(String, String)>,
-    /// Classic BPF as `sys::seccomp::default_filter` made it, in hexadecimal.
+    /// Classic BPF as `sys::seccomp::default_filter` made it, in hexadecimal; empty for none.
     pub seccomp: String,
     pub files: Vec<GuestFile>,
     /// By slot.

@@ -136,6 +136,13 @@ pub const KEYS: &[Key] = &[
         "What it may read of the disk in a second ('20MiB', '500iops')",
     ),
     key("limits.write", Kind::Rate, "", Live::Now, "What it may write to the disk in a second"),
+    key(
+        "security.syscalls.deny_default",
+        Kind::Bool,
+        "true",
+        Live::NextStart,
+        "Refuse system calls and sockets that a guest has no use for",
+    ),
     key("user.*", Kind::Text, "", Live::None, "Anything that you wish to keep with it"),
 ];
 

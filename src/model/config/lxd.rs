@@ -52,7 +52,6 @@ const KEYS: &[&str] = &[
     "security.syscalls.allow",
     "security.syscalls.deny",
     "security.syscalls.deny_compat",
-    "security.syscalls.deny_default",
     "security.syscalls.intercept.bpf",
     "security.syscalls.intercept.bpf.devices",
     "security.syscalls.intercept.mknod",
