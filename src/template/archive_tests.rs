@@ -151,20 +151,90 @@ fn names_that_leave_the_tree_refuse_the_archive() {
 fn nothing_is_written_through_a_symbolic_link() {
     let place = Place::new();
     let outside = place.outside();
-    for target in [outside.as_str(), "../outside", ".", "/"] {
+    for target in [outside.as_str(), "../outside", "../root/../outside", "a", "nowhere"] {
         for child in ["a/x", "a/b/x"] {
             let archive = Archive::default().symlink("a", target).file(child, b"pwned");
             assert!(matches!(refused(archive), ExtractError::BelowLink { .. }), "{target} {child}");
         }
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
-    // Within the tree as well: readers disagree on what such an archive holds.
-    let inner = Archive::default().dir("real/b").symlink("a", "real").file("a/b/x", b"");
-    assert!(matches!(refused(inner), ExtractError::BelowLink { .. }));
     let chain = Archive::default().symlink("a", "b").symlink("b", "../outside").file("a/x", b"");
     assert!(matches!(refused(chain), ExtractError::BelowLink { .. }));
+    let to_file = Archive::default().file("f", b"").symlink("a", "f").file("a/x", b"");
+    assert!(matches!(refused(to_file), ExtractError::BelowLink { .. }));
     let file = Archive::default().file("a", b"").file("a/x", b"");
     assert!(matches!(refused(file), ExtractError::BelowLink { .. }));
+}
+
+#[test]
+fn an_entry_below_a_link_lands_where_the_link_leads_in_the_tree() {
+    let place = Place::new();
+    let up = "../".repeat(30);
+    let archive = Archive::default()
+        .dir("usr/lib64")
+        .raw(EntryType::Directory, "usr/lib", "", b"", |header| header.set_mode(0o750))
+        .symlink("lib64", "usr/lib64")
+        .symlink("lib", "/usr/lib")
+        .symlink("high", &format!("{up}usr"))
+        .symlink("chain", "./high/../lib")
+        .symlink("usr/self", "..")
+        .file("lib64/ld.so", b"ld")
+        .file("chain/modules/x/y", b"y")
+        .file("usr/self/top", b"top")
+        .symlink("lib/link", "ld.so")
+        .hard_link("high/hard", "lib64/ld.so")
+        .raw(EntryType::Directory, "lib/modules", "", b"", |header| header.set_mode(0o711))
+        .dir("lib64")
+        .end();
+    place.extract(&archive).unwrap();
+    let meta = |name: &str| fs::symlink_metadata(place.path(name)).unwrap();
+    assert_eq!(fs::read(place.path("usr/lib64/ld.so")).unwrap(), b"ld");
+    assert_eq!(meta("usr/hard").ino(), meta("usr/lib64/ld.so").ino());
+    assert_eq!(fs::read(place.path("usr/lib/modules/x/y")).unwrap(), b"y");
+    assert_eq!(fs::read(place.path("top")).unwrap(), b"top");
+    assert_eq!(fs::read_link(place.path("usr/lib/link")).unwrap(), Path::new("ld.so"));
+    assert_eq!((meta("usr/lib").mode() & 0o7777, meta("usr/lib/modules").mode() & 0o7777), (0o750, 0o711));
+    // The last component is never followed.
+    assert!(meta("lib64").is_dir());
+    // A path through a link is no way to be longer or deeper than others.
+    let limits = Limits { depth: 4, ..Limits::default() };
+    let deep = Archive::default().dir("a/b/c").symlink("l", "a/b/c").file("l/d/e", b"").end();
+    let result = Place::new().extract_with(&deep, &limits);
+    assert!(matches!(result, Err(ExtractError::Limit { .. })), "{result:?}");
+}
+
+#[test]
+fn links_without_end_lead_nowhere() {
+    // Each leads through the next, many times over.
+    let mut archive = Archive::default();
+    for n in 0..40 {
+        archive = archive.symlink(&format!("l{n}"), &format!("l{}/", n + 1).repeat(24));
+    }
+    let error = refused(archive.dir("l40").file("l0/x", b""));
+    assert!(matches!(error, ExtractError::BelowLink { .. }), "{error}");
+}
+
+#[test]
+fn labels_and_dumped_directories_are_taken() {
+    let place = Place::new();
+    let archive = Archive::default()
+        .raw(EntryType::new(b'V'), "backup of today", "", b"", |_| {})
+        .raw(EntryType::new(b'D'), "etc/", "", b"Yhostname\0\0", |header| header.set_mode(0o711))
+        .file("etc/hostname", b"x")
+        .end();
+    assert_eq!(place.extract(&archive).unwrap().entries, 2);
+    assert_eq!(fs::metadata(place.path("etc")).unwrap().mode() & 0o7777, 0o711);
+    assert!(!place.path("backup of today").exists());
+    let volume = Archive::default().raw(EntryType::new(b'M'), "f", "", b"rest", |_| {});
+    assert!(matches!(refused(volume), ExtractError::Unsupported { .. }));
+}
+
+#[test]
+fn what_is_packed_but_no_tar_is_named() {
+    let packed = zstd::encode_all(&b"070701000002D1"[..], 1).unwrap();
+    let error = Place::new().extract(&packed).unwrap_err();
+    assert!(error.to_string().contains("a cpio archive"), "{error}");
+    assert!(error.hint().unwrap().contains("bsdtar"));
 }
 
 #[test]
@@ -398,6 +468,18 @@ fn limits_hold() {
     limit(|l| l.bytes = 100_000, Archive::default().file("f", &[0; 100_001]));
     limit(|l| l.path = 5, Archive::default().file("a/b/cd", b""));
     limit(|l| l.paths = 10, Archive::default().dir("abcdef").dir("ghijkl"));
+    // Directories that no entry names count like those that one does.
+    limit(|l| l.entries = 4, Archive::default().file("a/b/c/d", b"").file("e", b""));
+    limit(|l| l.paths = 30, Archive::default().file("aaaaaa/bbbbbb/cccccc/d", b""));
+    limit(|l| l.bytes = 100_000, (0..25).fold(Archive::default(), |all, n| all.file(&n.to_string(), b"")));
+    limit(|l| l.bytes = 100_000, Archive::default().file(&"d/".repeat(30), b"").file("x", b""));
+    // What waits in memory for the end counts, and so do headers that come to nothing.
+    let noted = Archive::default().pax(&[("SCHILY.xattr.user.a", &[b'x'; 400])]);
+    limit(|l| l.paths = 300, noted.dir("d"));
+    limit(
+        |l| l.headers = 4096,
+        (0..9).fold(Archive::default(), |all, _| all.raw(EntryType::XGlobalHeader, "g", "", b"", |_| {})),
+    );
     limit(|l| l.metadata = 100, Archive::default().pax(&[("comment", &[b'x'; 100])]).file("f", b""));
     limit(
         |_| {},
@@ -419,7 +501,9 @@ fn limits_hold() {
     limit(|_| {}, name);
 
     let nested = "d/".repeat(2000);
-    let deep = Archive::default().long(EntryType::GNULongName, nested.as_bytes()).dir("x").end();
+    limit(|_| {}, Archive::default().long(EntryType::GNULongName, nested.as_bytes()).dir("x"));
+    let deep = "d/".repeat(255);
+    let deep = Archive::default().long(EntryType::GNULongName, deep.as_bytes()).dir("x").end();
     assert_eq!(Place::new().extract(&deep).unwrap().entries, 1);
 }
 

@@ -2,11 +2,13 @@
 //! decoder for it, in this process, with a bound on the memory that the input can ask for.
 
 use std::fmt;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
+
+use super::foreign::{self, Foreign};
 
 /// `xz -9` needs 65 MiB to decompress; larger dictionaries are refused.
 const XZ_MEMORY: u64 = 128 << 20;
@@ -40,6 +42,8 @@ pub enum DecompressError {
     Read(#[source] io::Error),
     #[error("not a tar archive, nor one compressed with gzip, xz or zstd")]
     NotAnArchive,
+    #[error("{0}, not a tar archive, nor one compressed with gzip, xz or zstd")]
+    Foreign(&'static Foreign),
     #[error("cannot set up the {format} decoder")]
     Decoder { format: Format, source: io::Error },
 }
@@ -50,13 +54,17 @@ pub enum DecompressError {
 pub fn open<'a>(mut input: impl Read + 'a) -> Result<(Format, Box<dyn Read + 'a>), DecompressError> {
     let mut start = Vec::with_capacity(TAR_BLOCK);
     input.by_ref().take(TAR_BLOCK as u64).read_to_end(&mut start).map_err(DecompressError::Read)?;
-    let format = sniff(&start).ok_or(DecompressError::NotAnArchive)?;
+    let Some(format) = sniff(&start) else {
+        return Err(
+            foreign::recognise(&start).map_or(DecompressError::NotAnArchive, DecompressError::Foreign)
+        );
+    };
     let whole = Cursor::new(start).chain(input);
     let failed = |source| DecompressError::Decoder { format, source };
 
     let reader: Box<dyn Read + 'a> = match format {
         Format::Tar => Box::new(whole),
-        Format::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(INPUT_BUFFER, whole))),
+        Format::Gzip => Box::new(Members::new(BufReader::with_capacity(INPUT_BUFFER, whole))),
         Format::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
                 .map_err(|e| failed(io::Error::from(e)))?;
@@ -71,6 +79,53 @@ pub fn open<'a>(mut input: impl Read + 'a) -> Result<(Format, Box<dyn Read + 'a>
     Ok((format, reader))
 }
 
+/// The members of a gzip stream, up to the zeros that fill up the blocks of a tape or a disk.
+struct Members<R> {
+    /// None at the end.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(input: R) -> Self {
+        Self { member: Some(GzDecoder::new(input)) }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut input) = self.member.take().map(GzDecoder::into_inner) else { break };
+            match input.fill_buf()?.first() {
+                None => break,
+                Some(0) => return only_zeros(&mut input).map(|()| 0),
+                Some(_) => self.member = Some(GzDecoder::new(input)),
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn only_zeros(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something follows the end of gzip's data",
+            ));
+        }
+        let length = bytes.len();
+        if length == 0 {
+            return Ok(());
+        }
+        input.consume(length);
+    }
+}
+
 fn sniff(start: &[u8]) -> Option<Format> {
     match start {
         [0x1f, 0x8b, ..] => Some(Format::Gzip),
@@ -83,7 +138,7 @@ fn sniff(start: &[u8]) -> Option<Format> {
 }
 
 /// A tar header proves itself by its checksum; an archive without entries begins with a zero block.
-fn is_tar_block(start: &[u8]) -> bool {
+pub(super) fn is_tar_block(start: &[u8]) -> bool {
     let Ok(block) = <&[u8; TAR_BLOCK]>::try_from(start) else { return false };
     block.iter().all(|&b| b == 0) || super::header::checksum_is_good(block)
 }
@@ -152,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn zeros_after_gzip_fill_up_a_tape() {
+        let tar = plain();
+        let twice = [gzip(&tar), gzip(&tar)].concat();
+        for zeros in [1, 511, 300_000] {
+            let data = [&twice[..], &vec![0; zeros]].concat();
+            assert_eq!(read_all(&data).1.unwrap(), [&tar[..], &tar].concat());
+            let more = [&data[..], b"x"].concat();
+            assert!(read_all(&more).1.is_err());
+        }
+    }
+
+    #[test]
     fn truncated_streams_are_errors() {
         let tar = plain();
         for data in [gzip(&tar), xz(&tar, 6), zstd::encode_all(&tar[..], 3).unwrap()] {
@@ -204,9 +271,10 @@ mod tests {
 
     #[test]
     fn what_is_no_archive_is_said_to_be_none() {
-        for data in [&b""[..], b"PK\x03\x04", b"#!/bin/sh\necho\n", &[b'x'; 4096], &[0; 100]] {
+        for data in [&b""[..], b"#!/bin/sh\necho\n", &[b'x'; 4096], &[0; 100]] {
             assert!(matches!(open(data), Err(DecompressError::NotAnArchive)));
         }
+        assert!(matches!(open(&b"PK\x03\x04"[..]), Err(DecompressError::Foreign(_))));
         assert_eq!(open(&[0; 1024][..]).unwrap().0, Format::Tar);
     }
 }

@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use super::budget::Budget;
 use super::decompress::DecompressError;
 use super::member::{self, Extent, Kind, Member};
 use super::source::Source;
@@ -25,10 +26,14 @@ pub struct Limits {
     pub bytes: u64,
     pub path: usize,
     pub name: usize,
-    /// Of all paths together: they are held in memory.
+    /// How many directories may lie in one another.
+    pub depth: usize,
+    /// Of all paths and of the directories' attributes together: they are held in memory.
     pub paths: u64,
     /// Of one extended header.
     pub metadata: u64,
+    /// Of all headers that are no entries together.
+    pub headers: u64,
     /// Uncompressed to compressed bytes, once there are 64 MiB.
     pub ratio: u64,
 }
@@ -40,8 +45,10 @@ impl Default for Limits {
             bytes: 64 << 30,
             path: 4095,
             name: 255,
+            depth: 256,
             paths: 256 << 20,
             metadata: 1 << 20,
+            headers: 4 << 30,
             ratio: 250,
         }
     }
@@ -74,7 +81,9 @@ pub enum ExtractError {
     Unsupported { what: &'static str },
     #[error("the entry '{entry}' climbs out of the tree: {how}")]
     Climbs { entry: String, how: &'static str },
-    #[error("the entry '{entry}' lies below a symbolic link or a file")]
+    #[error(
+        "the entry '{entry}' lies below a file or a symbolic link that leads to no directory of the tree"
+    )]
     BelowLink { entry: String },
     #[error("the hard link '{entry}' cannot point to '{target}': {why}")]
     LinkTarget { entry: String, target: String, why: &'static str },
@@ -93,6 +102,17 @@ pub enum ExtractError {
 }
 
 impl ExtractError {
+    /// What to type next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Decompress(DecompressError::Foreign(found)) => Some(found.hint()),
+            Self::Decompress(DecompressError::NotAnArchive) => {
+                Some("give a tar archive: nagaya template import rootfs.tar.gz --name NAME".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn malformed(entry: &[u8], what: &'static str) -> Self {
         Self::Malformed { entry: Self::show(entry), what }
     }
@@ -119,25 +139,17 @@ pub fn extract(
 ) -> Result<Extracted, ExtractError> {
     let mut extraction = Extraction {
         source: Source::open(archive, limits, progress)?,
-        tree: Tree::new(target)?,
-        limits,
+        tree: Tree::new(target, Budget::new(limits))?,
         left_out: HashSet::new(),
         bytes: 0,
         skipped_devices: 0,
     };
     let mut entries = 0;
-    let mut path_bytes = 0;
     let mut dropped_xattrs = 0;
     while let Some(member) = member::next(&mut extraction.source, limits)? {
         entries += 1;
-        path_bytes += member.path.len() as u64;
         dropped_xattrs += member.dropped_xattrs;
-        if entries > limits.entries {
-            return Err(ExtractError::Limit { what: "entries", limit: limits.entries });
-        }
-        if path_bytes > limits.paths {
-            return Err(ExtractError::Limit { what: "bytes in paths", limit: limits.paths });
-        }
+        extraction.tree.budget.entry(&member.path)?;
         extraction.place(member)?;
     }
     let Extraction { source, tree, bytes, skipped_devices, .. } = extraction;
@@ -146,19 +158,23 @@ pub fn extract(
     Ok(Extracted { id, bytes, entries, skipped_devices, dropped_xattrs })
 }
 
-struct Extraction<'a, 'l> {
+struct Extraction<'a> {
     source: Source<'a>,
     tree: Tree<'a>,
-    limits: &'l Limits,
     /// Paths of devices: hard links to them are left out too.
     left_out: HashSet<Vec<u8>>,
     bytes: u64,
     skipped_devices: u64,
 }
 
-impl Extraction<'_, '_> {
+impl Extraction<'_> {
     fn place(&mut self, member: Member) -> Result<(), ExtractError> {
         let Member { kind, path, meta, size, .. } = member;
+        let path = self.tree.settle(path)?;
+        let kind = match kind {
+            Kind::HardLink(target) => Kind::HardLink(self.tree.settle_target(&path, target)?),
+            other => other,
+        };
         self.left_out.remove(&path);
         match kind {
             Kind::Device => self.leave_out(path),
@@ -198,10 +214,7 @@ impl Extraction<'_, '_> {
 
     fn claim(&mut self, length: u64) -> Result<(), ExtractError> {
         self.bytes = self.bytes.saturating_add(length);
-        if self.bytes > self.limits.bytes {
-            return Err(ExtractError::Limit { what: "bytes", limit: self.limits.bytes });
-        }
-        Ok(())
+        self.tree.budget.bytes(length)
     }
 
     fn copy(&mut self, path: &[u8], file: &mut impl Write, length: u64) -> Result<(), ExtractError> {

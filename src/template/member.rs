@@ -4,6 +4,7 @@
 use rustix::fs::Timespec;
 use tar::{EntryType, Header};
 
+use super::budget;
 use super::extract::{ExtractError, Limits};
 use super::header;
 use super::pax::{self, Pax};
@@ -16,6 +17,10 @@ const LAST_ID: u64 = 65_535;
 const LINK_MAX: usize = 4095;
 /// 64 MiB in 512-byte pieces: far more than any file of a root filesystem has.
 const EXTENTS_MAX: usize = 131_072;
+/// Types of GNU's: the archive's label, and a directory with the list of its names (`tar -g`).
+const LABEL: u8 = b'V';
+const DUMPED_DIRECTORY: u8 = b'D';
+const CONTINUED: u8 = b'M';
 
 pub(super) struct Member {
     pub kind: Kind,
@@ -92,6 +97,8 @@ pub(super) fn next(source: &mut Source<'_>, limits: &Limits) -> Result<Option<Me
             }
             EntryType::GNULongName => set(&mut pending.long_path, long_name(source, header, limits)?)?,
             EntryType::GNULongLink => set(&mut pending.long_link, long_name(source, header, limits)?)?,
+            // The name of a GNU archive as a whole.
+            kind if kind.as_byte() == LABEL && pending.is_empty() => drop(extension(source, header, limits)?),
             _ => return member(source, header, pending, limits).map(Some),
         }
     }
@@ -106,6 +113,7 @@ fn extension(source: &mut Source<'_>, header: &Header, limits: &Limits) -> Resul
     if size > limits.metadata {
         return Err(ExtractError::Limit { what: "bytes in an extended header", limit: limits.metadata });
     }
+    source.count_header(size)?;
     source.take(size)
 }
 
@@ -149,13 +157,26 @@ fn member(
         header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default()
     })?;
     let path = normalise(&name, &name, limits)?;
-    let size = header::data_size(header, pax.size, &name)?;
+    let mut size = header::data_size(header, pax.size, &name)?;
     let kind = match header.entry_type() {
         // Before POSIX there was no type for directories: the slash said it.
         EntryType::Regular if name.ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous => Kind::File,
         EntryType::GNUSparse => sparse(source, header, size, &name)?,
         EntryType::Directory => Kind::Directory,
+        kind if kind.as_byte() == DUMPED_DIRECTORY => {
+            if size > limits.metadata {
+                let what = "bytes in the list of a directory";
+                return Err(ExtractError::Limit { what, limit: limits.metadata });
+            }
+            source.count_header(size)?;
+            source.take(size)?;
+            size = 0;
+            Kind::Directory
+        }
+        kind if kind.as_byte() == CONTINUED => {
+            return Err(ExtractError::Unsupported { what: "a file that began in another volume" });
+        }
         EntryType::Symlink => Kind::Symlink(symlink_target(link, &name)?),
         EntryType::Link => Kind::HardLink(normalise(&link, &name, limits)?),
         EntryType::Fifo => Kind::Fifo,
@@ -221,6 +242,7 @@ fn normalise(name: &[u8], entry: &[u8], limits: &Limits) -> Result<Vec<u8>, Extr
         }
         path.extend_from_slice(component);
     }
+    budget::check_depth(&path, limits)?;
     Ok(path)
 }
 

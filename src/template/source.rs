@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use super::decompress;
+use super::decompress::{self, DecompressError};
 use super::extract::{ExtractError, Limits};
+use super::foreign;
 use super::header::BLOCK;
 use crate::model::template::TemplateId;
 
@@ -24,8 +25,11 @@ pub(super) struct Source<'a> {
     start: usize,
     end: usize,
     output_bytes: u64,
+    /// Of headers that are no entries.
+    header_bytes: u64,
     max_bytes: u64,
     max_ratio: u64,
+    max_headers: u64,
 }
 
 impl<'a> Source<'a> {
@@ -36,7 +40,7 @@ impl<'a> Source<'a> {
     ) -> Result<Self, ExtractError> {
         let input_bytes = Rc::new(Cell::new(0));
         let (_, decoder) = decompress::open(Counted { inner: archive, bytes: Rc::clone(&input_bytes) })?;
-        Ok(Self {
+        let mut source = Self {
             decoder,
             input_bytes,
             progress,
@@ -45,9 +49,26 @@ impl<'a> Source<'a> {
             start: 0,
             end: 0,
             output_bytes: 0,
+            header_bytes: 0,
             max_bytes: limits.bytes,
             max_ratio: limits.ratio,
-        })
+            max_headers: limits.headers,
+        };
+        // What was packed may be no tar archive either.
+        if let Some(found) = foreign::recognise(source.fill()?) {
+            return Err(DecompressError::Foreign(found).into());
+        }
+        Ok(source)
+    }
+
+    /// Counts a header with `length` bytes of data. Nothing of it comes to the disk, so nothing else
+    /// bounds how many there are.
+    pub(super) fn count_header(&mut self, length: u64) -> Result<(), ExtractError> {
+        self.header_bytes += BLOCK as u64 + length;
+        if self.header_bytes > self.max_headers {
+            return Err(ExtractError::Limit { what: "bytes in extended headers", limit: self.max_headers });
+        }
+        Ok(())
     }
 
     /// The bytes at hand, read anew when there are none; empty at the end of the stream.

@@ -13,7 +13,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
+use super::budget::Budget;
 use super::extract::ExtractError;
+use super::links;
 use super::member::Meta;
 use super::xattr::Xattr;
 
@@ -30,11 +32,12 @@ pub(super) struct Tree<'a> {
     /// cannot lock us out, an ACL is not inherited, and a time is not overwritten.
     directories: BTreeMap<Vec<u8>, Meta>,
     dropped_xattrs: u64,
+    pub(super) budget: Budget,
 }
 
 impl<'a> Tree<'a> {
     /// Takes over an empty directory.
-    pub(super) fn new(root: BorrowedFd<'a>) -> Result<Self, ExtractError> {
+    pub(super) fn new(root: BorrowedFd<'a>, budget: Budget) -> Result<Self, ExtractError> {
         let failed = |errno| ExtractError::write("prepare the target", b"./", errno);
         let listing = openat(root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(failed)?;
@@ -48,7 +51,7 @@ impl<'a> Tree<'a> {
         fchmod(&listing, Mode::from_raw_mode(0o700)).map_err(failed)?;
         let mut directories = BTreeMap::new();
         directories.insert(Vec::new(), implied_directory());
-        Ok(Self { root, parent: None, directories, dropped_xattrs: 0 })
+        Ok(Self { root, parent: None, directories, dropped_xattrs: 0, budget })
     }
 
     /// A new, empty file to write to; `finish_file` completes it.
@@ -68,8 +71,46 @@ impl<'a> Tree<'a> {
                 mkdirat(parent, name, Mode::from_raw_mode(0o700))
             })?;
         }
+        self.budget.attributes(&meta)?;
         self.directories.insert(path.to_vec(), meta);
         Ok(())
+    }
+
+    /// The path by which an entry's object is reached without a symbolic link. The links of the way are
+    /// followed as a guest would follow them, with the tree as `/`; the last component never is.
+    pub(super) fn settle(&mut self, path: Vec<u8>) -> Result<Vec<u8>, ExtractError> {
+        let (parent, name) = split(&path);
+        if parent.is_empty() || self.parent.as_ref().is_some_and(|(known, _)| known == parent) {
+            return Ok(path);
+        }
+        match self.open(parent, OFlags::PATH) {
+            Ok(fd) => self.parent = Some((parent.to_vec(), fd)),
+            // The latter also where the parent itself is a link.
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let mut real = links::resolve(self.root, parent, &mut self.budget, &path)?;
+                if !real.is_empty() {
+                    real.push(b'/');
+                }
+                real.extend_from_slice(name);
+                self.budget.depth(&real)?;
+                return Ok(real);
+            }
+            // What is missing is made.
+            Err(_) => {}
+        }
+        Ok(path)
+    }
+
+    /// The same for the target of hard link `entry`.
+    pub(super) fn settle_target(&mut self, entry: &[u8], target: Vec<u8>) -> Result<Vec<u8>, ExtractError> {
+        self.settle(target.clone()).map_err(|error| match error {
+            ExtractError::BelowLink { .. } => ExtractError::LinkTarget {
+                entry: ExtractError::show(entry),
+                target: ExtractError::show(&target),
+                why: "it does not lie in a directory of the archive",
+            },
+            other => other,
+        })
     }
 
     pub(super) fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<(), ExtractError> {
@@ -207,6 +248,7 @@ impl<'a> Tree<'a> {
             let dir = above.as_ref().map_or(self.root, AsFd::as_fd);
             match mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
                 Ok(()) => {
+                    self.budget.entry(path)?;
                     self.directories.insert(path.to_vec(), implied_directory());
                 }
                 Err(Errno::EXIST) => {}
@@ -266,7 +308,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn not_below(errno: Errno, entry: &[u8]) -> ExtractError {
+pub(super) fn not_below(errno: Errno, entry: &[u8]) -> ExtractError {
     match errno {
         Errno::LOOP | Errno::NOTDIR | Errno::XDEV => {
             ExtractError::BelowLink { entry: ExtractError::show(entry) }

@@ -103,8 +103,8 @@ fn links_that_are_written_through() {
     let dir = scene.canary.path("dir");
     let file = scene.canary.path("file");
     let up = format!("../../../../../../../../../..{dir}");
-    for target in [&dir, &up, "/", "..", ".", "etc", "/proc/self/cwd"] {
-        let below = "lies below a symbolic link";
+    for target in [&dir, &up, "nowhere", "/proc/self/cwd", "d"] {
+        let below = "symbolic link that leads to no directory of the tree";
         let link = || Archive::tiny().symlink("d", target);
         scene.refuses(target, link().file("d/evil", b"evil"), below);
         scene.refuses(target, link().dir("d/evil"), below);
@@ -119,6 +119,14 @@ fn links_that_are_written_through() {
         scene.refuses(target, chained, below);
         let deep = Archive::tiny().dir("a").dir("a/b").symlink("a/b/c", target).file("a/b/c/d/evil", b"evil");
         scene.refuses(target, deep, below);
+    }
+    // A link that leads somewhere in the tree is followed as a guest would, with the tree as its root.
+    for (target, lands) in
+        [("/", "evil"), ("../../..", "evil"), ("etc", "etc/evil"), ("/etc/../sbin", "sbin/evil")]
+    {
+        let tree = scene.takes(target, Archive::tiny().symlink("d", target).file("d/evil", b"inside"));
+        assert_eq!(fs::read(tree.join(lands)).expect("read a file"), b"inside", "{target}");
+        scene.forget(target);
     }
     // What follows takes the link's place, never that of its target.
     for target in [file.as_str(), "/etc/hostname", &format!("{dir}/hostname")] {
@@ -280,6 +288,15 @@ fn entries_without_end() {
     scene.refuses("endless", header, "");
     let hole = Archive::tiny().hole("hole", 1 << 62);
     scene.refuses("hole", hole, "");
+}
+
+/// Few bytes of archive that ask for many directories: none of them has an entry.
+#[test]
+fn directories_that_no_entry_names_have_a_bound() {
+    let scene = Scene::new();
+    let deep = |n: usize| [format!("{n:07x}/").into_bytes(), b"a/".repeat(2040), b"a".to_vec()].concat();
+    let bomb = (0..150).fold(Archive::tiny(), |archive, n| archive.long_name(&deep(n)).file("short", b""));
+    scene.refuses("deep", bomb, "more than 256 directories in one another");
 }
 
 /// Numbers that are the same in each run.
