@@ -77,3 +77,5 @@ mod template;
 mod templates;
 #[path = "root/verbs.rs"]
 mod verbs;
+#[path = "root/workers.rs"]
+mod workers;

@@ -92,7 +92,7 @@ pub enum AppError {
     #[error("something of container '{name}' is left: {left}")]
     Left { name: Name, left: String },
     #[error("cannot {what}: {reason}")]
-    Template { what: String, reason: String, lacking: bool },
+    Template { what: String, reason: String, hint: Option<String>, lacking: bool },
     #[error("no private network of this host is free for '{0}'")]
     NoSubnet(String),
     #[error("the firewall's policy cannot be so")]
@@ -187,6 +187,7 @@ impl AppError {
             Self::Private(e) => return e.fix(),
             Self::Left { name, .. } => format!("try again: nagaya delete --force {name}"),
             Self::NoSubnet(_) => "choose one: nagaya setup --subnet 10.1.0.1/20".to_owned(),
+            Self::Template { hint: Some(hint), .. } => hint.clone(),
             Self::Template { lacking: true, .. } => "see what is missing: nagaya doctor".to_owned(),
             Self::Setup(SetupError::ProgramMissing { package, .. }) => format!("apt-get install {package}"),
             Self::Setup(SetupError::ForeignDir { path, wanted, .. }) => {

@@ -20,7 +20,7 @@ where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
     let (namespace, pool) = app.storage()?;
-    let outcome = storage_ns::run(namespace, |_| body(pool).map_err(|e| (error_text(&e), e.errno())))?;
+    let outcome = storage_ns::run(namespace, pool, || body(pool).map_err(|e| (error_text(&e), e.errno())))?;
     outcome.map_err(|(text, errno)| AppError::Sys(SysError::from_worker(&text, errno)))
 }
 

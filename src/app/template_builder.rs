@@ -6,12 +6,14 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::process::Pid;
+
 use super::Progress;
 use super::error::AppResult;
 use crate::sys::clone::{self, Child, CloneSpec, Exit};
 use crate::sys::error_text;
 use crate::sys::storage_ns::{self, Watch};
-use crate::sys::{Context, SysError, SysResult, interrupt};
+use crate::sys::{Context, SysError, SysResult, interrupt, sandbox, seccomp};
 use crate::template::build::{self, Stage};
 use crate::template::recipe::Recipe;
 
@@ -26,6 +28,20 @@ pub struct Complaint {
     pub text: String,
     /// The program is not installed.
     pub lacking: bool,
+}
+
+impl Complaint {
+    /// Whether it reads as if the packages were out of reach.
+    pub fn is_offline(&self) -> bool {
+        const SIGNS: [&str; 5] = [
+            "Failed to fetch",
+            "Temporary failure resolving",
+            "Could not resolve",
+            "Could not connect",
+            "Unable to connect",
+        ];
+        SIGNS.iter().any(|sign| self.text.contains(sign))
+    }
 }
 
 /// A build under way. Dropping it ends it.
@@ -52,8 +68,11 @@ impl<'a> Builder<'a> {
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).cannot(|| "make a pipe");
         let (archive, archive_in) = pipe()?;
         let (messages, messages_in) = pipe()?;
+        let filter = seccomp::builder_filter()?;
+        let parent = rustix::process::getpid();
         let child = clone::fork(&CloneSpec::default(), || {
-            match run(namespace, scratch, recipe, &archive_in, &messages_in) {
+            let out = Output { archive: &archive_in, messages: &messages_in };
+            match run(namespace, scratch, recipe, &out, parent, &filter) {
                 Ok(code) => code,
                 Err(e) => {
                     let text = format!("E: {}\n", error_text(&e));
@@ -155,28 +174,41 @@ impl Watch for Builder<'_> {
     }
 }
 
-/// In the child: becomes the storage slice's root, makes the build's own namespaces, and waits for
-/// the process in them. That process dies with this one, and this one with the manager.
+/// Where a build writes to.
+struct Output<'a> {
+    archive: &'a OwnedFd,
+    messages: &'a OwnedFd,
+}
+
+/// In the child: leaves the command behind, becomes the storage slice's root, makes the build's own
+/// namespaces, and waits for the process in them. That process dies with this one, and this one with the
+/// manager. What a build runs comes from a mirror, so none of it has more than the two pipes: no
+/// terminal, no keyring and no socket of the command's.
 fn run(
     namespace: &OwnedFd,
     scratch: &OwnedFd,
     recipe: &Recipe,
-    archive: &OwnedFd,
-    messages: &OwnedFd,
+    out: &Output<'_>,
+    parent: Pid,
+    filter: &[u8],
 ) -> SysResult<i32> {
+    sandbox::leave_behind(&[namespace, scratch, out.archive, out.messages])?;
     storage_ns::enter(namespace)?;
-    storage_ns::die_with_parent()?;
+    sandbox::die_with(parent)?;
     rustix::process::fchdir(scratch).cannot(|| "enter the build's scratch directory")?;
+    sandbox::leave_keyring()?;
+    sandbox::shut_in(filter)?;
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
     let inner = clone::fork(&CloneSpec { flags: flags as u64, cgroup: None }, || {
         let become_builder = || -> Result<std::convert::Infallible, String> {
             storage_ns::die_with_parent().map_err(|e| error_text(&e))?;
-            rustix::stdio::dup2_stdout(archive).map_err(|e| e.to_string())?;
-            rustix::stdio::dup2_stderr(messages).map_err(|e| e.to_string())?;
+            rustix::stdio::dup2_stdout(out.archive).map_err(|e| e.to_string())?;
+            rustix::stdio::dup2_stderr(out.messages).map_err(|e| e.to_string())?;
+            clone::close_from(3);
             build::exec_in_namespace(recipe, Path::new(".")).map_err(|e| error_text(&e))
         };
         let Err(reason) = become_builder();
-        let _ = rustix::io::write(messages, format!("E: {reason}\n").as_bytes());
+        let _ = rustix::io::write(rustix::stdio::stderr(), format!("E: {reason}\n").as_bytes());
         NO_PROGRAM
     })?;
     // Only the builder may hold the pipes open.

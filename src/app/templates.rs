@@ -1,7 +1,7 @@
 //! Templates: building, importing, listing, deleting.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::context::App;
@@ -14,10 +14,11 @@ use crate::model::suggest;
 use crate::model::template::{Template, TemplateFacts, TemplateId, is_template_name};
 use crate::store::StoreError;
 use crate::sys::error_text;
-use crate::sys::storage_ns::{self, Watch};
+use crate::sys::storage_ns::{self, Job, Watch};
 use crate::sys::{SysError, interrupt};
+use crate::template::detect::DetectError;
 use crate::template::recipe::{self, Recipe, RecipeError};
-use crate::template::{detect, extract};
+use crate::template::{detect, extract, shape};
 
 /// One name of a template.
 pub struct Entry {
@@ -121,6 +122,12 @@ fn build_recipe(app: &mut App, name: &str, anew: bool, progress: &dyn Progress) 
             (Ok(()), Ok(unpacked)) => as_described(name, &recipe, unpacked),
             (Err(complaint), _) => Err(AppError::Template {
                 what: format!("build template '{name}'"),
+                hint: complaint.is_offline().then(|| {
+                    format!(
+                        "is the mirror in reach from here? A root filesystem from elsewhere does as well: nagaya \
+                         template import FILE --name {name}"
+                    )
+                }),
                 lacking: complaint.lacking,
                 reason: complaint.text,
             }),
@@ -143,6 +150,7 @@ fn as_described(name: &str, recipe: &Recipe, unpacked: Unpacked) -> AppResult<Un
             "it came out with init {:?} and network {:?}, and its recipe says {:?} and {:?}",
             facts.init, facts.network, recipe.init, recipe.network
         ),
+        hint: None,
         lacking: false,
     })
 }
@@ -182,7 +190,7 @@ impl Watch for Bytes<'_> {
         self.progress.bytes(done, self.size);
         !interrupt::pending()
     }
-    fn side(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+    fn side(&self) -> Option<BorrowedFd<'_>> {
         None
     }
     fn side_ready(&mut self) {}
@@ -224,32 +232,41 @@ fn abandon(app: &mut App, work: &Work) {
 /// Unpacks an archive into the work's tree, as the storage slice and with nothing else in reach.
 fn unpack(app: &mut App, work: &str, archive: OwnedFd, watch: &mut dyn Watch) -> AppResult<Unpacked> {
     let (namespace, pool) = app.storage()?;
-    let tree = format!("{}/tree", pool::work_dir(work));
+    let tree = pool::open(pool, &format!("{}/tree", pool::work_dir(work)))
+        .map_err(|e| SysError::new("open the template's directory", e))?;
+    let job = Job { namespace, root: &tree, input: Some(&archive) };
     let outcome = storage_ns::run_with(
-        namespace,
+        &job,
         |tell| {
-            let failed = |e: &dyn std::error::Error| error_text(e);
-            let root = pool::open_readable(pool, &tree)
-                .map_err(|e| format!("cannot open the template's directory: {e}"))?;
-            // Were there a fault in what follows, this is still all of the host that it could see.
-            rustix::process::fchdir(&root)
-                .and_then(|()| rustix::process::chroot(c"."))
-                .map_err(|e| format!("cannot confine the unpacking: {e}"))?;
+            let failed = |e: &dyn std::error::Error| (error_text(e), None);
+            let archive = archive.as_fd().try_clone_to_owned().map_err(|e| failed(&e))?;
+            // The worker's root is the tree: were there a fault in what follows, this is all of the host
+            // that it could see.
+            let root = File::open("/").map_err(|e| failed(&e))?;
             let done = extract::extract(File::from(archive), root.as_fd(), &extract::Limits::default(), tell)
-                .map_err(|e| failed(&e))?;
-            let facts = detect::detect(root.as_fd()).map_err(|e| failed(&e))?;
+                .map_err(|e| (error_text(&e), e.hint()))?;
+            let facts = detect::detect(root.as_fd()).map_err(|e| lacks(&e, root.as_fd()))?;
             Ok((done.id, done.bytes, facts))
         },
         watch,
     );
     match outcome {
         Ok(Ok(unpacked)) => Ok(unpacked),
-        Ok(Err(reason)) => {
-            Err(AppError::Template { what: "unpack the template".to_owned(), reason, lacking: false })
+        Ok(Err((reason, hint))) => {
+            Err(AppError::Template { what: "unpack the template".to_owned(), reason, hint, lacking: false })
         }
         Err(_) if interrupt::pending() => Err(AppError::Interrupted),
         Err(e) => Err(e.into()),
     }
+}
+
+/// What a tree that is no system lacks, and what to do about it.
+fn lacks(error: &DetectError, root: BorrowedFd<'_>) -> (String, Option<String>) {
+    let text = error_text(error);
+    let DetectError::NoInit = error else { return (text, None) };
+    let shape = shape::of(root);
+    let text = if shape.what.is_empty() { text } else { format!("{text}: {}", shape.what) };
+    (text, Some(shape.hint))
 }
 
 /// Makes unpacked content a template, known by `name`.
@@ -313,5 +330,5 @@ pub(super) fn clean(app: &mut App) -> AppResult<()> {
 }
 
 fn failed(what: String, e: &dyn std::error::Error, lacking: bool) -> AppError {
-    AppError::Template { what, reason: error_text(e), lacking }
+    AppError::Template { what, reason: error_text(e), hint: None, lacking }
 }

@@ -27,7 +27,7 @@ use crate::model::nic::NicOrder;
 use crate::sys::clone::{self, Child, CloneSpec};
 use crate::sys::error_text;
 use crate::sys::outer_ns::{INSIDE, Outer};
-use crate::sys::{Context, SysError, SysResult, userns};
+use crate::sys::{Context, SysError, SysResult, sandbox, seccomp, userns};
 
 /// Why the broker could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,8 @@ pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
     };
     drop(broker);
     userns::become_user(owner.uid, owner.gid)?;
+    // Root's shell reads from the same terminal.
+    sandbox::shut_in(&seccomp::manager_filter()?)?;
     // Files of the service user's other processes, memory included, stay closed to this one's
     // core dumps and tracers as a matter of course; what it makes is its own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -1,6 +1,6 @@
 //! Making processes: clone3(2), waiting, and signals through process descriptors.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -280,16 +280,16 @@ pub fn tell_errno(number: i32, error: &SysError) {
 /// Closes every descriptor from number 3 on but those of `kept`. For a forked child that waits for its
 /// parent: it must neither hold what is the parent's to hold, locks above all, nor its own end of the
 /// pipe by whose closing it hears of the parent's end.
-pub fn keep_only(kept: &[&OwnedFd]) {
-    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
-    numbers.sort_unstable();
+pub fn keep_only<F: AsFd>(kept: &[F]) {
+    let number = |fd: &F| fd.as_fd().as_raw_fd() as u32;
     let mut first = 3;
-    for number in numbers {
-        if number > first {
+    // Without asking for memory: the parent may have had other threads.
+    while let Some(next) = kept.iter().map(number).filter(|number| *number >= first).min() {
+        if next > first {
             // SAFETY: the caller is a forked child that uses none of them again.
-            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+            unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
         }
-        first = first.max(number + 1);
+        first = next + 1;
     }
     // SAFETY: as above.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };

@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
 use super::forked::{self, Doing, Failed, ForkError, Subject};
+use super::{sandbox, seccomp};
 
 /// Directories that are open at once. What lies deeper is first moved up to the top.
 const DEPTH: usize = 32;
@@ -24,11 +25,23 @@ pub enum Eraser {
 /// Deletes all that is in `dir`, which stays, in a child that has become `eraser` for good. The
 /// caller is real root; `dir` may have been opened with `O_PATH`.
 pub fn empty_dir_as(dir: BorrowedFd<'_>, eraser: &Eraser) -> Result<(), ForkError> {
-    forked::run(|subject| {
+    // Compiled here: the child may ask for no memory.
+    let filter = seccomp::worker_filter().map_err(|e| ForkError::Fork(std::io::Error::other(e)))?;
+    let given = match eraser {
+        Eraser::Slice(namespace) => [dir, namespace.as_fd()],
+        Eraser::User { .. } => [dir, dir],
+    };
+    let parent = rustix::process::getpid();
+    forked::run(&given, |subject| {
         match eraser {
-            Eraser::Slice(namespace) => forked::become_root_of(namespace)?,
+            Eraser::Slice(namespace) => {
+                forked::become_root_of(namespace)?;
+                sandbox::keep_to_files()?;
+            }
             Eraser::User { uid, gid } => forked::become_ids(*uid, *gid)?,
         }
+        sandbox::die_with(parent)?;
+        sandbox::shut_in(&filter)?;
         empty_dir(dir, subject)
     })
 }

@@ -1,9 +1,10 @@
-//! A forked child that does one thing as somebody else and says how it went.
+//! A forked child that does one thing as somebody else and says how it went. Of its parent's it has the
+//! descriptors that the caller names, and no terminal.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::unistd::{ForkResult, Pid};
 use rustix::io::Errno;
@@ -11,6 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags};
 
+use super::sandbox;
 use crate::model::ids::{SLICE, Slice};
 
 /// What a child could not do, as it says itself. It holds no memory, for a child of a process with
@@ -20,6 +22,12 @@ pub struct Failed {
     /// Continues the sentence "cannot …".
     pub what: &'static str,
     pub errno: Errno,
+}
+
+impl From<Failed> for super::SysError {
+    fn from(failed: Failed) -> Self {
+        Self::new(failed.what, failed.errno)
+    }
 }
 
 /// Names the operation of a failed system call.
@@ -84,19 +92,23 @@ impl ForkError {
     }
 }
 
-/// Runs `body` in a child and waits for its end.
-pub fn run(body: impl FnOnce(&mut Subject) -> Result<(), Failed>) -> Result<(), ForkError> {
+/// Most descriptors that a body is given.
+const MOST_GIVEN: usize = 4;
+
+/// Runs `body` in a child and waits for its end. Of the open descriptors the child has `given`, at most
+/// four, and no other.
+pub fn run(
+    given: &[BorrowedFd<'_>],
+    body: impl FnOnce(&mut Subject) -> Result<(), Failed>,
+) -> Result<(), ForkError> {
     let (read, write) = pipe()?;
-    let child = fork(|| {
+    let mut kept = [write.as_fd(); MOST_GIVEN + 1];
+    kept[..given.len()].copy_from_slice(given);
+    let child = fork(&kept, || {
         let mut subject = Subject { bytes: [0; 255], len: 0 };
         match body(&mut subject) {
             Ok(()) => report(&write, &[b"k"]),
-            Err(failed) => {
-                let errno = failed.errno.raw_os_error().to_ne_bytes();
-                let what = [u8::try_from(failed.what.len()).unwrap_or(u8::MAX)];
-                let subject = &subject.bytes[..subject.len];
-                report(&write, &[b"f", &errno, &what, failed.what.as_bytes(), subject]);
-            }
+            Err(failed) => tell_failure(&write, &failed, &subject.bytes[..subject.len]),
         }
     })?;
     drop(write);
@@ -123,6 +135,12 @@ fn verdict(said: &[u8]) -> Result<(), ForkError> {
     }
 }
 
+fn tell_failure(pipe: &OwnedFd, failed: &Failed, subject: &[u8]) {
+    let errno = failed.errno.raw_os_error().to_ne_bytes();
+    let what = [u8::try_from(failed.what.len()).unwrap_or(u8::MAX)];
+    report(pipe, &[b"f", &errno, &what, failed.what.as_bytes(), subject]);
+}
+
 fn report(pipe: &OwnedFd, parts: &[&[u8]]) {
     // All of it is less than a pipe takes at once. A parent that is gone needs no report.
     for part in parts {
@@ -136,19 +154,14 @@ fn report(pipe: &OwnedFd, parts: &[&[u8]]) {
 /// The caller is real root.
 pub fn user_namespace(slice: Slice) -> Result<OwnedFd, ForkError> {
     let (made_read, made_write) = pipe()?;
-    let (done_read, done_write) = pipe()?;
-    let child = fork(|| match unshare_user(slice.base()) {
+    let (done_read, _done_write) = pipe()?;
+    let child = fork(&[made_write.as_fd(), done_read.as_fd()], || match unshare_user(slice.base()) {
         Ok(()) => {
             report(&made_write, &[b"k"]);
             // Holds the namespace until the parent kills it, or has died: then the pipe ends.
-            drop_raw(&done_write);
             let _ = rustix::io::read(&done_read, &mut [0u8; 1]);
         }
-        Err(failed) => {
-            let what = [u8::try_from(failed.what.len()).unwrap_or(u8::MAX)];
-            let errno = failed.errno.raw_os_error().to_ne_bytes();
-            report(&made_write, &[b"f", &errno, &what, failed.what.as_bytes()]);
-        }
+        Err(failed) => tell_failure(&made_write, &failed, b""),
     })?;
     drop(made_write);
     let namespace = map_and_open(child, made_read, slice);
@@ -188,8 +201,7 @@ fn map_and_open(child: Pid, made: OwnedFd, slice: Slice) -> Result<OwnedFd, Fork
 
 /// Enters `namespace` and becomes its root. For a child.
 pub fn become_root_of(namespace: &OwnedFd) -> Result<(), Failed> {
-    let fd = std::os::fd::AsFd::as_fd(namespace);
-    rustix::thread::move_into_link_name_space(fd, Some(LinkNameSpaceType::User))
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
         .doing("enter a user namespace")?;
     become_ids(0, 0)
 }
@@ -210,19 +222,17 @@ fn fork_error(errno: Errno) -> ForkError {
     ForkError::Fork(errno.into())
 }
 
-/// Closes the child's copy of a descriptor that its borrowed owner will never drop.
-fn drop_raw(fd: &OwnedFd) {
-    // SAFETY: the process ends by _exit without running the owner's destructor.
-    unsafe { rustix::io::close(std::os::fd::AsRawFd::as_raw_fd(fd)) }
-}
-
-fn fork(body: impl FnOnce()) -> Result<Pid, ForkError> {
+/// Runs `body` in a child that has left everything but `kept` behind; a child that could not ends, and
+/// its parent hears nothing.
+fn fork(kept: &[BorrowedFd<'_>], body: impl FnOnce()) -> Result<Pid, ForkError> {
     // SAFETY: the bodies above make system calls on memory that exists already: they neither
     // allocate nor take a lock that a thread of the parent might hold.
     match unsafe { nix::unistd::fork() }.map_err(|errno| ForkError::Fork(errno.into()))? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            body();
+            if sandbox::leave_behind(kept).is_ok() {
+                body();
+            }
             // SAFETY: _exit(2) has no preconditions, and runs none of the parent's destructors.
             unsafe { libc::_exit(0) }
         }
@@ -237,20 +247,20 @@ mod tests {
 
     #[test]
     fn a_failure_comes_back_with_operation_object_and_cause() {
-        let error = run(|subject| {
+        let error = run(&[], |subject| {
             subject.set(b"some\nfile");
             Err(Errno::BUSY).doing("delete")
         })
         .unwrap_err();
         assert_eq!(error.to_string(), "cannot delete 'some\\nfile'");
         assert_eq!(error.errno(), Some(libc::EBUSY));
-        run(|_| Ok(())).unwrap();
+        run(&[], |_| Ok(())).unwrap();
     }
 
     #[test]
     fn a_child_that_dies_is_noticed() {
         // SAFETY: _exit(2) has no preconditions.
-        let error = run(|_| unsafe { libc::_exit(0) }).unwrap_err();
+        let error = run(&[], |_| unsafe { libc::_exit(0) }).unwrap_err();
         assert!(matches!(error, ForkError::Silent), "{error}");
     }
 
@@ -261,12 +271,53 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let top = File::open(dir.path()).unwrap();
-        run(|_| {
+        run(&[namespace.as_fd(), top.as_fd()], |_| {
             become_root_of(&namespace)?;
             rustix::fs::mkdirat(&top, c"made", 0o700.into()).doing("make a directory")
         })
         .unwrap();
         let made = fs::metadata(dir.path().join("made")).unwrap();
         assert_eq!((made.uid(), made.gid()), (slice.base(), slice.base()));
+    }
+
+    #[test]
+    fn a_child_has_what_it_is_given_and_no_session_of_ours() {
+        let (read, write) = pipe().unwrap();
+        let (more_read, _more_write) = pipe().unwrap();
+        let mut said = Vec::new();
+        std::thread::scope(|scope| {
+            let child = scope.spawn(|| {
+                run(&[write.as_fd(), more_read.as_fd()], |_| {
+                    let itself = rustix::process::getpid().as_raw_nonzero().get();
+                    rustix::io::write(&write, &itself.to_ne_bytes()).map(drop).doing("tell the number")?;
+                    // Until the parent has looked, and kills it.
+                    rustix::io::read(&more_read, &mut [0u8; 1]).map(drop).doing("wait")
+                })
+            });
+            let mut pid = [0u8; 4];
+            rustix::io::read(&read, &mut pid).unwrap();
+            let pid = i32::from_ne_bytes(pid);
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+            assert_eq!((fields[3], fields[4]), (&*pid.to_string(), "0"), "session and terminal");
+            let open = |pid: &str| -> Vec<(String, String)> {
+                let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+                let target = |e: &fs::DirEntry| fs::read_link(e.path()).unwrap().display().to_string();
+                let mut all: Vec<_> =
+                    entries.map(|e| (e.file_name().to_string_lossy().into_owned(), target(&e))).collect();
+                all.sort();
+                all
+            };
+            let mut numbers: Vec<_> = open(&pid.to_string()).into_iter().collect();
+            numbers.retain(|(number, target)| {
+                !(["0", "1", "2"].contains(&number.as_str()) && target == "/dev/null")
+            });
+            said = numbers;
+            nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+            assert!(matches!(child.join().unwrap(), Err(ForkError::Silent)));
+        });
+        // The two, and the pipe of the report.
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said.iter().all(|(_, target)| target.starts_with("pipe:")), "{said:?}");
     }
 }

@@ -29,6 +29,7 @@ pub mod pasta;
 pub mod probe;
 pub mod process;
 pub mod rlimit;
+pub mod sandbox;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod sockets;

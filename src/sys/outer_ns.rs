@@ -69,7 +69,7 @@ pub fn forbidden(read: impl Fn(&str) -> Option<String>) -> Option<OuterError> {
 /// # Errors
 /// `Forbidden` with the switch, where one is why.
 pub fn probe() -> Result<(), OuterError> {
-    let tried = forked::run(|_| {
+    let tried = forked::run(&[], |_| {
         // SAFETY: of a child with one thread; nothing is left of it.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }
             .doing("make a user namespace")

@@ -49,14 +49,14 @@ pub fn overlay() -> Result<(), ProbeError> {
 /// Wants root.
 pub fn idmapped_mount(dir: &Path, namespace: &OwnedFd) -> Result<(), ProbeError> {
     let dir = open_dir(dir)?;
-    Ok(forked::run(|_| idmapped(dir.as_fd(), namespace).map(drop))?)
+    Ok(forked::run(&[dir.as_fd(), namespace.as_fd()], |_| idmapped(dir.as_fd(), namespace).map(drop))?)
 }
 
 /// Whether an overlay stands on a layer that is mounted like that. Nothing is written: `dir` itself
 /// becomes a lower layer. Wants root.
 pub fn overlay_on_idmapped(dir: &Path, namespace: &OwnedFd) -> Result<(), ProbeError> {
     let dir = open_dir(dir)?;
-    Ok(forked::run(|_| {
+    Ok(forked::run(&[dir.as_fd(), namespace.as_fd()], |_| {
         let layer = idmapped(dir.as_fd(), namespace)?;
         private_run_dir()?;
         rustix::mount::move_mount(&layer, c"", CWD, c"/run/a", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)

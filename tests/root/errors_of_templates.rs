@@ -28,10 +28,15 @@ fn files_that_are_no_archive() {
     import("/nonexistent.tar", "cannot open '/nonexistent.tar': No such file…", "");
     import("/etc", "'/etc' is not an archive but a directory", "rootfs.tar.gz");
     let bad = "cannot unpack the template: …";
-    import("/dev/null", bad, "");
-    import(&put("empty", b""), bad, "");
-    import(&put("text", b"#!/bin/sh\necho hello\n"), bad, "");
-    import(&put("zip", b"PK\x03\x04 and so on"), bad, "");
+    let none = "rootfs.tar.gz";
+    import("/dev/null", bad, none);
+    import(&put("empty", b""), bad, none);
+    import(&put("text", b"#!/bin/sh\necho hello\n"), bad, none);
+    import(
+        &put("zip", b"PK\x03\x04 and so on"),
+        "cannot unpack the template: this is a zip archive…",
+        "bsdtar",
+    );
     let tiny = Archive::tiny().finish();
     import(&put("cut", &tiny[..tiny.len() / 2]), "cannot unpack the template: the archive is cut off…", "");
     import(
@@ -41,7 +46,7 @@ fn files_that_are_no_archive() {
     );
     let mut damaged = tiny.clone();
     damaged[0] ^= 1;
-    import(&put("damaged", &damaged), bad, "");
+    import(&put("damaged", &damaged), bad, none);
     for compressor in ["gzip", "xz", "zstd"] {
         let packed = compressed(compressor, &tiny);
         import(&put("cut", &packed[..packed.len() / 2]), bad, "");
@@ -95,6 +100,7 @@ fn trees_without_an_init() {
     let before = leftovers::of(&host);
     let bare = || Archive::tiny_without(&["sbin/init"]);
     let none = "the tree has no executable file /sbin/init";
+    let hint = |error: &str| if error == none { "systemd-sysv" } else { "" };
     for (archive, error) in [
         (bare().finish(), none),
         (Archive::default().dir("etc").finish(), none),
@@ -108,9 +114,24 @@ fn trees_without_an_init() {
         ),
     ] {
         let output = import(&host, "bad", &archive);
-        check(&output, REFUSED, &format!("cannot unpack the template: {error}"), "");
+        check(&output, REFUSED, &format!("cannot unpack the template: {error}"), hint(error));
         leftovers::gone(&host, &before, error);
     }
+    let below = Archive::default().dir("rootfs").dir("rootfs/etc").dir("rootfs/sbin");
+    let output = import(&host, "bad", &below.clone().file("metadata.yaml", b"").finish());
+    check(
+        &output,
+        REFUSED,
+        &format!("cannot unpack the template: {none}: it is an image of LXD…"),
+        "t/rootfs",
+    );
+    let output = import(&host, "bad", &below.finish());
+    check(
+        &output,
+        REFUSED,
+        &format!("cannot unpack the template: {none}: the system lies below…"),
+        "t/rootfs",
+    );
 }
 
 #[test]
