@@ -391,8 +391,8 @@ mod tests {
                 "ip address add 192.0.2.7/24 dev test0",
                 "ip address del 10.9.0.1/20 dev test0",
                 "tc qdisc del dev ng00000001 clsact",
-                "sysctl -q net.ipv4.ip_forward=0",
                 "sysctl -q net.ipv4.conf.test0.forwarding=0",
+                "sysctl -q net.ipv4.ip_forward=0",
                 "sysctl -q net.ipv4.ip_forward=1",
             ] {
                 // What comes back to what it was is no harm.
