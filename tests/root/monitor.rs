@@ -175,6 +175,35 @@ fn a_program_ends_with_its_client_unless_it_is_to_stay() {
     until(15, "it is killed", || found(&host, "sleep 7005").is_empty());
 }
 
+/// A file system of the guest's that never answers, over what is read of it for each program.
+#[test]
+fn a_guest_that_lets_nobody_in_holds_up_those_who_wish_to_enter_only() {
+    let host = Host::new();
+    let armed = Archive::tiny().program("bin/deaf", &program(include_str!("deaf.c")));
+    let output = host.spawn(&["template", "import", "-", "--name", "armed"], &armed.finish()).wait();
+    assert!(output.status.success(), "{}", told(&output));
+    host.ok(&["launch", "armed", "a"]);
+    host.see_links();
+    host.sh("a", "setsid deaf /etc < /dev/null > /dev/null 2>&1 &");
+    let enter = json!({"exec": {"argv": ["true"], "env": [], "cwd": null, "user": "root", "tty": null}});
+    let null = null();
+    let (entering, other) = (Connection::open(&host, "a"), Connection::open(&host, "a"));
+    until(10, "nobody gets in", || {
+        let connection = Connection::open(&host, "a");
+        connection.send(&enter, &[null.as_fd(), null.as_fd(), null.as_fd()]);
+        connection.hear().expect("a reply") != json!({"exited": 0})
+    });
+    entering.send(&enter, &[null.as_fd(), null.as_fd(), null.as_fd()]);
+    other.send(&json!("wait-ready"), &[]);
+    assert_eq!(other.hear(), Some(json!("done")));
+    let mut text = [0u8; 64];
+    let early = net::recv(&entering.0, &mut text[..], net::RecvFlags::DONTWAIT);
+    assert_eq!(early.err(), Some(rustix::io::Errno::AGAIN), "others are answered before it is given up");
+    let reply = entering.hear().expect("a reply");
+    assert!(reply["not-started"]["reason"].as_str().unwrap().contains("do not answer"), "{reply}");
+    soon(&host, &["stop", "--force", "a"]);
+}
+
 /// A process that has ended is nobody's to collect while another traces it.
 #[test]
 fn a_program_that_the_guest_traces_holds_up_its_own_client_only() {

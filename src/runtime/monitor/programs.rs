@@ -211,6 +211,12 @@ impl Programs {
         }
     }
 
+    /// Ends those that are on their way into the guest: it has gone.
+    pub fn give_up_entering(&mut self) -> Vec<Event> {
+        let entering = self.all.iter_mut().filter(|p| matches!(p.state, State::Entering { .. }));
+        entering.filter_map(|program| program.give_up("it is restarting")).collect()
+    }
+
     /// Kills those whose time is over; collects those that can be. `others` are processes that are not
     /// programs.
     pub fn tick(&mut self, now: Instant, others: &[i32]) -> Vec<Event> {
@@ -229,7 +235,8 @@ impl Programs {
                 again.push(program.id);
             }
             if matches!(&program.state, State::Entering { until, .. } if *until <= now) {
-                events.extend(program.give_up());
+                let why = "its file systems do not answer, or its cgroup lets no process run";
+                events.extend(program.give_up(why));
             }
         }
         events.extend(again.into_iter().filter_map(|id| self.advance(id)));
@@ -246,13 +253,13 @@ impl Program {
         }
     }
 
-    /// Ends one that takes too long to enter the guest.
-    fn give_up(&mut self) -> Option<Event> {
+    /// Ends one that does not get into the guest.
+    fn give_up(&mut self, why: &str) -> Option<Event> {
         let _ = clone::signal(&self.child().pidfd, libc::SIGKILL);
         let pidfd = self.child().pidfd.try_clone().ok()?;
         self.state = State::Late(Child { pid: self.child().pid, pidfd });
-        let why = "cannot enter the guest: its file systems do not answer, or its cgroup lets no process run";
-        let outcome = Outcome::NotStarted(NotStarted { code: 126, reason: why.to_owned() });
+        let reason = format!("cannot enter the guest: {why}");
+        let outcome = Outcome::NotStarted(NotStarted { code: 126, reason });
         let whose = std::mem::replace(&mut self.whose, Whose::Nobody);
         Some(Event { program: self.id, whose, outcome })
     }

@@ -85,8 +85,12 @@ impl Monitor {
         (self.notify, self.devpts) = (None, None);
         self.record.ready = self.config.init_kind != InitKind::Systemd;
         self.write_record();
-        // Whoever was on the way into it; and a guest may have frozen itself before its end.
-        let _ = cgroup::write_at(self.payload.as_fd(), "cgroup.kill", "1");
+        // Not by cgroup.kill: after that the kernel (6.12 to 6.18 at least; kill_seq in cgroup_css_set_fork)
+        // kills whatever is born into the cgroup from outside.
+        for event in self.programs.give_up_entering() {
+            self.tell_of(Some(event));
+        }
+        // A guest may have frozen itself before its end.
         freezer::order(&self.payload, false)?;
         // A guest that was taken over has a root of its own, from the monitor before.
         match self.config.adopt.take() {
