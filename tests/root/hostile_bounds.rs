@@ -12,10 +12,21 @@ use super::host::{Running, told};
 use super::hostile_callers::{Caller, Kit, changed, network, order, refused};
 use super::people::People;
 
+/// Does it at the end, also of a test that fails.
+fn at_end(end: impl Fn()) -> impl Drop {
+    struct AtEnd<F: Fn()>(F);
+    impl<F: Fn()> Drop for AtEnd<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    AtEnd(end)
+}
+
 fn lease(n: u32, last: u32) -> Value {
     let [_, a, b, c] = n.to_be_bytes();
     json!({"name": format!("g{n}"), "mac": format!("02:00:00:{a:02x}:{b:02x}:{c:02x}"),
-           "ipv4": format!("10.99.{}.{}", last / 256, last % 256), "ipv6": null})
+           "ipv4": format!("10.97.{}.{}", last / 256, last % 256), "ipv6": null})
 }
 
 #[test]
@@ -29,9 +40,10 @@ fn names_of_guests_are_bounded() {
     // A command first, by which the user is set up.
     ann.ok(&["list"]);
     let all = (ann.range().1 / 65_536 - 1) * 6;
-    let net = changed(&network(&own, "10.99.0.1/20"), &json!({"domain": "lan.example"}));
+    let net = changed(&network(&own, "10.97.0.1/20"), &json!({"domain": "lan.example"}));
     let leases =
         |range: std::ops::Range<u32>| json!(range.map(|n| lease(n, n)).collect::<Vec<_>>()).to_string();
+    let _network = at_end(|| drop(ann.does(|| Caller::new(&address).remove_network(&net))));
     ann.does(|| {
         let caller = Caller::new(&address);
         refused("before EnsureNetwork", caller.ensure_names(&net, &leases(2..3)));
@@ -48,7 +60,7 @@ fn names_of_guests_are_bounded() {
             "one interface twice",
             caller.ensure_names(&net, &json!([lease(2, 2), lease(2, 3)]).to_string()),
         );
-        for subnet in ["192.168.0.1/16", "10.99.0.1/16", "10.99.0.1/21", "10.98.0.1/20"] {
+        for subnet in ["192.168.0.1/16", "10.97.0.1/16", "10.97.0.1/21", "10.96.0.1/20"] {
             refused(subnet, caller.ensure_names(&changed(&net, &json!({"ipv4": subnet})), "[]"));
         }
     });
@@ -91,25 +103,26 @@ fn limits_above_the_grant_are_refused_and_one_that_has_shrunk_holds() {
     // Less where the root that runs the test may not raise it.
     let locked: u64 = hard(&text, "Max locked memory").parse().expect("a number");
     assert!(locked <= 64 << 20, "{locked}");
-    let refusal = ann.fails(1, &["config", "set", "c", "limits.kernel.rtprio=50"]);
-    let hint = format!("nagaya grant {} kernel.rtprio=50", ann.name);
+    let refusal = ann.fails(1, &["config", "set", "c", "limits.kernel.core=1000000"]);
+    let hint = format!("nagaya grant {} kernel.core=1000000B", ann.name);
     assert!(
-        refusal.contains("limits.kernel.rtprio: 50 is above your grant of 0") && refusal.contains(&hint),
+        refusal.contains("limits.kernel.core: 1000000 B is above your grant of 1 B")
+            && refusal.contains(&hint),
         "{refusal}"
     );
-    people.host.ok(&["grant", &ann.name, "kernel.rtprio=50", "kernel.fsize=unlimited"]);
-    ann.ok(&["config", "set", "c", "limits.kernel.rtprio=50"]);
+    people.host.ok(&["grant", &ann.name, "kernel.core=1000000"]);
+    ann.ok(&["config", "set", "c", "limits.kernel.core=1000000"]);
     // Less is granted than the container asks for: it starts with that, and says so.
-    people.host.ok(&["grant", &ann.name, "kernel.rtprio=5"]);
+    people.host.ok(&["grant", &ann.name, "kernel.core=5000"]);
     let output = ann.nagaya(&["restart", "c"]);
     assert!(output.status.success(), "{}", told(&output));
     let said = told(&output);
     assert!(
-        said.contains("'c' has less than it asks for") && said.contains("above your grant of 5"),
+        said.contains("'c' has less than it asks for") && said.contains("above your grant of 5000 B"),
         "{said}"
     );
-    assert_eq!(hard(&ann.ok(&["exec", "c", "--", "cat", "/proc/self/limits"]), "Max realtime priority"), "5");
-    assert_eq!(ann.ok(&["config", "get", "c", "limits.kernel.rtprio"]).trim(), "50");
+    assert_eq!(hard(&ann.ok(&["exec", "c", "--", "cat", "/proc/self/limits"]), "Max core file size"), "5000");
+    assert_eq!(ann.ok(&["config", "get", "c", "limits.kernel.core"]).trim(), "1000000");
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Caller {
         self.runtime.block_on(self.proxy.ensure_network(network)).map(drop).map_err(|e| format!("{e:?}"))
     }
 
-    fn remove_network(&self, network: &str) -> Result<(), String> {
+    pub(super) fn remove_network(&self, network: &str) -> Result<(), String> {
         self.runtime.block_on(self.proxy.remove_network(network)).map_err(|e| format!("{e:?}"))
     }
 
