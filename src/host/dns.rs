@@ -23,8 +23,10 @@ use crate::sys::{Context, SysError, SysResult, clone, host_resolvers, passwd, pa
 
 /// Accounts that it may run as, in this order.
 const ACCOUNTS: [&str; 2] = ["dnsmasq", "nobody"];
-/// CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW.
-const CAPABILITIES: u64 = 1 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 12 | 1 << 13;
+/// CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE.
+const CAPABILITIES: u64 = 1 | 1 << 6 | 1 << 7 | 1 << 10;
+/// CAP_NET_ADMIN, CAP_NET_RAW.
+const CAPABILITIES_OF_DHCP: u64 = 1 << 12 | 1 << 13;
 const DNS: u16 = 53;
 const DHCP: u16 = 67;
 const DHCP6: u16 = 547;
@@ -327,6 +329,12 @@ impl<'a> Server<'a> {
         }
     }
 
+    /// Names alone are answered with fewer rights than addresses are given out.
+    fn capabilities(&self) -> u64 {
+        let gives_addresses = self.network.dhcp4 || self.network.dhcp6;
+        CAPABILITIES | if gives_addresses { CAPABILITIES_OF_DHCP } else { 0 }
+    }
+
     fn running(&self) -> Option<OwnedFd> {
         dnsmasq::running(&self.path(render::CONFIG), &self.path(render::PID))
     }
@@ -336,7 +344,9 @@ impl<'a> Server<'a> {
         let started = match (program, &self.unit) {
             (Err(e), _) => Err(e),
             (Ok(program), Some(unit)) => return self.start_service(unit, program).await,
-            (Ok(_), None) => dnsmasq::start(&self.path(render::CONFIG), &self.path("said")),
+            (Ok(_), None) => {
+                dnsmasq::start(&self.path(render::CONFIG), &self.path("said"), self.capabilities())
+            }
         };
         started.map_err(|source| match (self.taken_port(), source) {
             (Some(listener), DnsmasqError::Ended(_)) => DnsError::Taken(listener),
@@ -354,7 +364,7 @@ impl<'a> Server<'a> {
             arguments: dnsmasq::arguments(&self.path(render::CONFIG)),
             pid_file: &pid_file,
             dir: &self.dir.to_string_lossy(),
-            capabilities: CAPABILITIES,
+            capabilities: self.capabilities(),
         };
         let started = Systemd::connect(Path::new(bus::SYSTEM)).await?.start_service(&service).await;
         started.map_err(|e| self.taken_port().map_or(DnsError::Bus(e), DnsError::Taken))

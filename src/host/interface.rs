@@ -20,7 +20,7 @@ use super::lent::Lent;
 use super::ports::{self, PortsError};
 use super::setup::{self, Owner, SetupOptions};
 use super::spawn::{Ground, Order, SpawnError};
-use super::{dns, grants, hold, ledger, limits, lxcfs, machined, network, owned, private, quota};
+use super::{dns, forwarding, grants, hold, ledger, limits, lxcfs, machined, network, owned, private, quota};
 use crate::model::firewall::plan::{ContainerPlan, ForwardPlan, LinkPlan, NetworkPlan, Plan};
 use crate::model::firewall::{Change, block};
 use crate::model::grant::Grant;
@@ -277,8 +277,10 @@ impl Host1 {
         network::check_subnets(&self.instance, grant.as_ref(), &self.netlink, &network)?;
         let alias = self.instance.bridge_alias(&network.name);
         let bridge = self.netlink.ensure_bridge(&network, &alias).map_err(failed)?;
-        if !network.foreign {
+        if !network.foreign && self.instance.is_private() {
             sysctl::enable_forwarding(network.ipv6.is_some()).map_err(failed)?;
+        } else if !network.foreign {
+            forwarding::enable(network.ipv6.is_some()).map_err(failed)?;
         }
         let mut bridges = self.bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         bridges.insert(network.bridge.clone(), (bridge.index, network));

@@ -40,6 +40,9 @@ impl Default for Instance {
 /// Longest name of a network interface, in bytes (IFNAMSIZ less the closing NUL).
 const LINK_NAME: usize = 15;
 
+/// How the alias of every bridge of ours begins.
+pub const ALIAS: &str = "nagaya: ";
+
 impl Instance {
     /// The service user's. At most 12 characters: the bridge's name adds one and may have 15.
     pub fn new(name: &str) -> Result<Self, InstanceError> {
@@ -137,7 +140,7 @@ impl Instance {
     /// What an interface of this owner's says of itself on the host (its alias).
     pub fn bridge_alias(&self, network: &str) -> String {
         let way = if self.is_private() { "private " } else { "" };
-        format!("nagaya: network {network} of {way}{}", self.nft_table())
+        format!("{ALIAS}network {network} of {way}{}", self.nft_table())
     }
 
     pub fn nft_table(&self) -> String {

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod filter;
+pub mod forwarding;
 pub mod nat;
 pub mod owners;
 pub mod phrases;

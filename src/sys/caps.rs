@@ -40,6 +40,25 @@ pub fn confine_guest() -> SysResult<()> {
     rustix::thread::set_capabilities(None, sets).map_err(|e| SysError::new("empty the inheritable set", e))
 }
 
+/// Has what is executed next, by root, be without all capabilities but these, which are bits of
+/// capabilities(7), and never gain one.
+pub fn confine_service(kept: u64) -> SysResult<()> {
+    for cap in (0..64).filter(|cap| kept & 1 << cap == 0) {
+        // SAFETY: prctl(2) with integers only.
+        let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as libc::c_ulong, 0, 0, 0) };
+        if done != 0 {
+            let error = SysError::last(format!("drop capability {cap}"));
+            // Beyond the last one that this kernel knows.
+            return if error.errno() == Some(libc::EINVAL) { no_new_privileges() } else { Err(error) };
+        }
+    }
+    no_new_privileges()
+}
+
+fn no_new_privileges() -> SysResult<()> {
+    rustix::thread::set_no_new_privs(true).map_err(|e| SysError::new("forbid new privileges", e))
+}
+
 /// Gives up all capabilities but one, until the next exec.
 pub fn keep_only(capability: u32) -> SysResult<()> {
     let kept = rustix::thread::CapabilitySet::from_bits_retain(1 << capability);

@@ -1,13 +1,14 @@
 //! The distribution's dnsmasq: starting one, and finding it again by its pid file.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::{Context, SysError, SysResult, clone, process};
+use super::{Context, SysError, SysResult, caps, clone, process};
 
 const PROGRAMS: [&str; 3] = ["/usr/sbin/dnsmasq", "/usr/bin/dnsmasq", "/usr/local/sbin/dnsmasq"];
 /// From SIGTERM to SIGKILL.
@@ -35,11 +36,17 @@ pub fn arguments(config: &Path) -> Vec<String> {
 }
 
 /// Starts one that goes to the background once it serves, in this thread's network namespace. What it
-/// complains of goes to `said`.
-pub fn start(config: &Path, said: &Path) -> Result<(), DnsmasqError> {
+/// complains of goes to `said`. It hears guests, so it has no right beyond `capabilities`, bits of
+/// capabilities(7).
+pub fn start(config: &Path, said: &Path, capabilities: u64) -> Result<(), DnsmasqError> {
     // A pipe would be its end, should it have something to say once this command is over.
     let log = std::fs::File::create(said).cannot(|| format!("write {}", said.display()))?;
-    let status = Command::new(find()?)
+    let mut command = Command::new(find()?);
+    // SAFETY: between fork and exec, prctl(2) only.
+    unsafe {
+        command.pre_exec(move || caps::confine_service(capabilities).map_err(std::io::Error::other));
+    }
+    let status = command
         .args(arguments(config))
         .env_clear()
         .current_dir("/")

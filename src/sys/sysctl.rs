@@ -46,6 +46,14 @@ pub fn bridged_packets_meet_rules() -> bool {
     is_on("bridge-nf-call-iptables") || is_on("bridge-nf-call-ip6tables")
 }
 
+/// Whether the host forwards IPv4, or IPv6, which a host without it does not.
+pub fn forwards(v4: bool) -> Result<bool, SysctlError> {
+    match v4 {
+        true => Ok(read("/proc/sys/net/ipv4/ip_forward")? == "1"),
+        false => Ok(has_ipv6() && read(&format!("{IPV6}/conf/all/forwarding"))? == "1"),
+    }
+}
+
 /// Lets the host forward IPv4 and, if that is wanted, IPv6. Tells whether it did not before.
 ///
 /// A link that forwards IPv6 hears no router unless its `accept_ra` is 2, and the routes that it has

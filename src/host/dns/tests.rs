@@ -156,6 +156,31 @@ fn guests_get_their_addresses_and_find_each_other() {
 }
 
 #[test]
+fn it_has_no_right_that_it_does_not_need() {
+    in_new_netns(|| {
+        let mut host = Host::new("ngdns-rights");
+        let rights = |host: &Host| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid().unwrap())).unwrap();
+            let of = |name: &str| {
+                status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+            };
+            let set = |name: &str| u64::from_str_radix(&of(name), 16).unwrap();
+            assert_eq!(of("NoNewPrivs:"), "1");
+            assert_eq!(set("CapEff:") & !set("CapBnd:"), 0);
+            set("CapBnd:")
+        };
+        host.ensure(&[lease("web01", 5)]).unwrap();
+        assert_eq!(rights(&host), CAPABILITIES | CAPABILITIES_OF_DHCP);
+        (host.network.dhcp4, host.network.dhcp6) = (false, false);
+        host.ensure(&[lease("web01", 5)]).unwrap();
+        assert_eq!(rights(&host), CAPABILITIES);
+        let guest = host.guest();
+        guest.run(|| run("ip", "addr add 10.77.16.5/24 dev eth0"));
+        guest.run(|| ask_until("dns 10.77.16.1 web01.lan.example", "ok 10.77.16.5"));
+    });
+}
+
+#[test]
 fn guests_come_and_go_without_a_restart() {
     in_new_netns(|| {
         let host = Host::new("ngdns-change");
@@ -256,6 +281,12 @@ fn what_would_be_read_otherwise_is_refused() {
         {
             let lease = DnsLease { ipv4: ipv4.parse().ok(), ipv6: ipv6.parse().ok(), ..lease("web01", 5) };
             refused(host.network.clone(), &[lease]);
+        }
+        let none = DnsLease { ipv4: None, ipv6: None, ..lease("web01", 5) };
+        let same = DnsLease { mac: Mac([2, 0, 0, 0, 0, 9]), ..lease("web02", 5) };
+        for leases in [vec![none], vec![lease("web01", 5), same], vec![lease("web01", 5), lease("web02", 5)]]
+        {
+            refused(host.network.clone(), &leases);
         }
     });
 }
