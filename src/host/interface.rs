@@ -95,6 +95,11 @@ impl Host1 {
         Ok((!self.instance.is_private()).then_some(slices.saturating_sub(1) as usize))
     }
 
+    /// Whether a container of the caller's has been started that has this id; its guest may be booting anew.
+    fn runs(&self, container: &ContainerId) -> bool {
+        Home::find(&self.instance).is_ok_and(|home| home.container_dir(container).exists())
+    }
+
     fn check_container(text: &str) -> Result<ContainerId, HostError> {
         ContainerId::new(text).map_err(|e| refused(e.to_string()))
     }
@@ -434,8 +439,8 @@ impl Host1 {
             _ => Ok(()),
         });
         match adjusted {
-            // Of a link that is not there nothing is to be changed; the next start makes it so.
-            Err(NetlinkError::NoLink(_)) => Ok(()),
+            // Of a link that is gone nothing is to be changed; the next start makes it so.
+            Err(NetlinkError::NoLink(_)) if self.runs(&container) => Ok(()),
             other => other.map_err(failed),
         }
     }
@@ -452,6 +457,9 @@ impl Host1 {
         }
         let (bridge, order) = self.check_link(order.clone())?;
         let _hold = hold::take(&self.instance, &container).map_err(failed)?;
+        if !self.runs(&container) {
+            return Err(refused(format!("no container '{container}' of yours is running")));
+        }
         let (bridges, name) = (&self.bridges, &order.bridge);
         let bridges = bridges.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let network = bridges.get(name).map(|(_, network)| network);

@@ -86,7 +86,8 @@ fn a_guest_whose_link_is_gone_is_named_and_a_restart_helps() {
     host.net().sh(&format!("ip link del {}; ip link set {} down", link(&host, "web"), link(&host, "db")));
     assert!(notes(&host, "web").contains("is gone") && notes(&host, "db").contains("is down"));
     let doctor = String::from_utf8_lossy(&host.nagaya(&["doctor"]).stdout).into_owned();
-    assert!(doctor.contains("web") && doctor.contains("nagaya network repair"), "{doctor}");
+    assert!(doctor.contains("'db'") && doctor.contains("and 1 more"), "{doctor}");
+    assert!(doctor.contains("nagaya network repair"), "{doctor}");
     let said = host.fails(REFUSED, &["network", "repair"]);
     assert!(said.contains("'web'") && said.contains("nagaya restart web") && !said.contains("db"), "{said}");
     until(5, "the other one is reached", || host.net().pings(DB));

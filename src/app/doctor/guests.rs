@@ -29,6 +29,7 @@ fn cut_off(instance: &Instance) -> Result<Vec<String>, String> {
         let faults = attached::cut_off(instance, &id, &started.nics).map_err(|error| chain(&error))?;
         found.extend(faults.into_iter().map(|fault| format!("'{}': {fault}", started.container)));
     }
+    found.sort();
     Ok(found)
 }
 
