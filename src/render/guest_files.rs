@@ -4,12 +4,15 @@
 mod alpine;
 mod ifcfg;
 mod ifupdown;
+mod inittab;
 mod interface;
 mod netplan;
 mod network_manager;
 mod networkd;
 
 use std::net::IpAddr;
+
+pub use inittab::inittab;
 
 use crate::model::guest_file::{GuestFile, When, guest_lines};
 use crate::model::guest_tools::{GuestTools, Resolved};

@@ -7,6 +7,7 @@ use crate::model::guest_file::{GuestFile, When, has_block};
 use crate::model::guest_tools::{GuestTools, Resolved};
 use crate::model::nic::Nic;
 use crate::model::template::InitKind;
+use crate::render::guest_files::inittab;
 use crate::render::guest_files::{
     Subject, hostname_file, hosts_file, network_files, resolv_conf, resolver_files,
 };
@@ -67,8 +68,9 @@ pub fn place(root: &OwnedFd, config: &MonitorConfig, nics: &[Nic]) -> Placed {
     files.iter().for_each(|file| writer.put(file));
     writer.remove_stale(&files);
     place_resolvers(&mut writer, &tree, &tools, subject);
-    if config.init_kind == InitKind::Systemd {
-        mask_units(&mut writer, &tree);
+    match config.init_kind {
+        InitKind::Systemd => mask_units(&mut writer, &tree),
+        _ => writer.adapt_once("/etc/inittab", inittab),
     }
     let notes = writer.finish();
     Placed { hostname, notes }

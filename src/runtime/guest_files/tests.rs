@@ -342,6 +342,21 @@ fn units_that_fail_in_every_container_are_masked_where_they_are() {
 }
 
 #[test]
+fn logins_are_moved_to_the_console_once() {
+    let mut guest = Guest::new();
+    let machines = "1:2345:respawn:/sbin/getty 38400 tty1\n";
+    guest.write("etc/inittab", machines);
+    guest.boots_well();
+    assert_eq!(guest.read("etc/inittab"), machines);
+    guest.config.init_kind = InitKind::Sysvinit;
+    guest.boots_well();
+    assert!(guest.read("etc/inittab").contains("respawn:/sbin/getty 38400 console\n"));
+    guest.write("etc/inittab", machines);
+    guest.boots_well();
+    assert_eq!(guest.read("etc/inittab"), machines);
+}
+
+#[test]
 fn a_broken_record_is_none() {
     let guest = Guest::new();
     guest.boots_well();

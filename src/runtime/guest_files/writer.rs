@@ -102,6 +102,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Changes a file of the guest's by `adapt`, if there is one, at the first boot of all; from then on
+    /// it is the guest's.
+    pub fn adapt_once(&mut self, path: &str, adapt: impl Fn(&str) -> Option<String>) {
+        if self.record.contains_key(path) {
+            return;
+        }
+        let Some(content) = self.read(path).and_then(|text| adapt(&text)) else { return };
+        self.put(&GuestFile { path: path.to_owned(), content, mode: 0o644, when: When::UnlessChanged });
+    }
+
     fn place_of<'p>(&self, path: &'p str) -> Result<Place<'p>, (Option<String>, Errno)> {
         let (dir, name) = split(path);
         let parent = self.make_dirs(dir).map_err(|e| (Some(format!("open the guest's /{dir}")), e))?;
