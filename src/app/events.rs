@@ -134,44 +134,43 @@ mod tests {
         Seen { name: Name::new("web01").unwrap(), state, record: Some(record) }
     }
 
-    fn snapshot(seen: &[Seen]) -> Snapshot {
-        let ids = (1..).map(ContainerId::from_random);
-        Snapshot(ids.zip(seen.iter().cloned()).collect())
+    fn snapshot(seen: Option<&Seen>) -> Snapshot {
+        Snapshot(seen.map(|seen| (ContainerId::from_random(1), seen.clone())).into_iter().collect())
     }
 
-    fn between(old: &[Seen], new: &[Seen]) -> Vec<What> {
+    fn between(old: Option<&Seen>, new: Option<&Seen>) -> Vec<What> {
         snapshot(new).since(&snapshot(old)).into_iter().map(|event| event.what).collect()
     }
 
     #[test]
     fn a_life() {
-        let stopped = seen(State::Stopped, 0, false);
-        let booting = seen(State::Running, 1, false);
-        let up = seen(State::Running, 1, true);
-        let again = seen(State::Running, 2, true);
-        let frozen = seen(State::Frozen, 1, true);
-        assert_eq!(between(&[], &[stopped.clone()]), [What::Created]);
-        assert_eq!(between(&[], &[up.clone()]), [What::Created, What::Started, What::Ready]);
-        assert_eq!(between(&[stopped.clone()], &[booting.clone()]), [What::Started]);
-        assert_eq!(between(&[booting], &[up.clone()]), [What::Ready]);
-        assert_eq!(between(&[up.clone()], &[again]), [What::Rebooted, What::Ready]);
-        assert_eq!(between(&[up.clone()], &[frozen.clone()]), [What::Frozen]);
-        assert_eq!(between(&[frozen], &[up.clone()]), [What::Unfrozen]);
-        assert_eq!(between(&[up.clone()], &[stopped]), [What::Stopped(None)]);
-        assert_eq!(between(&[up.clone()], &[]), [What::Stopped(None), What::Deleted]);
-        assert_eq!(between(&[up.clone()], &[up]), []);
+        let stopped = &seen(State::Stopped, 0, false);
+        let booting = &seen(State::Running, 1, false);
+        let up = &seen(State::Running, 1, true);
+        let again = &seen(State::Running, 2, true);
+        let frozen = &seen(State::Frozen, 1, true);
+        assert_eq!(between(None, Some(stopped)), [What::Created]);
+        assert_eq!(between(None, Some(up)), [What::Created, What::Started, What::Ready]);
+        assert_eq!(between(Some(stopped), Some(booting)), [What::Started]);
+        assert_eq!(between(Some(booting), Some(up)), [What::Ready]);
+        assert_eq!(between(Some(up), Some(again)), [What::Rebooted, What::Ready]);
+        assert_eq!(between(Some(up), Some(frozen)), [What::Frozen]);
+        assert_eq!(between(Some(frozen), Some(up)), [What::Unfrozen]);
+        assert_eq!(between(Some(up), Some(stopped)), [What::Stopped(None)]);
+        assert_eq!(between(Some(up), None), [What::Stopped(None), What::Deleted]);
+        assert_eq!(between(Some(up), Some(up)), []);
     }
 
     #[test]
     fn what_is_not_known_is_no_event() {
-        let up = seen(State::Running, 1, true);
+        let up = &seen(State::Running, 1, true);
         for unsettled in [State::Unknown, State::Busy] {
-            let mut after = snapshot(&[seen(unsettled, 1, true)]);
-            assert_eq!(after.since(&snapshot(&[up.clone()])), []);
-            assert_eq!(snapshot(&[up.clone()]).since(&after), []);
-            let mut made = snapshot(&[seen(unsettled, 1, true)]);
-            assert_eq!(made.since(&snapshot(&[])).len(), 1);
-            assert_eq!(snapshot(&[up.clone()]).since(&made).len(), 2);
+            let mut after = snapshot(Some(&seen(unsettled, 1, true)));
+            assert_eq!(after.since(&snapshot(Some(up))), []);
+            assert_eq!(snapshot(Some(up)).since(&after), []);
+            let mut made = snapshot(Some(&seen(unsettled, 1, true)));
+            assert_eq!(made.since(&snapshot(None)).len(), 1);
+            assert_eq!(snapshot(Some(up)).since(&made).len(), 2);
         }
     }
 }

@@ -59,7 +59,7 @@ fn what_cannot_be_read_is_neither_stopped_nor_deleted() {
     let host = Host::new();
     host.launch("web");
     let events = host.cgroup_of("web").join("payload/cgroup.events");
-    fs::set_permissions(&events, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&events, fs::Permissions::from_mode(0o0)).unwrap();
     assert_eq!(states(&host), ["web unknown"]);
     for refused in [
         &["start", "web"][..],
