@@ -16,6 +16,8 @@ use crate::sys::cgroup_home::Home;
 /// Everything a verb works with. While it lives, this process is the service user's.
 pub struct App {
     pub instance: Instance,
+    /// Where the operator is told what is no error and yet to be known. The app itself never prints.
+    pub tell: fn(&str),
     pub(super) store: Store,
     pub(super) broker: Broker,
     /// Where its containers' cgroups are; none where the host has no cgroup v2 hierarchy.
@@ -63,7 +65,7 @@ impl App {
             }
         }
         let home = Home::find(&instance).ok();
-        Ok(Self { instance, store, broker, home, keeper, pool: None, storage_ns: None })
+        Ok(Self { instance, store, broker, home, keeper, pool: None, storage_ns: None, tell: |_| () })
     }
 
     /// The container of that name.

@@ -24,9 +24,6 @@ pub fn build(
     private: bool,
 ) -> AppResult<MonitorConfig> {
     let resolvers = resolvers(networks, private);
-    if let Some(note) = lack_of_resolvers(&container.name, &container.nics, &resolvers) {
-        tracing::warn!("{note}");
-    }
     Ok(MonitorConfig {
         name: container.name.clone(),
         uuid: container.uuid.clone(),

@@ -29,8 +29,6 @@ pub struct StopOptions {
     pub timeout: Duration,
     /// Without one.
     pub force: bool,
-    /// Hears what goes otherwise than it should, at once.
-    pub tell: fn(&str),
 }
 
 /// What to wait for.
@@ -164,7 +162,7 @@ fn shut_down(app: &mut App, container: &Container, options: StopOptions) -> AppR
     };
     // What it runs now may fail to reach its init; other ways are tried then.
     if let Some(trouble) = connection.ask_or_try(&Request::Shutdown)? {
-        (options.tell)(&format!("{}: {trouble}", container.name));
+        (app.tell)(&format!("{}: {trouble}", container.name));
     }
     wait_stopped(&connection, options.timeout, container).map_err(|e| match e {
         AppError::Interrupted => AppError::StopInterrupted { name: container.name.clone(), restart: false },

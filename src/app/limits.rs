@@ -29,7 +29,7 @@ pub fn of(app: &App, config: &Config, id: Option<&ContainerId>) -> AppResult<Lim
 pub fn granted(app: &App, name: &Name, config: &Config, id: &ContainerId) -> AppResult<Limits> {
     let mut limits = of(app, config, Some(id))?;
     for excess in above_grant(app, &mut limits) {
-        tracing::warn!("'{name}' has less than it asks for. {}", excess.told(app.instance.user()));
+        (app.tell)(&format!("'{name}' has less than it asks for. {}", excess.told(app.instance.user())));
     }
     Ok(limits)
 }

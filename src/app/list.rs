@@ -105,19 +105,6 @@ fn traffic(app: &mut App, name: &Name) -> Option<Traffic> {
     })
 }
 
-/// Devices that a running container got while it ran. A private owner's links are not in this network.
-fn pending<'a>(app: &App, row: &'a Row) -> impl Iterator<Item = &'a str> {
-    let up = matches!(row.state, State::Running | State::Frozen) && !app.instance.is_private();
-    let here: Vec<bool> = state::host_links(app, &row.container)
-        .iter()
-        .map(|link| std::path::Path::new("/sys/class/net").join(link).exists())
-        .collect();
-    // Where no link is seen at all, this process is in another network.
-    let seen = up && here.contains(&true);
-    let linked = row.container.nics.iter().filter(|nic| nic.has_host_end());
-    linked.zip(here).filter(move |(_, here)| seen && !here).map(|(nic, _)| nic.device.as_str())
-}
-
 pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     let container = app.find(name)?;
     let row = row(app, container);
@@ -139,7 +126,6 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     if app.instance.is_private() {
         notes.extend(private::shortcomings(&app.instance));
     }
-    notes.extend(pending(app, &row).map(|device| format!("{device} is connected at the next start")));
     let networks = network::of(app, &row.container)?;
     let resolvers = guest_config::resolvers(&networks, app.instance.is_private());
     notes.extend(guest_config::lack_of_resolvers(name, &row.container.nics, &resolvers));

@@ -149,6 +149,12 @@ fn open_files(app: &mut App, container: &Container, limits: &Limits, init: Optio
         .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
     let private = app.instance.is_private();
     let networks = network::of(app, container)?;
+    let resolvers = guest_config::resolvers(&networks, private);
+    if let Some(note) = guest_config::lack_of_resolvers(&container.name, &container.nics, &resolvers)
+        && init.is_none()
+    {
+        (app.tell)(&note);
+    }
     let config =
         guest_config::build(container, &template.facts, &limits.rlimits, init, &networks, private)?.seal()?;
     let dir = layout::monitor_dir(&app.instance, &container.id);

@@ -309,6 +309,7 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
 /// pool. Where another command is at work there, that is left to a later one.
 pub(super) fn clean(app: &mut App) -> AppResult<()> {
     let Some(_lock) = lock::try_whole_pool(&app.instance)? else { return Ok(()) };
+    lock::sweep(&app.instance);
     for name in pool::names(app, POOL_TMP)? {
         pool::delete_in(app, POOL_TMP, &name)?;
     }

@@ -39,6 +39,7 @@ fn sheet(checks: &[Check]) -> String {
     let mut out = table.text();
     let mut fixes = checks
         .iter()
+        .filter(|c| c.status >= Status::Degraded)
         .filter_map(|c| c.fix.as_ref().map(|fix| format!("  {}: {}\n", text::line(c.name), text::line(fix))))
         .peekable();
     if fixes.peek().is_some() {

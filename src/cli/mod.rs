@@ -252,14 +252,20 @@ fn owner_arguments() -> Vec<String> {
 fn open() -> CliResult<App> {
     let instance = instance()?;
     owner::must_be_there(&instance)?;
-    Ok(App::open(instance)?)
+    opened(instance)
 }
 
 /// The same for what makes the first things of an owner, who is set up for that.
 fn open_to_make() -> CliResult<App> {
     let instance = instance()?;
     owner::may_be_set_up(&instance)?;
-    Ok(App::open(instance)?)
+    opened(instance)
+}
+
+fn opened(instance: Instance) -> CliResult<App> {
+    let mut app = App::open(instance)?;
+    app.tell = report::note;
+    Ok(app)
 }
 
 fn name(text: &str) -> CliResult<Name> {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::many;
 use super::names::Containers;
-use super::report::{CliResult, note};
+use super::report::CliResult;
 use crate::app::AppError;
 use crate::app::lifecycle::{self, StopOptions};
 
@@ -41,7 +41,7 @@ pub struct StopHow {
 
 impl StopHow {
     pub fn options(&self) -> StopOptions {
-        StopOptions { timeout: Duration::from_secs(self.timeout.into()), force: self.force, tell: note }
+        StopOptions { timeout: Duration::from_secs(self.timeout.into()), force: self.force }
     }
 }
 

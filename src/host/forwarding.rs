@@ -34,13 +34,16 @@ pub fn enable(ipv6: bool) -> Result<(), ForwardingError> {
     Ok(())
 }
 
+/// All but those that say by their alias that they are nagaya's. They are named by the kernel and not by
+/// /sys, which may be that of another network namespace.
 fn interfaces_of_others() -> Vec<String> {
-    let all = std::fs::read_dir(Path::new("/sys/class/net")).into_iter().flatten().flatten();
-    let others = all.filter(|entry| {
-        let alias = std::fs::read_to_string(entry.path().join("ifalias")).unwrap_or_default();
-        entry.file_name() != "lo" && !alias.starts_with(ALIAS)
+    let all = nix::net::if_::if_nameindex();
+    let names = all.iter().flat_map(|all| all.iter()).filter_map(|one| one.name().to_str().ok());
+    let others = names.filter(|name| {
+        let alias = Path::new("/sys/class/net").join(name).join("ifalias");
+        *name != "lo" && !std::fs::read_to_string(alias).unwrap_or_default().starts_with(ALIAS)
     });
-    others.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    others.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

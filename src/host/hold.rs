@@ -62,7 +62,9 @@ impl Drop for Hold {
         if !self.instance.state_dir().exists() {
             forget(&self.instance);
             program::forget(&self.instance);
-            let _ = std::fs::remove_dir(self.instance.hostd_run_dir());
+            for dir in [self.instance.hostd_run_dir(), self.instance.hostd_state_dir()] {
+                let _ = std::fs::remove_dir(dir);
+            }
         }
     }
 }

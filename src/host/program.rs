@@ -49,10 +49,10 @@ pub fn forget(instance: &Instance) {
     remove_but(&dir(instance), Path::new(""));
 }
 
-/// The directory is writable by the broker's own user alone. A private owner's is in the home
-/// directory, for the user's directory below /run may forbid to execute.
+/// The directory is the broker's own user's alone. It is on disk, not below /run: there the copy would
+/// take up memory for good, and a private owner's directory may forbid to execute.
 fn dir(instance: &Instance) -> PathBuf {
-    if instance.is_private() { instance.state_dir() } else { instance.hostd_run_dir() }
+    if instance.is_private() { instance.state_dir() } else { instance.hostd_state_dir() }
 }
 
 /// Changes with whatever replaces the program or writes to it.
@@ -77,7 +77,7 @@ fn look(path: &Path, length: u64) -> Option<OwnedFd> {
 /// refuse to execute it.
 fn make(source: &File, dir: &Path, path: &Path) -> SysResult<()> {
     let what = || format!("copy this program to {}", path.display());
-    std::fs::create_dir_all(dir).cannot(what)?;
+    crate::sys::lock::closed_dir(dir).map_err(std::io::Error::other).cannot(what)?;
     let temporary = dir.join(format!(".{PREFIX}{}", std::process::id()));
     let _ = std::fs::remove_file(&temporary);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

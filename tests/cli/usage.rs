@@ -46,10 +46,11 @@ fn nobody_is_told_to_give_an_option_as_a_value() {
 
 #[test]
 fn hidden_verbs_are_not_suggested() {
-    for line in ["lauch", "brocker", "hostdd", "generte", "firewall repare", "network repairs"] {
+    for line in ["lauch", "brocker", "hostdd", "generte", "firewall repare"] {
         let ran = typed(line);
         assert_eq!(ran.code, Some(2), "{line}");
         for hidden in ["'broker'", "'hostd'", "'generate'", "'repair'", "'roll-back'"] {
+            // The database's.
             let of_network = hidden == "'repair'" && !line.contains(' ');
             assert!(of_network || !ran.stderr.contains(hidden), "{line}: {}", ran.stderr);
         }

@@ -48,7 +48,8 @@ fn several_are_meant_by_a_pattern() {
     host.ok(&["start", "db1"]);
     host.see_links();
     host.ok(&["device", "add", "db1", "eth1", "nic"]);
-    assert_eq!(host.info("db1")["notes"][0], "eth1 is connected at the next start");
+    let waits = "device 'eth1' is added at the next start: nagaya restart db1";
+    assert_eq!(host.info("db1")["notes"][0], waits);
 }
 
 #[test]

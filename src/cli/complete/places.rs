@@ -77,6 +77,7 @@ const PLACES: &[(&str, &str, What)] = &[
     ("start", "names", Stopped),
     ("run", "name", Stopped),
     ("stop, restart", "names", Up),
+    ("restart", "wait_timeout", Anything),
     ("pause", "names", Running),
     ("resume", "names", Paused),
     ("delete, info, wait", "names name", Container),

@@ -399,8 +399,8 @@ mod tests {
                 let is_mended = [" up", " master test0", "forward=1"].iter().any(|end| harm.ends_with(end));
                 check(!is_mended, &[harm]);
             }
-            // What is undone before anybody looks, and what goes with its guest.
-            check(false, &["ip link set ng00000001 down", "ip link set ng00000001 up"]);
+            // What was down has lost its routes, though it is up again; and what goes with its guest.
+            check(true, &["ip link set ng00000001 down", "ip link set ng00000001 up"]);
             check(false, &["ip link set ng00000001 down", "ip link del ng00000001"]);
             check(false, &["ip link del peer2"]);
             check(true, &["ip link del test0"]);
