@@ -56,7 +56,7 @@ fn all_verbs() -> Vec<String> {
 
 #[test]
 fn every_verb_of_the_manual_is_there() {
-    let wanted = "launch create start stop restart pause resume delete list info exec shell console logs \
+    let wanted = "launch create start stop restart pause resume delete list info events exec shell console logs \
                   rename config network device firewall forward top template setup doctor repair grant run autostart autostop lxcfs-attach watch";
     assert_eq!(verbs("").join(" "), wanted);
     assert_eq!(

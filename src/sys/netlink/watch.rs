@@ -388,6 +388,7 @@ mod tests {
                 "ip link set ng00000001 nomaster",
                 "ip link set ng00000001 master test0",
                 "ip link set ng00000001 mtu 1300",
+                "ip link set ng00000001 mtu 1500",
                 "ip address add 192.0.2.7/24 dev test0",
                 "ip address del 10.9.0.1/20 dev test0",
                 "tc qdisc del dev ng00000001 clsact",
