@@ -56,7 +56,8 @@ impl Operator<'_> {
         for _ in 0..4 {
             let monitor = self.monitor();
             kill(monitor);
-            self.ok(&["exec", "web", "--", "true"]);
+            let runs = || (self.nagaya)(&["exec", "web", "--", "true"], b"").status.success();
+            until(10, "the guest has a new monitor", runs);
         }
         self.ok(&["exec", "web", "--", "rm", "/root/watch"]);
         let report = || self.ok(&["exec", "web", "--", "cat", "/root/report"]);
