@@ -1,25 +1,18 @@
 //! One program in several containers at once.
 
-use std::io::Read;
-
-use super::report::{CliError, CliResult, report};
-use super::{many, session};
+use super::report::{CliError, CliResult};
+use super::{asked, many, session};
 use crate::app::exec;
 use crate::model::name::Name;
 use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::ExecRequest;
-use crate::sys::clone::{self, CloneSpec, Exit};
-use crate::sys::{Context, SysError};
 
 /// Programs at once, at most; each costs this host a process.
 const AT_ONCE: usize = 32;
 
 /// Runs `request` in all containers that `given` stands for. The highest code is the result.
 pub fn run(given: &str, request: &ExecRequest) -> CliResult<i32> {
-    let names = match names(given)? {
-        Ok(names) => names,
-        Err(code) => return Ok(code),
-    };
+    let names = names(given)?;
     let program = request.argv.first().map(ByteString::to_string);
     Ok(many::share_out(names, AT_ONCE, |name| {
         let app = super::open()?;
@@ -33,26 +26,7 @@ pub fn run(given: &str, request: &ExecRequest) -> CliResult<i32> {
     }))
 }
 
-/// Looked up in a child: opening the instance gives up root, which each program needs anew. The exit
-/// code of a child that has failed, and said so.
-fn names(given: &str) -> CliResult<Result<Vec<Name>, i32>> {
-    let (mut reader, writer) = std::io::pipe().cannot(|| "make a pipe").map_err(CliError::Fork)?;
-    let child = clone::fork(&CloneSpec::default(), || {
-        let found = super::open().and_then(|mut app| Ok(exec::several(&mut app, given)?));
-        match found {
-            Ok(found) => i32::from(serde_json::to_writer(&writer, &found).is_err()),
-            Err(error) => report(&error, None),
-        }
-    })
-    .map_err(CliError::Fork)?;
-    drop(writer);
-    let mut text = Vec::new();
-    let read = reader.read_to_end(&mut text);
-    match child.wait().map_err(CliError::Fork)? {
-        Exit::Code(0) => {}
-        exit => return Ok(Err(exit.code())),
-    }
-    let failed = |e: std::io::Error| CliError::Fork(SysError::new("look the containers up", e));
-    read.map_err(failed)?;
-    serde_json::from_slice(&text).map(Ok).map_err(|e| failed(e.into()))
+/// Looked up in a child: opening the instance gives up root, which each program needs anew.
+fn names(given: &str) -> CliResult<Vec<Name>> {
+    asked::in_child("look the containers up", || Ok(exec::several(&mut super::open()?, given)?))
 }

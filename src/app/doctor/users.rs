@@ -40,7 +40,7 @@ pub fn check(instance: &Instance) -> Check {
     }
 }
 
-/// As polkit sees it: by the database of groups, not by what this session has.
+/// As polkit sees it: by the database of groups, whatever groups the login has.
 fn is_member(user: &str, group: &str) -> bool {
     let (users, groups) = (read("/etc/passwd").unwrap_or_default(), read("/etc/group").unwrap_or_default());
     let own = passwd::user(&users, user).map(|user| user.gid);
