@@ -1,6 +1,7 @@
 //! What can go wrong in a verb, what kind of failure it is, and what to type next.
 
 use crate::host::broker::BrokerError;
+use crate::host::forwarding::ForwardingError;
 use crate::host::grants::GrantsError;
 use crate::host::private::PrivateError;
 use crate::host::setup::SetupError;
@@ -44,6 +45,8 @@ pub enum AppError {
     Grants(#[from] GrantsError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Forwarding(#[from] ForwardingError),
     #[error(transparent)]
     Private(#[from] PrivateError),
     #[error(transparent)]

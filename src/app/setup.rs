@@ -5,6 +5,7 @@ use ipnetwork::Ipv4Network;
 use super::context::App;
 use super::error::{AppError, AppResult, Kind};
 use super::{delete, firewall, layout, network, owner, pool, private_way, template_record};
+use crate::host::forwarding;
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
 use crate::model::manifest;
@@ -76,6 +77,7 @@ pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
         // All owners' cgroups are below one: it goes with the last of them.
         let _ = std::fs::remove_dir(mount.join(instance.name()));
     }
+    removed.extend(forwarding::disable()?);
     Ok(removed)
 }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::model::instance::ALIAS;
 use crate::render::nft::forwarding as rules;
-use crate::sys::nft::{Batch, NftError};
+use crate::render::nft::table::link_bytes;
+use crate::sys::nft::{self, Batch, NftError};
 use crate::sys::sysctl::{self, SysctlError};
 
-/// Why the host does not forward.
+/// Why the host does not forward, or goes on with it.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardingError {
     #[error(transparent)]
@@ -34,16 +35,49 @@ pub fn enable(ipv6: bool) -> Result<(), ForwardingError> {
     Ok(())
 }
 
-/// All but those that say by their alias that they are nagaya's. They are named by the kernel and not by
-/// /sys, which may be that of another network namespace.
-fn interfaces_of_others() -> Vec<String> {
+/// Undoes [`enable`], once nobody's guests are left, and says so. Where an interface came after it, such
+/// as another program's bridge, it changes nothing: that one may need a host that forwards, and a host
+/// that forwards needs the rules.
+pub fn disable() -> Result<Option<String>, ForwardingError> {
+    let was_off: Vec<bool> = nft::sets(&rules::name())?
+        .iter()
+        .filter_map(|set| [true, false].into_iter().find(|v4| set.name == rules::before(*v4)))
+        .collect();
+    for v4 in &was_off {
+        let before = nft::elements(&rules::name(), rules::before(*v4))?.unwrap_or_default();
+        let is_new = |link: &String| !before.iter().any(|one| one.key == link_bytes(link));
+        if interfaces().iter().any(is_new) {
+            return Ok(None);
+        }
+    }
+    if was_off.is_empty() {
+        return Ok(None);
+    }
+    for v4 in &was_off {
+        sysctl::disable_forwarding(*v4)?;
+    }
+    let mut batch = Batch::new();
+    batch.remove(&rules::name());
+    batch.commit()?;
+    let families: Vec<&str> = was_off.iter().map(|v4| if *v4 { "IPv4" } else { "IPv6" }).collect();
+    Ok(Some(format!("forwarding of {}, which was off before", families.join(" and "))))
+}
+
+/// All but the loopback one. They are named by the kernel and not by /sys, which may be that of another
+/// network namespace.
+fn interfaces() -> Vec<String> {
     let all = nix::net::if_::if_nameindex();
     let names = all.iter().flat_map(|all| all.iter()).filter_map(|one| one.name().to_str().ok());
-    let others = names.filter(|name| {
+    names.filter(|name| *name != "lo").map(str::to_owned).collect()
+}
+
+/// All but those that say by their alias that they are nagaya's.
+fn interfaces_of_others() -> Vec<String> {
+    let is_ours = |name: &String| {
         let alias = Path::new("/sys/class/net").join(name).join("ifalias");
-        *name != "lo" && !std::fs::read_to_string(alias).unwrap_or_default().starts_with(ALIAS)
-    });
-    others.map(str::to_owned).collect()
+        std::fs::read_to_string(alias).is_ok_and(|alias| alias.starts_with(ALIAS))
+    };
+    interfaces().into_iter().filter(|name| !is_ours(name)).collect()
 }
 
 #[cfg(test)]
@@ -86,6 +120,27 @@ mod tests {
             assert!(!before.contains("ipv6"), "{before}");
             enable(true).unwrap();
             assert!(run("nft", "list ruleset").contains("ipv6"));
+        });
+    }
+
+    #[test]
+    fn a_host_is_again_as_it_was_unless_somebody_else_came() {
+        in_new_netns(|| {
+            let forwards = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+            let _inner = beyond("inner0", "10.1.0");
+            assert_eq!(disable().unwrap(), None);
+            enable(false).unwrap();
+            run("ip", "link add other0 type bridge");
+            assert_eq!(disable().unwrap(), None);
+            assert!(forwards().trim() == "1" && run("nft", "list ruleset").contains("before_ipv4"));
+            run("ip", "link delete other0");
+            let told = disable().unwrap().unwrap();
+            assert!(told.contains("IPv4") && !told.contains("IPv6"), "{told}");
+            assert_eq!((forwards().trim(), run("nft", "list ruleset").as_str()), ("0", ""));
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            assert_eq!(disable().unwrap(), None);
+            assert_eq!(forwards().trim(), "1");
         });
     }
 

@@ -8,7 +8,7 @@ pub mod coexist;
 pub mod dns;
 pub mod error;
 pub mod firewall;
-mod forwarding;
+pub mod forwarding;
 pub mod grants;
 mod guest_processes;
 mod hold;

@@ -69,6 +69,16 @@ pub fn enable_forwarding(ipv6: bool) -> Result<bool, SysctlError> {
     set(&all, "1")
 }
 
+/// Has the host no longer forward one family. Interfaces go on hearing routers where
+/// [`enable_forwarding`] has set them to.
+pub fn disable_forwarding(v4: bool) -> Result<(), SysctlError> {
+    match v4 {
+        true => set("/proc/sys/net/ipv4/ip_forward", "0")?,
+        false => set(&format!("{IPV6}/conf/all/forwarding"), "0")?,
+    };
+    Ok(())
+}
+
 fn keep_hearing_routers() -> Result<(), SysctlError> {
     let dir = format!("{IPV6}/conf");
     let failed = |source| SysctlError::Read { path: dir.clone(), source };
