@@ -82,11 +82,14 @@ class Shell:
         if self.tell and not silent:
             self.tell(f"     {self.where()}: {command}")
         sent = input.encode() if isinstance(input, str) else input
+        started = time.monotonic()
         try:
             done = subprocess.run([*self.ssh(), command], input=sent, capture_output=True, timeout=timeout)
         except subprocess.TimeoutExpired as late:
             said = (late.stdout or b"") + (late.stderr or b"")
             raise Failed(self.where(), command, f"has not ended after {timeout:.0f} s", said.decode(errors="replace")) from None
+        if self.tell and not silent:
+            self.tell(f"     {self.where()}: {time.monotonic() - started:.1f} s")
         texts = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
         return subprocess.CompletedProcess(command, done.returncode, *texts)
 
