@@ -18,6 +18,8 @@ use crate::runtime::protocol::{ExecRequest, Reply, Request};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Exited(i32),
+    /// It runs, and is to stay.
+    Runs,
     /// It could not start; 126 or 127 as in a shell, 70 for anything else.
     NotStarted {
         code: i32,
@@ -33,7 +35,8 @@ pub struct Session {
 }
 
 /// Starts `request` in container `name`. Without a terminal the program gets `stdio` itself as its
-/// standard input, output and error: ends of pipes that were made for it.
+/// standard input, output and error: ends of pipes that were made for it. One that is to stay has
+/// neither.
 ///
 /// # Errors
 /// Where a descriptor may not be lent to a guest, or the container does not run.
@@ -114,10 +117,11 @@ impl Session {
         self.terminal.as_ref().map(AsFd::as_fd)
     }
 
-    /// Blocks until the program has ended.
+    /// Blocks until the program has ended; until it runs, if it is to stay.
     pub fn wait(&mut self) -> AppResult<Event> {
         match self.connection.receive()? {
             Some((Reply::Exited(code), _)) => Ok(Event::Exited(code)),
+            Some((Reply::Done, _)) => Ok(Event::Runs),
             Some((Reply::NotStarted { code, reason }, _)) => Ok(Event::NotStarted { code, reason }),
             Some((Reply::Failed { reason, .. }, _)) => {
                 Err(AppError::Monitor { name: self.name.clone(), reason })

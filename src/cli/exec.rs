@@ -16,6 +16,9 @@ use crate::runtime::protocol::ExecRequest;
 /// in all of them at once, without input; each line that it prints begins with the container's
 /// name, and the highest exit code is this command's.
 ///
+/// With --detach this command ends with 0 as soon as the program runs. The program has the guest's
+/// /dev/null as its input and output, and goes on until it ends or the guest does.
+///
 /// Examples:
 ///   nagaya exec web01 -- apt-get update
 ///   nagaya exec web01 -e LANG=C -w /srv -u www-data -- ls -l
@@ -23,6 +26,7 @@ use crate::runtime::protocol::ExecRequest;
 ///   mysqldump shop | nagaya exec db01 -- mysql shop
 ///   nagaya exec web01,web02 -- uptime
 ///   nagaya exec 'web*' -- systemctl is-active nginx
+///   nagaya exec -d web01 -- sh -c 'make -C /srv > /var/log/make.log 2>&1'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, override_usage = "nagaya exec [OPTIONS] <NAME> [--] <COMMAND>...")]
 pub struct ExecArgs {
@@ -37,6 +41,9 @@ pub struct ExecArgs {
     /// Pass on this command's input, as is done anyway
     #[arg(short = 'i', long)]
     interactive: bool,
+    /// Start the program and leave it running: without input, output or terminal of this command
+    #[arg(short = 'd', long, conflicts_with_all = ["tty", "interactive"])]
+    detach: bool,
     /// Set a variable of its environment
     #[arg(short = 'e', long, value_name = "NAME=VALUE", value_parser = variable())]
     env: Vec<(ByteString, ByteString)>,
@@ -55,11 +62,13 @@ pub fn run(args: ExecArgs) -> CliResult<i32> {
     let argv: Vec<ByteString> = args.command.iter().map(|word| ByteString::from(word.as_os_str())).collect();
     if args.name.contains(',') || crate::model::pattern::is_pattern(&args.name) {
         let request = request(argv, args.env, args.cwd, args.user, false);
+        let request = ExecRequest { detach: args.detach, ..request };
         return several::run(&args.name, &request);
     }
     let name = super::name(&args.name)?;
-    let tty = args.tty || (!args.no_tty && terminal::is_interactive());
-    session::run(&name, request(argv, args.env, args.cwd, args.user, tty))
+    let tty = args.tty || (!args.no_tty && !args.detach && terminal::is_interactive());
+    let request = request(argv, args.env, args.cwd, args.user, tty);
+    session::run(&name, ExecRequest { detach: args.detach, ..request })
 }
 
 /// With the user's kind of terminal, unless `env` names another.

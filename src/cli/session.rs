@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::relay::{Direction, End, Failure, Filter, Flow, Relay};
-use super::report::{CliError, CliResult};
+use super::report::{CliError, CliResult, DONE};
 use super::signals::{self, Signals};
 use super::streams::Streams;
 use super::terminal::{self, Raw};
@@ -25,14 +25,21 @@ pub fn run(name: &Name, request: ExecRequest) -> CliResult<i32> {
     let program = request.argv.first().map(ByteString::to_string);
     let event = match request.tty {
         Some(_) => with_terminal(app, name, request)?,
+        None if request.detach => detached(app, name, request)?,
         None => with_streams(app, name, request, None)?,
     };
     code(event, program.as_deref(), name)
 }
 
+/// The program stays behind: only its start is waited for.
+pub(super) fn detached(mut app: App, name: &Name, request: ExecRequest) -> CliResult<Event> {
+    Ok(exec::exec(&mut app, name, request, None)?.wait()?)
+}
+
 pub(super) fn code(event: Event, program: Option<&str>, name: &Name) -> CliResult<i32> {
     match event {
         Event::Exited(code) => Ok(code),
+        Event::Runs => Ok(DONE),
         Event::NotStarted { code, reason } => {
             // Nearly always a line for a shell, in quotes.
             let line = program.filter(|text| code == 127 && text.contains([' ', '|', ';', '&', '>', '$']));

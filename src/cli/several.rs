@@ -18,7 +18,10 @@ pub fn run(given: &str, request: &ExecRequest) -> CliResult<i32> {
         let app = super::open()?;
         // Who ends this command ends the programs too.
         let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-        let event = session::with_streams(app, name, request.clone(), Some(name))?;
+        let event = match request.detach {
+            true => session::detached(app, name, request.clone())?,
+            false => session::with_streams(app, name, request.clone(), Some(name))?,
+        };
         match session::code(event, program.as_deref(), name)? {
             0 => Ok(()),
             code => Err(CliError::Ended(code)),

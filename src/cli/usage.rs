@@ -104,6 +104,9 @@ fn hint(error: &Error, path: &str, words: &[String]) -> Option<String> {
             }
             key_apart(&value, words)
         }
+        ErrorKind::ArgumentConflict if path == "exec" => {
+            Some("a program that is left running has neither terminal nor input: -d alone".to_owned())
+        }
         ErrorKind::MissingRequiredArgument => words.iter().find_map(|word| key_apart(word, words)),
         _ => None,
     }

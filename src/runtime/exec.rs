@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +26,17 @@ const MAX_ACCOUNTS: u64 = 8 << 20;
 pub enum Stdio {
     Terminal(OwnedFd),
     Separate([OwnedFd; 3]),
+    /// The guest's own `/dev/null`.
+    Null,
 }
 
 impl Stdio {
-    fn all(&self) -> [BorrowedFd<'_>; 3] {
+    /// Those that are there before the guest is entered.
+    fn of_ours(&self) -> Option<[BorrowedFd<'_>; 3]> {
         match self {
-            Self::Terminal(slave) => [slave.as_fd(); 3],
-            Self::Separate(fds) => fds.each_ref().map(AsFd::as_fd),
+            Self::Terminal(slave) => Some([slave.as_fd(); 3]),
+            Self::Separate(fds) => Some(fds.each_ref().map(AsFd::as_fd)),
+            Self::Null => None,
         }
     }
 }
@@ -199,14 +203,23 @@ fn cross(
     report: &OwnedFd,
 ) -> Result<(Forked, Who), NotStarted> {
     caps::undumpable();
-    place_stdio(stdio.all()).map_err(other)?;
+    if let Some(streams) = stdio.of_ours() {
+        place_stdio(streams).map_err(other)?;
+    }
     clone::keep_only(&[init, report]);
     drop_monitor_signals();
     new_session_keyring();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     join(init, ThreadNameSpaceType::MOUNT)?;
     // What looks at the guest's files is done while the guest cannot name this process.
-    let who = find_user(&request.user)?;
+    let root = mount::open_dir("/").map_err(other)?;
+    if matches!(stdio, Stdio::Null) {
+        // The monitor's own 0 to 2 end here.
+        let null = null_of(&root)?;
+        place_stdio([null.as_fd(); 3]).map_err(other)?;
+    }
+    let who = Who::find(&root, &request.user).map_err(refused)?;
+    drop(root);
     if matches!(stdio, Stdio::Terminal(_)) {
         rustix::fs::fchown(rustix::stdio::stdin(), Some(rustix::fs::Uid::from_raw(who.uid)), None)
             .cannot(|| "hand over the terminal")
@@ -233,9 +246,18 @@ fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarte
         .map_err(other)
 }
 
-fn find_user(user: &str) -> Result<Who, NotStarted> {
-    let root = mount::open_dir("/").map_err(other)?;
-    Who::find(&root, user).map_err(refused)
+/// The guest's null device: what it has put in its place is no stream for a program that is to stay.
+fn null_of(root: &OwnedFd) -> Result<OwnedFd, NotStarted> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let cannot = |why: String| refused(format!("cannot give the program the guest's /dev/null: {why}"));
+    let null = mount::open_in_root(root.as_fd(), "dev/null", flags).map_err(|e| cannot(error_text(&e)))?;
+    let stat = rustix::fs::fstat(&null).map_err(|e| cannot(error_text(&e)))?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_device || stat.st_rdev != rustix::fs::makedev(1, 3) {
+        return Err(cannot("it is no null device".to_owned()));
+    }
+    rustix::fs::fcntl_setfl(&null, OFlags::RDWR).map_err(|e| cannot(error_text(&e)))?;
+    Ok(null)
 }
 
 /// Returns only when the program could not be executed.
@@ -248,7 +270,7 @@ fn become_program(
     let prepare = || -> SysResult<()> {
         match stdio {
             Stdio::Terminal(_) => take_standard_terminal()?,
-            Stdio::Separate(_) => drop(rustix::process::setsid()),
+            Stdio::Separate(_) | Stdio::Null => drop(rustix::process::setsid()),
         }
         rlimit::apply(confinement.rlimits)?;
         who.become_it()

@@ -25,10 +25,11 @@ pub struct ExecRequest {
     /// Name or number, `user` or `user:group`.
     pub user: String,
     /// With a terminal of its own, of this size. Otherwise standard input, output and error come
-    /// with the message.
+    /// with the message, unless it is to stay.
     pub tty: Option<WindowSize>,
-    /// The program is to run on when the connection closes. It is told that it runs by `Done`, and of
-    /// its end nothing more. Otherwise program and process group are hung up, and killed after a time.
+    /// The program is to run on when the connection closes; its streams are the guest's `/dev/null`.
+    /// That it runs is told by `Done`, and of its end nothing more. Otherwise program and process group
+    /// are hung up, and killed after a time.
     #[serde(default)]
     pub detach: bool,
 }

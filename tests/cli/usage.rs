@@ -21,6 +21,8 @@ fn advice_is_for_what_was_meant() {
         ("list -a", "--all-owners"),
         ("delete web01 -y", "--force"),
         ("launch debian12 web01 --memory 512M", "-c limits.memory=512MiB"),
+        ("exec -d -t web01 -- true", "neither terminal nor input"),
+        ("exec -dit web01 -- true", "neither terminal nor input"),
     ] {
         let ran = typed(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{line}");

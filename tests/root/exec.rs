@@ -1,9 +1,13 @@
 //! Programs in a container: streams, terminals, users, signals, exit codes.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Duration;
 
-use super::host::{Host, PATH, Running, told, until};
+use rustix::fs::makedev;
+
+use super::host::{Host, PATH, Running, lives, pids, told, until};
 
 #[test]
 fn exit_codes_are_the_programs() {
@@ -397,6 +401,36 @@ fn one_command_runs_in_several_containers() {
     host.fails(1, &["exec", "db,nothere", "--", "touch", "/tmp/done"]);
     host.fails(1, &["exec", "mail*", "--", "true"]);
     host.fails(1, &["exec", "db", "--", "test", "-e", "/tmp/done"]);
+}
+
+#[test]
+fn a_program_can_be_left_running() {
+    let host = Host::new();
+    host.launch("c");
+    // Its caller, and the process that brought it in, have ended.
+    host.ok(&["exec", "c", "-d", "--", "sleep", "7101"]);
+    let has = |pid: &i32, line: &[u8]| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|is| is == line);
+    let pid = pids().find(|pid| has(pid, b"sleep\x007101\0")).expect("it runs");
+    let of_guest = fs::metadata(format!("/proc/{pid}/root/dev/null")).expect("the guest's null device");
+    for stream in 0..3 {
+        let path = format!("/proc/{pid}/fd/{stream}");
+        let is = fs::metadata(&path).expect("a stream");
+        assert_eq!((is.dev(), is.ino(), is.rdev()), (of_guest.dev(), of_guest.ino(), makedev(1, 3)));
+        assert_eq!(fs::read_link(&path).expect("its name").to_str(), Some("/dev/null"));
+    }
+    assert_eq!(fs::read_dir(format!("/proc/{pid}/fd")).expect("list descriptors").count(), 3);
+    let place = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroup");
+    let id = host.info("c")["id"].as_str().expect("an id").to_owned();
+    assert!(place.contains(&format!("{id}/payload/")), "{place}");
+
+    // What keeps it from running is told as of any other program.
+    let said = host.fails(127, &["exec", "c", "-d", "--", "no-such-program"]);
+    assert!(said.contains("no-such-program"), "{said}");
+    host.fails(126, &["exec", "c", "-d", "--", "/etc/passwd"]);
+    host.sh("c", "umount -l /dev/null");
+    let said = host.fails(126, &["exec", "c", "-d", "--", "true"]);
+    assert!(said.contains("/dev/null: it is no null device"), "{said}");
+    assert!(lives(pid), "it runs on");
 }
 
 #[test]

@@ -114,6 +114,8 @@ impl Monitor {
             return Err(refused("too many run already that were started so"));
         }
         let (stdio, master) = match (request.tty, <[OwnedFd; 3]>::try_from(fds)) {
+            (Some(_), _) if request.detach => return Err(refused("one that is to stay has no terminal")),
+            (None, _) if request.detach => (Stdio::Null, None),
             (None, Ok(fds)) => (Stdio::Separate(fds), None),
             (None, Err(_)) => return Err(refused("standard input, output and error did not come along")),
             (Some(size), _) => {
