@@ -6,6 +6,7 @@ mod ifcfg;
 mod ifupdown;
 mod inittab;
 mod interface;
+mod logins;
 mod netplan;
 mod network_manager;
 mod networkd;
@@ -13,6 +14,7 @@ mod networkd;
 use std::net::IpAddr;
 
 pub use inittab::inittab;
+pub use logins::{Logins, for_console, logins};
 
 use crate::model::guest_file::{GuestFile, When, guest_lines};
 use crate::model::guest_tools::{GuestTools, Resolved};

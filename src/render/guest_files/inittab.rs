@@ -25,6 +25,14 @@ pub fn inittab(text: &str) -> Option<String> {
     Some(new)
 }
 
+/// Whether this is the name of a terminal that machines have and no container has.
+pub(super) fn is_terminal(name: &str) -> bool {
+    ["tty", "ttyS", "ttyAMA", "hvc", "vc/"].iter().any(|kind| {
+        let number = name.strip_prefix(kind).unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
 struct Line<'a> {
     id: &'a str,
     levels: &'a str,
@@ -44,14 +52,7 @@ impl<'a> Line<'a> {
     /// The terminal that it is at and that no container has; busybox has it in place of the id.
     fn terminal(&self) -> Option<&'a str> {
         let mut words = self.program.split_ascii_whitespace().chain([self.id]);
-        words.find(|word| {
-            let name = word.strip_prefix("/dev/").unwrap_or(word);
-            let kinds = ["tty", "ttyS", "ttyAMA", "hvc", "vc/"];
-            kinds.iter().any(|kind| {
-                let number = name.strip_prefix(kind).unwrap_or_default();
-                !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-            })
-        })
+        words.find(|word| is_terminal(word.strip_prefix("/dev/").unwrap_or(word)))
     }
 
     fn is_at_console(&self) -> bool {

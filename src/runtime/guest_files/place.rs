@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::logins::move_to_console;
 use super::writer::Writer;
 use crate::model::guest_file::{GuestFile, When, has_block};
 use crate::model::guest_tools::{GuestTools, Resolved};
@@ -70,7 +71,10 @@ pub fn place(root: &OwnedFd, config: &MonitorConfig, nics: &[Nic]) -> Placed {
     place_resolvers(&mut writer, &tree, &tools, subject);
     match config.init_kind {
         InitKind::Systemd => mask_units(&mut writer, &tree),
-        _ => writer.adapt_once("/etc/inittab", inittab),
+        _ => {
+            writer.adapt_once("/etc/inittab", inittab);
+            move_to_console(&mut writer, &tree);
+        }
     }
     let notes = writer.finish();
     Placed { hostname, notes }
@@ -117,7 +121,7 @@ fn place_resolvers(writer: &mut Writer<'_>, tree: &Rooted<'_>, tools: &GuestTool
 
 /// Where absolute `path` leads once no part of it is a link any more, whether something is there or
 /// not; none where that has no end, or is the root itself.
-fn end_of_links(tree: &Rooted<'_>, path: &str) -> Option<String> {
+pub(super) fn end_of_links(tree: &Rooted<'_>, path: &str) -> Option<String> {
     let parts = |path: &str| path.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
     let mut to_come = parts(path);
     let (mut done, mut links) = (Vec::<String>::new(), 0);

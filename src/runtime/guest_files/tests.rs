@@ -356,6 +356,73 @@ fn logins_are_moved_to_the_console_once() {
     assert_eq!(guest.read("etc/inittab"), machines);
 }
 
+/// Links with where they lead, programs with their text, below these directories.
+fn listed(guest: &Guest, dirs: &[&str]) -> String {
+    let mut lines = Vec::new();
+    for dir in dirs {
+        for entry in fs::read_dir(guest.path(dir).join(".")).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let run = fs::read_to_string(entry.path().join("run"));
+            lines.push(match (fs::read_link(entry.path()), run) {
+                (Ok(target), _) => format!("/{dir}/{name} -> {}\n", target.display()),
+                (_, Ok(text)) => {
+                    let mode = fs::metadata(entry.path().join("run")).unwrap().permissions().mode();
+                    format!("/{dir}/{name}/run {:o}\n{text}", mode & 0o777)
+                }
+                _ => format!("/{dir}/{name}\n"),
+            });
+        }
+    }
+    lines.sort();
+    lines.concat()
+}
+
+#[test]
+fn logins_that_are_services_are_moved_to_the_console_once() {
+    let mut all = String::new();
+    for (what, services, dir) in [
+        ("OpenRC", "etc/init.d", "etc/runlevels/default"),
+        ("runit as Void has it", "etc/sv", "etc/runit/runsvdir/default"),
+        ("runit as Debian has it", "etc/sv", "etc/runit/runsvdir/default"),
+    ] {
+        let mut guest = Guest::new();
+        guest.config.init_kind = InitKind::Unknown;
+        for name in ["tty1", "tty2", "ttyS0"] {
+            let (name, target) = match what {
+                "OpenRC" => (format!("agetty.{name}"), format!("/etc/init.d/agetty.{name}")),
+                "runit as Void has it" => (format!("agetty-{name}"), format!("/etc/sv/agetty-{name}")),
+                _ => (format!("getty-{name}"), format!("../../../sv/getty-{name}")),
+            };
+            guest.link(&format!("{dir}/{name}"), &target);
+            match what {
+                "OpenRC" => guest.link(&format!("{services}/{name}"), "agetty"),
+                _ => guest
+                    .write(&format!("{services}/{name}/run"), &format!("exec {}\n", name.replace('-', " "))),
+            }
+        }
+        match what {
+            "OpenRC" => guest.write("etc/init.d/agetty", ""),
+            "runit as Void has it" => guest.write("etc/sv/agetty-console/run", "the guest's own\n"),
+            _ => guest.link("etc/service", "runit/runsvdir/default"),
+        }
+        guest.link(&format!("{dir}/sshd"), "/x");
+        let machines = listed(&guest, &[dir, services]);
+        guest.config.init_kind = InitKind::Systemd;
+        guest.boots_well();
+        assert_eq!(listed(&guest, &[dir, services]), machines, "another init does not read them");
+        guest.config.init_kind = InitKind::Unknown;
+        guest.boots_well();
+        let moved = listed(&guest, &[dir, services]);
+        all.push_str(&format!("######## {what}\n{moved}"));
+        // What the guest puts there is its own.
+        guest.link(&format!("{dir}/agetty.tty5"), "/etc/init.d/agetty.tty5");
+        let own = listed(&guest, &[dir, services]);
+        guest.boots_well();
+        assert_eq!(listed(&guest, &[dir, services]), own);
+    }
+    snapbox::assert_data_eq!(all, snapbox::file!["../../../tests/golden/guest-logins.txt"].raw());
+}
+
 #[test]
 fn a_broken_record_is_none() {
     let guest = Guest::new();

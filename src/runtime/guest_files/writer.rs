@@ -112,6 +112,19 @@ impl<'a> Writer<'a> {
         self.put(&GuestFile { path: path.to_owned(), content, mode: 0o644, when: When::UnlessChanged });
     }
 
+    /// Whether what is done at `path` has not been done before; from now on it has.
+    pub fn is_first(&mut self, path: &str, what: &str) -> bool {
+        let (dir, name) = split(path);
+        let ignore = open_in_root(self.root.as_fd(), dir, OFlags::PATH | OFlags::DIRECTORY)
+            .and_then(|dir| rustix::fs::statat(dir, format!("{IGNORE}{name}"), AtFlags::SYMLINK_NOFOLLOW));
+        if ignore.is_ok() || self.record.contains_key(path) {
+            return false;
+        }
+        self.record.insert(path.to_owned(), what.to_owned());
+        self.is_changed = true;
+        true
+    }
+
     fn place_of<'p>(&self, path: &'p str) -> Result<Place<'p>, (Option<String>, Errno)> {
         let (dir, name) = split(path);
         let parent = self.make_dirs(dir).map_err(|e| (Some(format!("open the guest's /{dir}")), e))?;
@@ -149,6 +162,16 @@ impl<'a> Writer<'a> {
         match made {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => self.note(error_text(&SysError::new(format!("make the guest's {path}"), e))),
+        }
+    }
+
+    /// Removes a link.
+    pub fn unlink(&mut self, path: &str) {
+        let (dir, name) = split(path);
+        let removed = open_in_root(self.root.as_fd(), dir, OFlags::PATH | OFlags::DIRECTORY)
+            .and_then(|parent| rustix::fs::unlinkat(parent, name, AtFlags::empty()));
+        if let Err(e) = removed {
+            self.note(error_text(&SysError::new(format!("remove the guest's {path}"), e)));
         }
     }
 
