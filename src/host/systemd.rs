@@ -7,15 +7,13 @@ use futures_util::StreamExt;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use super::bus::{self, BusError};
+use crate::model::monitor::{SCOPE_STOP_PATIENCE, SCOPE_STOP_SIGNAL};
 
 /// How long systemd may take for one job.
 const JOB_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a scope of the same name may take to be forgotten.
 const FORGET_TRIES: u32 = 50;
 const FORGET_PAUSE: Duration = Duration::from_millis(20);
-/// From SIGTERM to SIGKILL, should systemd end a container: in order, that is nagaya.service's work
-/// and over by then.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long systemd waits before it starts a service again that has crashed.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
@@ -172,12 +170,12 @@ impl Systemd {
     }
 
     /// Queues the scope's start job. A scope of this name that has just ended may not be forgotten
-    /// yet; an older systemd knows no `OOMPolicy` of scopes, and needs none.
+    /// yet; what an older systemd does not know of scopes (`OOMPolicy` before 253) it does without.
     async fn queue(&self, scope: &Scope<'_>) -> Result<OwnedObjectPath, BusError> {
-        let mut oom_policy = true;
+        let mut newer = newer_properties();
         let mut tries = 0;
         loop {
-            let properties = properties(scope, oom_policy);
+            let properties = [&properties(scope)[..], &newer].concat();
             let started = self.manager.start_transient_unit(scope.unit, "fail", &properties, &[]).await;
             let error = match started {
                 Ok(job) => return Ok(job),
@@ -192,7 +190,7 @@ impl Systemd {
                     "org.freedesktop.DBus.Error.PropertyReadOnly"
                     | "org.freedesktop.DBus.Error.UnknownProperty"
                     | "org.freedesktop.DBus.Error.InvalidArgs",
-                ) if oom_policy => oom_policy = false,
+                ) if newer.pop().is_some() => {}
                 _ => return Err(error),
             }
         }
@@ -244,8 +242,8 @@ impl Systemd {
     }
 }
 
-fn properties<'a>(scope: &Scope<'a>, oom_policy: bool) -> Vec<(&'static str, Variant<'a>)> {
-    let mut properties = vec![
+fn properties<'a>(scope: &Scope<'a>) -> Vec<(&'static str, Variant<'a>)> {
+    vec![
         ("Description", Variant::from(scope.description)),
         ("Slice", Variant::from(scope.slice)),
         ("PIDs", Variant::from(vec![scope.pid as u32])),
@@ -253,14 +251,19 @@ fn properties<'a>(scope: &Scope<'a>, oom_policy: bool) -> Vec<(&'static str, Var
         ("CollectMode", Variant::from("inactive-or-failed")),
         // The default is a share of the host's that a machine soon has used up.
         ("TasksMax", Variant::from(u64::MAX)),
-        ("TimeoutStopUSec", Variant::from(STOP_PATIENCE.as_micros() as u64)),
+        ("TimeoutStopUSec", Variant::from(SCOPE_STOP_PATIENCE.as_micros() as u64)),
         ("Before", Variant::from(scope.before.clone())),
-    ];
-    if oom_policy {
+    ]
+}
+
+/// Those that not every systemd knows of scopes, the newest last.
+fn newer_properties() -> Vec<(&'static str, Variant<'static>)> {
+    vec![
+        // Should systemd end a container: in order, that is nagaya.service's work and over by then.
+        ("KillSignal", Variant::from(SCOPE_STOP_SIGNAL)),
         // One process that lacked memory is the guest's affair; it must not end the guest.
-        properties.push(("OOMPolicy", Variant::from("continue")));
-    }
-    properties
+        ("OOMPolicy", Variant::from("continue")),
+    ]
 }
 
 /// The service begins with what it needs and keeps no more. It is in no slice of the instance's: that

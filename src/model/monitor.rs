@@ -1,5 +1,7 @@
 //! What the broker, which starts a monitor, and the monitor agree on.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// The monitor's own program name: the binary that is executed under it is a monitor.
@@ -7,6 +9,13 @@ pub const ARGV0: &str = "nagaya-monitor";
 
 /// The program name of a short-lived process that tells systemd-machined of a container.
 pub const REGISTRAR: &str = "nagaya-register";
+
+/// What a service manager sends to all processes of a container to end it: the monitor takes it for a
+/// shutdown, and to others it means nothing (SIGURG), so that the guest's own init ends them in order.
+pub const SCOPE_STOP_SIGNAL: i32 = 23;
+
+/// How long it waits then before it kills them.
+pub const SCOPE_STOP_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Largest configuration of a monitor, in bytes: the arguments, files and filter of one guest.
 pub const MAX_CONFIG: u64 = 4 << 20;

@@ -26,6 +26,7 @@ pub enum Source {
     /// A program's word on whether it has begun.
     Begun(Id),
     Frozen,
+    Signal,
 }
 
 /// One wait.

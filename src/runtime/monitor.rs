@@ -10,6 +10,7 @@ mod asking;
 mod clients;
 mod ending;
 mod freezer;
+mod host_stop;
 mod programs;
 mod rebooting;
 mod requests;
@@ -23,6 +24,7 @@ use rustix::net::RecvFlags;
 use self::asking::Asking;
 use self::clients::{CLIENTS, Clients, Wait};
 use self::freezer::Freezer;
+use self::host_stop::HostStop;
 use self::programs::{Event, Outcome, Programs, Whose};
 use self::rebooting::Stage;
 use self::requests::Deferred;
@@ -89,6 +91,7 @@ struct Monitor {
     clients: Clients,
     programs: Programs,
     freezer: Freezer,
+    host_stop: HostStop,
     /// What init is asked for.
     asking: Option<Asking>,
     /// Requests for when the guest has booted.
@@ -105,6 +108,7 @@ impl Monitor {
     fn start(mut inherited: Inherited) -> SysResult<Self> {
         let config = MonitorConfig::read(&mut inherited.config)?;
         let _ = rustix::process::setsid();
+        let host_stop = HostStop::new()?;
         let log = Log::open(inherited.logs)?;
         let broker = inherited.broker;
         let booted = if let Some(pid) = config.adopt {
@@ -140,6 +144,7 @@ impl Monitor {
             clients: Clients::new(inherited.control, is_outside),
             programs: Programs::default(),
             freezer: Freezer::default(),
+            host_stop,
             asking: None,
             deferred: Vec::new(),
             boots: vec![Instant::now()],
@@ -196,6 +201,8 @@ impl Monitor {
         self.clients.interests(&mut interests);
         self.programs.interests(&mut interests);
         self.freezer.interests(&mut interests);
+        interests.read(Source::Signal, &self.host_stop);
+        interests.wake(self.host_stop.wakes_at());
         interests.wake(self.asking.as_ref().and_then(Asking::wakes_at));
         interests
     }
@@ -223,6 +230,7 @@ impl Monitor {
                         self.answer(id, request, fds);
                     }
                 }
+                Source::Signal => self.hear_signal(),
                 Source::Frozen => {}
             }
         }
@@ -241,6 +249,7 @@ impl Monitor {
             self.clients.reply(client, &reply, &[]);
         }
         self.go_on_asking(now);
+        self.end_late_guest(now);
         self.clients.tick(now);
         for client in self.clients.take_closed() {
             self.programs.left_by(client);

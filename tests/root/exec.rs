@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::makedev;
 
-use super::host::{Host, PATH, Running, lives, pids, told, until};
+use super::host::{Host, PATH, Running, lives, pids, status, told, until};
 
 #[test]
 fn exit_codes_are_the_programs() {
@@ -419,6 +419,7 @@ fn a_program_can_be_left_running() {
         assert_eq!(fs::read_link(&path).expect("its name").to_str(), Some("/dev/null"));
     }
     assert_eq!(fs::read_dir(format!("/proc/{pid}/fd")).expect("list descriptors").count(), 3);
+    assert_eq!(status(pid, "SigBlk"), "0000000000000000");
     let place = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroup");
     let id = host.info("c")["id"].as_str().expect("an id").to_owned();
     assert!(place.contains(&format!("{id}/payload/")), "{place}");

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::host::{Host, run_tool, until};
 
 /// SIGRTMIN+4 and SIGRTMIN+5: what makes a systemd power off or reboot.
@@ -201,4 +203,24 @@ fn waiting_for_a_guest_returns_when_its_init_says_so() {
     assert_eq!(host.info("web")["ready"], true);
     host.ok(&["launch", "tiny", "net", "--wait=network"]);
     run_tool("ping", &["-c1", "-W2", &host.address("net")]);
+}
+
+#[test]
+fn a_monitor_that_is_asked_to_end_shuts_its_guest_down() {
+    let host = Host::new();
+    host.launch("c");
+    for (signal, paused) in [(Signal::TERM, false), (Signal::URG, true)] {
+        if paused {
+            host.ok(&["pause", "c"]);
+        }
+        let monitor = rustix::process::Pid::from_raw(host.monitor("c")).expect("a process");
+        rustix::process::kill_process(monitor, signal).expect("signal the monitor");
+        until(10, "it has stopped", || host.list()[0]["state"] == "stopped");
+        let told = host.ok(&["info", "c"]);
+        let last = told.lines().find(|line| line.starts_with("Last end")).expect("how it ended");
+        assert!(last.contains("shut down") && !last.contains("nobody asked"), "{last}");
+        // It is to be up still, and comes with the host.
+        assert_eq!(host.info("c")["wanted_up"], true);
+        host.ok(&["start", "c"]);
+    }
 }

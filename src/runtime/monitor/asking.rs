@@ -73,9 +73,9 @@ impl Asking {
         }
     }
 
-    /// Another client asks for it: from the beginning.
-    pub fn wished_by(&mut self, client: Id, now: Instant) {
-        self.clients.push(client);
+    /// It is asked for once more, by a client that is to have an answer: from the beginning.
+    pub fn wished_by(&mut self, client: Option<Id>, now: Instant) {
+        self.clients.extend(client);
         self.until = now + PERSIST;
         self.pause = AGAIN;
         self.again(now);
@@ -266,7 +266,7 @@ mod tests {
     fn shutdown(kind: InitKind) -> (Asking, Instant) {
         let now = Instant::now();
         let mut asking = Asking::new(Wish::Shutdown, kind.shutdown(), now);
-        asking.wished_by(1, now);
+        asking.wished_by(Some(1), now);
         (asking, now)
     }
 

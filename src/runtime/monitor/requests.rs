@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use super::asking::{Act, Asking, Wish};
-use super::clients::Wait;
+use super::clients::{Clients, Wait};
 use super::programs::{Outcome, Whose};
 use super::rebooting::Stage;
 use super::{Monitor, freezer};
@@ -47,8 +47,8 @@ impl Monitor {
                     let _ = rustix::termios::tcsetwinsize(console.master(), winsize(size));
                 }
             }
-            Request::Shutdown => self.wish(client, Wish::Shutdown),
-            Request::Reboot => self.wish(client, Wish::Reboot),
+            Request::Shutdown => self.wish(Some(client), Wish::Shutdown),
+            Request::Reboot => self.wish(Some(client), Wish::Reboot),
             Request::Kill => {
                 self.begin_stopping();
                 self.asking = None;
@@ -158,17 +158,22 @@ impl Monitor {
             .or_else(|_| clone::signal(process, libc::SIGKILL))
     }
 
-    fn wish(&mut self, client: Id, wish: Wish) {
+    /// Asks init for something, for a client or, where there is none, for who has sent a signal.
+    pub(super) fn wish(&mut self, client: Option<Id>, wish: Wish) {
+        let fail = |clients: &mut Clients, reason: String| {
+            if let Some(client) = client {
+                clients.reply(client, &Reply::failed(reason), &[]);
+            }
+        };
         if wish == Wish::Reboot && self.stopping {
-            let reply = Reply::failed("the guest is being stopped".to_owned());
-            return self.clients.reply(client, &reply, &[]);
+            return fail(&mut self.clients, "the guest is being stopped".to_owned());
         }
         if wish == Wish::Shutdown {
             self.begin_stopping();
         }
         // A frozen init hears nothing.
         if let Err(e) = freezer::order(&self.payload, false) {
-            return self.reply_done(client, Err(e));
+            return fail(&mut self.clients, error_text(&e));
         }
         let now = Instant::now();
         if self.asking.as_ref().is_none_or(|asking| asking.wish != wish) {
