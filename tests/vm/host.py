@@ -164,6 +164,10 @@ class Host(Shell):
         """An ordinary user. Each command is a login of its own by ssh, and so a logind session."""
         return Shell(self.machine, name, self.tell)
 
+    def set_clock(self) -> None:
+        """A host that goes on from what was saved has the time of then."""
+        self.run(f"date -s @{time.time():.3f}")
+
     def prepare(self) -> None:
         """Mounts the variant's second disk where it belongs. Once, after the first boot."""
         variant = self.machine.variant

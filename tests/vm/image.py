@@ -40,6 +40,8 @@ class HostImage:
     kernel: Path
     initrd: Path
     disk: Path
+    # A directory with a host that is up: its disk and the state of its machine.
+    booted: Path | None = None
 
 
 def ssh_key() -> Path:

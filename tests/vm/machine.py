@@ -1,6 +1,7 @@
 """One QEMU process: started, looked at, killed and started again on the same disks."""
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -60,8 +61,11 @@ class Machine:
         self.port = 0
         self.over = False
         self.process: subprocess.Popen[bytes] | None = None
+        # A host that is up already, to begin with; later starts are boots.
+        self.resumes = image.booted if variant == Variant() and not linked else None
         # Raw copies, not overlays: what QEMU has written is in the kernel's hands, and killing QEMU loses no more.
-        subprocess.run(["cp", "--sparse=always", "--reflink=auto", image.disk, self.disks[0]], check=True)
+        disk = self.resumes / "disk" if self.resumes else image.disk
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", disk, self.disks[0]], check=True)
         if variant.filesystem:
             self.disks.append(directory / f"{self.name}.data")
             subprocess.run(["truncate", "-s", variant.disk_size, self.disks[1]], check=True)
@@ -76,6 +80,7 @@ class Machine:
                 self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             time.sleep(0.3)
             if self.process.poll() is None:
+                self.resumes = None
                 return
             if "host forwarding" not in self.complaint():
                 break
@@ -113,6 +118,35 @@ class Machine:
             self.process.kill()
             self.process.wait()
 
+    def save(self, directory: Path) -> None:
+        """Ends it, and leaves in the directory what a machine of its kind can go on from."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.monitor()))
+            answers = connection.makefile()
+            answers.readline()
+
+            def ask(command: str, **arguments: str) -> dict:
+                connection.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+                # Events come in between.
+                while "event" in (answer := json.loads(answers.readline())):
+                    pass
+                if "return" not in answer:
+                    raise MachineFailed(f"{self.name}: QEMU refuses {command}: {answer}")
+                return answer["return"]
+
+            ask("qmp_capabilities")
+            # The guest runs on until the last of it is written, and so a machine that takes it on runs too.
+            ask("migrate", uri=f"exec:cat >{directory}/state")
+            saved = lambda: ask("query-migrate").get("status") in ("completed", "failed")
+            until(120, "the machine's state is saved", saved)
+            if (outcome := ask("query-migrate"))["status"] != "completed":
+                raise MachineFailed(f"{self.name}: its state is not saved: {outcome}")
+        self.end()
+        self.disks[0].rename(directory / "disk")
+
+    def monitor(self) -> Path:
+        return self.directory / f"{self.name}.qmp"
+
     def end(self) -> None:
         """Kills it for good."""
         self.over = True
@@ -129,6 +163,9 @@ class Machine:
         # restrict: the guest reaches nothing outside.
         words += ["-netdev", f"user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"]
         words += ["-device", f"virtio-net-pci,netdev=ssh,mac=52:54:00:00:01:0{number}"]
+        words += ["-qmp", f"unix:{self.monitor()},server=on,wait=off"]
+        if self.resumes:
+            words += ["-incoming", f"exec:cat {self.resumes}/state"]
         if self.linked:
             here, there = (f"{self.directory}/link{end}" for end in (number, 3 - number))
             link = f"dgram,id=link,local.type=unix,local.path={here},remote.type=unix,remote.path={there}"

@@ -19,6 +19,10 @@ def machine(kernel: Path, cpus: int, memory: int) -> list[str]:
     return [*QEMU, *words, "-device", "virtio-rng-pci"]
 
 
+def version() -> str:
+    return subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
+
+
 def drive(disk: Path) -> list[str]:
     """A disk of the guest's. Flushes need not reach the real one: QEMU may be killed, but not the kernel that it wrote to."""
     return ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe,discard=unmap"]

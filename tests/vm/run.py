@@ -15,15 +15,18 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import qemu
 import scenario
-from cache import cache_dir, working_directory
+from cache import cache_dir, cached, working_directory
 from host import Host
 from image import PROJECT, SUITES, BuildFailed, HostImage, build
-from machine import Machine, MachineFailed, lacking
+from machine import Machine, MachineFailed, Variant, lacking
 from scenario import Case, Group, Malformed
 
 LOGS = PROJECT / "target" / "vm-logs"
@@ -95,6 +98,7 @@ class Run:
             host.machine.start()
         for host in hosts:
             host.wait_until_up("")
+            host.set_clock()
             host.prepare()
         what = " ".join(filter(None, [" and ".join(case.kinds), str(case.variant)]))
         self.say(f"     booted {what} in {time.monotonic() - started:.0f} s")
@@ -196,9 +200,37 @@ def main() -> int:
         raise MachineFailed("only root can build the images and their file systems: run it as root")
     kinds = set(SUITES) if options.build else {kind for case in cases for kind in case.kinds}
     images, media = build(kinds, lambda text: print(text, flush=True))
-    if options.build:
-        return 0
-    return run_all(Run(options, images, media), scenario.groups(cases))
+    run = Run(options, images, media)
+    boot_once(images, media, run.directory, run.say)
+    return 0 if options.build else run_all(run, scenario.groups(cases))
+
+
+def boot_once(images: dict[str, HostImage], media: Path, directory: Path, say: Callable[[str], None]) -> None:
+    """Has one host of each kind boot, and keeps it as it is then: most scenarios go on from there."""
+
+    def up(kind: str) -> None:
+        image = images[kind]
+
+        def fill(entry: Path) -> None:
+            scratch = directory / f"{kind}-up"
+            scratch.mkdir()
+            machine = Machine(1, image, media, Variant(), scratch, False)
+            host = Host(machine, None)
+            try:
+                machine.start()
+                host.wait_until_up("")
+                host.disconnect()
+                machine.save(entry)
+            finally:
+                machine.end()
+                shutil.rmtree(scratch)
+
+        recipe = [str(image.disk), str(media), qemu.version(), Path(qemu.__file__).read_text()]
+
+        images[kind] = replace(image, booted=cached(f"{kind}-up", recipe, fill, say))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(up, images))
 
 
 def run_all(run: Run, groups: list[Group]) -> int:
