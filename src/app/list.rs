@@ -10,9 +10,10 @@ use crate::model::container::{Container, Phase, State};
 use crate::model::firewall::traffic::Traffic;
 use crate::model::name::Name;
 use crate::model::natural;
+use crate::model::rlimits::USUAL_FILES;
 use crate::runtime::protocol::Ended;
-use crate::sys::cgroup;
 use crate::sys::usage::{self, Usage};
+use crate::sys::{cgroup, rlimit};
 
 /// One container.
 pub struct Row {
@@ -105,6 +106,17 @@ fn traffic(app: &mut App, name: &Name) -> Option<Traffic> {
     })
 }
 
+/// What a monitor was given is what its guest's processes have at most, unless it was set for them.
+fn few_files(container: &Container, monitor: i32) -> Option<String> {
+    if container.config.get("limits.kernel.nofile").is_some() {
+        return None;
+    }
+    let most = rlimit::files_of(monitor).filter(|most| *most < USUAL_FILES)?;
+    Some(format!(
+        "its processes have at most {most} files open, not {USUAL_FILES}: so much is the host's limit (nagaya doctor)"
+    ))
+}
+
 pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     let container = app.find(name)?;
     let row = row(app, container);
@@ -123,6 +135,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         let restart = |what| format!("{what} at the next start: nagaya restart {name}");
         notes.extend(waiting.into_iter().map(restart));
     }
+    notes.extend(monitor_pid.and_then(|pid| few_files(&row.container, pid)));
     if app.instance.is_private() {
         notes.extend(private::shortcomings(&app.instance));
     }

@@ -4,6 +4,9 @@
 use super::config::value::NO_LIMIT;
 use super::limits::RLIMITS;
 
+/// Files that a guest's process has open at most.
+pub const USUAL_FILES: u64 = 1 << 20;
+
 /// Resource, soft and hard limit: what the kernel gives to a machine's own init
 /// (include/asm-generic/resource.h), but for open files, of which systemd wants many, and counts of a
 /// user, which other limits bound. A `core` of 1 is the kernel's word for "no dump, also not to a
@@ -18,7 +21,7 @@ pub const DEFAULTS: [(&str, u64, u64); RLIMITS.len()] = [
     ("memlock", 8 << 20, NO_LIMIT),
     ("msgqueue", 819_200, NO_LIMIT),
     ("nice", 0, 0),
-    ("nofile", 1024, 1 << 20),
+    ("nofile", 1024, USUAL_FILES),
     ("nproc", NO_LIMIT, NO_LIMIT),
     ("rtprio", 0, 0),
     ("rttime", NO_LIMIT, NO_LIMIT),

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{Context, SysResult};
 use crate::model::config::value::NO_LIMIT;
 use crate::model::limits;
-use crate::model::rlimits::{DEFAULTS, most_of_users};
+use crate::model::rlimits::{DEFAULTS, USUAL_FILES, most_of_users};
 
 fn resource(name: &str) -> Option<Resource> {
     Some(match name {
@@ -93,6 +93,21 @@ fn highest_of(uid: u32, told_as: &str) -> Option<u64> {
     texts.filter_map(|text| hard_limit(&text, told_as)).max()
 }
 
+/// How many open files this process can give to those whom it starts, as far as guests want them. Found
+/// out by lifting its own hard limit, which not even every root may.
+pub fn files_to_give() -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    if now.maximum.is_some_and(|most| most < USUAL_FILES) {
+        set_near(Resource::Nofile, now.current.unwrap_or(USUAL_FILES), USUAL_FILES);
+    }
+    getrlimit(Resource::Nofile).maximum.unwrap_or(NO_LIMIT)
+}
+
+/// How many files a process may have open, as it was given to it.
+pub fn files_of(pid: i32) -> Option<u64> {
+    hard_limit(&std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?, "Max open files")
+}
+
 /// Of /proc/PID/limits: name, soft limit, hard limit, unit.
 fn hard_limit(text: &str, told_as: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(told_as))?;
@@ -165,6 +180,8 @@ mod tests {
         let own = rustix::process::geteuid().as_raw();
         assert!(highest_of(own, "Max processes") >= hard_limit(&text, "Max processes"));
         assert_eq!(highest_of(4_000_000_000, "Max processes"), None);
+        assert_eq!(files_of(std::process::id() as i32), getrlimit(Resource::Nofile).maximum);
+        assert_eq!(files_to_give(), getrlimit(Resource::Nofile).maximum.unwrap_or(NO_LIMIT));
         assert!((64..=1 << 21).contains(&usual_processes()));
     }
 

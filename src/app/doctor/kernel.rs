@@ -27,6 +27,7 @@ pub fn checks(storage: Option<Slice>, dir: &Path, packages: Packages, root: bool
             read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref(),
         ),
         seccomp(read("/proc/sys/kernel/seccomp/actions_avail").as_deref(), packages),
+        core_dumps(&read("/proc/sys/kernel/core_pattern").unwrap_or_default()),
     ];
     let modprobe = "modprobe overlay && echo overlay >/etc/modules-load.d/overlay.conf";
     let namespace = match (root, storage.or(Slice::at(TRIAL_IDS))) {
@@ -122,6 +123,24 @@ fn seccomp(actions: Option<&str>, packages: Packages) -> Check {
     }
 }
 
+/// core(5): what begins with '|' is a program, and with '@' (Linux 6.16) the socket of one. A guest's
+/// limit of 1 keeps its dumps from a program, but 0 does not, and a guest may lower it to that.
+fn core_dumps(pattern: &str) -> Check {
+    const NAME: &str = "core dumps";
+    let word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    match (pattern.strip_prefix('|').map(word), pattern.strip_prefix('@').map(word)) {
+        (None, None) => Check::ok(AREA, NAME, "no program of the host's takes them"),
+        (program, socket) => {
+            let taker = program.unwrap_or_else(|| format!("who listens at {}", socket.unwrap_or_default()));
+            let detail = format!(
+                "a guest can have {taker} read what it likes, which runs on the host, often as root: \
+                 kernel.core_pattern"
+            );
+            Check::degraded(AREA, NAME, detail, sysctl("kernel.core_pattern", "core"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::check::Status;
@@ -165,6 +184,17 @@ mod tests {
         let ubuntu = apparmor(Some("Y"), Some("1"));
         assert_eq!(ubuntu.status, Status::Degraded);
         assert!(ubuntu.fix.unwrap().contains("apparmor_restrict_unprivileged_userns = 0"));
+    }
+
+    #[test]
+    fn a_program_that_takes_dumps_is_named() {
+        for pattern in ["core", "/var/crash/core.%p", ""] {
+            assert_eq!(core_dumps(pattern).status, Status::Ok, "{pattern}");
+        }
+        let piped = core_dumps("|/usr/lib/systemd/systemd-coredump %P %u");
+        assert!(piped.detail.contains(" /usr/lib/systemd/systemd-coredump read"), "{}", piped.detail);
+        assert!(piped.fix.unwrap().contains("kernel.core_pattern = core"));
+        assert!(core_dumps("@/run/dumps").detail.contains("listens at /run/dumps"));
     }
 
     #[test]

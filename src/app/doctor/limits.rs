@@ -1,11 +1,15 @@
 //! Limits of the host that all containers share, and what is left of each.
 
 use super::check::{Check, read, sysctl};
+use crate::model::config::value::NO_LIMIT;
+use crate::model::rlimits::USUAL_FILES;
+use crate::sys::rlimit;
 
 const AREA: &str = "limits";
 const PID_MAX: &str = "kernel.pid_max";
 
-pub fn checks(containers: u64) -> Vec<Check> {
+/// `starts_itself`: the caller starts containers, and no broker that has limits of its own.
+pub fn checks(containers: u64, starts_itself: bool) -> Vec<Check> {
     let get = |path: &str| read(path).unwrap_or_default();
     let arp = get("/proc/net/arp").lines().count().saturating_sub(1) as u64;
     vec![
@@ -20,6 +24,7 @@ pub fn checks(containers: u64) -> Vec<Check> {
         ),
         pids(&get("/proc/loadavg"), &get("/proc/sys/kernel/pid_max")),
         files(&get("/proc/sys/fs/file-nr")),
+        files_of_a_process(number(&get("/proc/sys/fs/nr_open")), starts_itself.then(rlimit::files_to_give)),
         terminals(
             &get("/proc/sys/kernel/pty/nr"),
             &get("/proc/sys/kernel/pty/max"),
@@ -120,6 +125,31 @@ fn files(file_nr: &str) -> Check {
     share("open files", "files", counts, "fs.file-max")
 }
 
+/// What a guest's process has at most where its configuration says nothing: as many as who starts it can
+/// give, if that is known.
+fn files_of_a_process(nr_open: Option<u64>, to_give: Option<u64>) -> Check {
+    const NAME: &str = "files of a process";
+    const KEY: &str = "fs.nr_open";
+    let Some(nr_open) = nr_open else {
+        return Check::degraded(AREA, NAME, "cannot be read", format!("sysctl {KEY}"));
+    };
+    let hard = to_give.unwrap_or(NO_LIMIT);
+    let most = nr_open.min(hard);
+    if most >= USUAL_FILES {
+        return Check::ok(AREA, NAME, format!("at most {USUAL_FILES} open in guests"));
+    }
+    let whose = if nr_open <= hard { KEY } else { "the hard limit 'nofile' of who starts them" };
+    let detail = format!("guests have at most {most} open, not {USUAL_FILES}: {whose}");
+    let fix = match nr_open <= hard {
+        true => sysctl(KEY, USUAL_FILES),
+        false => format!(
+            "echo '* hard nofile {USUAL_FILES}' >/etc/security/limits.d/90-nagaya.conf, and log in again; \
+             of a service: LimitNOFILE={USUAL_FILES}"
+        ),
+    };
+    Check::degraded(AREA, NAME, detail, fix)
+}
+
 /// The last `reserve` terminals are the host's own.
 fn terminals(used: &str, max: &str, reserve: &str) -> Check {
     let max = number(max).map(|max| max.saturating_sub(number(reserve).unwrap_or(0)));
@@ -162,6 +192,18 @@ mod tests {
         assert_eq!(files("800 0 9223372036854775807").detail, "800 files, no limit");
         assert_eq!(files("").status, Status::Degraded);
         assert_eq!(aio("65000", "65536").status, Status::Degraded);
+    }
+
+    #[test]
+    fn a_hosts_limit_of_open_files_below_that_of_guests_is_told() {
+        assert_eq!(files_of_a_process(Some(1 << 20), None).status, Status::Ok);
+        assert_eq!(files_of_a_process(Some(1 << 30), Some(1 << 20)).status, Status::Ok);
+        let of_process = files_of_a_process(Some(1 << 20), Some(20_000));
+        assert!(of_process.detail.contains("at most 20000 open, not 1048576: the hard limit"));
+        assert!(of_process.fix.unwrap().contains("nofile 1048576"));
+        let of_kernel = files_of_a_process(Some(65_536), Some(65_536));
+        assert!(of_kernel.fix.unwrap().contains("fs.nr_open = 1048576"));
+        assert_eq!(files_of_a_process(None, None).status, Status::Degraded);
     }
 
     #[test]

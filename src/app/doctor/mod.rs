@@ -39,7 +39,7 @@ pub fn run(instance: &Instance) -> Vec<Check> {
         checks.extend(guests::checks(instance));
     }
     checks.extend(programs::checks(packages));
-    checks.extend(limits::checks(containers));
+    checks.extend(limits::checks(containers, root || instance.is_private()));
     if instance.is_private() {
         checks.retain(private::concerns);
         checks.extend(private::checks(instance, packages));
