@@ -271,6 +271,9 @@ impl AppError {
             Self::Grants(GrantsError::Empty(_) | GrantsError::TooLong(_) | GrantsError::Record(_)) => {
                 "see what is in it, or take it away and give it anew: nagaya grant USER --remove".to_owned()
             }
+            Self::Setup(SetupError::HoldsData { .. }) => {
+                "delete it too: the same command with --yes".to_owned()
+            }
             Self::Setup(SetupError::ProgramMissing { package, .. }) => format!("apt-get install {package}"),
             Self::Setup(SetupError::ForeignDir { path, wanted, .. }) => {
                 format!("if it may become nagaya's: chown {wanted} {}", path.display())

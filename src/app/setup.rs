@@ -51,7 +51,7 @@ pub fn setup(instance: &Instance, request: &SetupRequest) -> AppResult<Vec<Strin
 }
 
 /// Takes an instance away. With `yes` also its containers and templates; without, their being
-/// there is an error. One phrase for each thing that went.
+/// there is an error. One phrase for each thing that went; none where it was not set up.
 pub fn remove(instance: &Instance, yes: bool) -> AppResult<Vec<String>> {
     if instance.is_private() {
         return remove_private(instance, yes);
@@ -139,11 +139,12 @@ fn empty_as_owner(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
 fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     let mut app = App::open(instance.clone())?;
     let containers = app.store.containers()?;
-    if !yes && !containers.is_empty() {
-        let count = containers.len();
-        let there_are =
-            if count == 1 { "is 1 container".to_owned() } else { format!("are {count} containers") };
-        return Err(AppError::Refused(format!("there {there_are}; add --yes to delete")));
+    let would_go = data(containers.len(), app.store.templates()?.len());
+    if let Some(would_go) = would_go.filter(|_| !yes) {
+        return Err(AppError::advised(
+            format!("{would_go} would be deleted"),
+            "delete all of that: the same command with --yes",
+        ));
     }
     for container in containers {
         delete::delete(&mut app, &container.name, true)?;
@@ -164,6 +165,18 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
         app.home.take().map_or(Ok(()), |home| home.remove())?;
     }
     Ok(())
+}
+
+/// What would be lost, in words; none where that is nothing.
+fn data(containers: usize, templates: usize) -> Option<String> {
+    let counted = |count: usize, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        more => Some(format!("{more} {what}s")),
+    };
+    let parts = [counted(containers, "container"), counted(templates, "template")];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
 }
 
 /// Ends every container that has a cgroup, whatever it was.
@@ -222,4 +235,16 @@ pub(super) fn fresh_store(instance: &Instance) -> AppResult<Store> {
         Store::set_aside(&path)?;
     }
     Ok(Store::open(&path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::data;
+
+    #[test]
+    fn what_would_be_lost_is_counted() {
+        assert_eq!(data(0, 0), None);
+        assert_eq!(data(1, 0).as_deref(), Some("1 container"));
+        assert_eq!(data(23, 8).as_deref(), Some("23 containers and 8 templates"));
+    }
 }

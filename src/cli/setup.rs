@@ -1,8 +1,9 @@
 use ipnetwork::Ipv4Network;
 
 use super::output::print_lines;
-use super::report::{CliResult, DONE};
+use super::report::{CliResult, DONE, note};
 use crate::app::setup::{self, SetupRequest};
+use crate::model::instance::Instance;
 
 /// Prepare this host, or undo that
 ///
@@ -44,8 +45,21 @@ pub fn run(args: SetupArgs) -> CliResult<i32> {
     } else {
         setup::setup(&instance, &SetupRequest { slices: args.slices, ipv4: args.subnet })?
     };
+    if args.remove && lines.is_empty() {
+        note(&nothing(&instance, args.everyone));
+    }
     print_lines(&lines)?;
     Ok(DONE)
+}
+
+/// What is said where there was nothing to remove.
+fn nothing(instance: &Instance, everyone: bool) -> String {
+    let whose = match (everyone, instance.person()) {
+        (true, _) => " for anybody".to_owned(),
+        (false, Some(_)) => format!(" for user {}", instance.user()),
+        (false, None) => String::new(),
+    };
+    format!("nothing to remove: '{}' is not set up on this host{whose}", instance.name())
 }
 
 /// A subnet's own address stands for its first host, which the bridge usually is.

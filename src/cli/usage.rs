@@ -97,10 +97,7 @@ fn hint(error: &Error, path: &str, words: &[String]) -> Option<String> {
                 return Some("it must be a number of seconds".to_owned());
             }
             if path == "device add" && arg.contains("<TYPE>") {
-                return Some(
-                    "only network interfaces can be added; sharing the host's directories is not there yet"
-                        .to_owned(),
-                );
+                return Some(device_type(&value));
             }
             key_apart(&value, words)
         }
@@ -110,6 +107,29 @@ fn hint(error: &Error, path: &str, words: &[String]) -> Option<String> {
         ErrorKind::MissingRequiredArgument => words.iter().find_map(|word| key_apart(word, words)),
         _ => None,
     }
+}
+
+/// What there is in place of a kind of device that there is not.
+fn device_type(kind: &str) -> String {
+    match kind {
+        "disk" | "volume" | "mount" => {
+            "nagaya cannot share directories or disks of the host yet; files are copied with tar: \
+             tar c FILE | nagaya exec web01 -- tar x -C /DIR"
+        }
+        "proxy" => "a port of the host is forwarded: nagaya forward add NAME tcp 8080:80",
+        "gpu" | "usb" | "pci" | "tpm" | "infiniband" | "unix-char" | "unix-block" | "unix-hotplug" => {
+            "devices of the host stay with the host; only interfaces can be added: \
+             nagaya device add web01 eth1 nic network=NAME"
+        }
+        "bridged" | "routed" | "macvlan" => {
+            "that is a kind of nic: nagaya device add web01 eth1 nic nictype=KIND KEY=VALUE"
+        }
+        _ if kind.contains('=') => {
+            "the type is missing before the keys: nagaya device add web01 eth1 nic KEY=VALUE"
+        }
+        _ => "the only type is nic: nagaya device add web01 eth1 nic network=NAME",
+    }
+    .to_owned()
 }
 
 /// A key whose value was typed as a word of its own.

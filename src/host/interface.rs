@@ -226,7 +226,12 @@ impl Host1 {
         let Some(grant) = self.grant()? else { return Ok(()) };
         let (most, running) = (grant.containers(), ground.running_beside(id));
         if running >= most as usize {
-            let why = format!("your grant is {most} containers at once, and {running} are running");
+            let user = self.instance.user();
+            let (s, more) = (if most == 1 { "" } else { "s" }, most.saturating_add(1));
+            let why = format!(
+                "your grant of {most} running container{s} is used up; stop one, or have an administrator \
+                 allow more: nagaya grant {user} containers={more}"
+            );
             return Err(refused(why));
         }
         let home = Home::find(&self.instance).map_err(|e| HostError::Lacking(error_text(&e)))?;

@@ -17,8 +17,13 @@ const FILE: &str = "networks.toml";
 pub enum LedgerError {
     #[error("{wanted} overlaps {taken}, which another network of this host has")]
     Overlaps { wanted: IpNetwork, taken: IpNetwork },
-    #[error("your grant is {most} networks of your own on this host, and you have them")]
-    TooMany { most: u32 },
+    #[error(
+        "your grant of {most} network{} on this host is used up; an administrator can allow more: \
+         nagaya grant {user} networks={}",
+        if *most == 1 { "" } else { "s" },
+        most.saturating_add(1)
+    )]
+    TooMany { most: u32, user: String },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -79,7 +84,7 @@ pub fn claim(instance: &Instance, network: &Network, most: u32) -> Result<(), Le
     }
     let own = others().filter(|(bridge, _)| instance.may_be_bridge(bridge)).count();
     if own >= most as usize {
-        return Err(LedgerError::TooMany { most });
+        return Err(LedgerError::TooMany { most, user: instance.user().to_owned() });
     }
     ledger.content.insert(network.bridge.clone(), wanted);
     Ok(ledger.write()?)
@@ -112,5 +117,18 @@ pub fn forget(instance: &Instance) {
         && ledger.content.is_empty()
     {
         ledger.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_that_is_used_up_is_told_with_what_to_do() {
+        let told = |most| LedgerError::TooMany { most, user: "ann".to_owned() }.to_string();
+        assert!(told(1).starts_with("your grant of 1 network on this host is used up; "), "{}", told(1));
+        assert!(told(1).ends_with(": nagaya grant ann networks=2"), "{}", told(1));
+        assert!(told(3).starts_with("your grant of 3 networks on"), "{}", told(3));
     }
 }

@@ -171,7 +171,11 @@ pub fn check_subnets(
 ) -> Result<(), HostError> {
     let Some(grant) = grant.filter(|_| !network.foreign) else { return Ok(()) };
     if grant.networks() == 0 {
-        return Err(refused("your grant holds no network of your own on this host"));
+        return Err(refused(format!(
+            "your grant holds no network of your own on this host; an administrator can allow one: \
+             nagaya grant {} networks=1",
+            instance.user()
+        )));
     }
     let granted = |ip: IpAddr| grant.addresses().any(|net| net.contains(ip));
     if let Some(net) = network.ipv4

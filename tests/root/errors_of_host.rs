@@ -271,6 +271,23 @@ fn a_disk_that_cannot_be_written() {
 }
 
 #[test]
+fn a_removal_says_what_it_would_take_and_when_there_is_nothing() {
+    let host = Host::new();
+    host.ok(&["create", "tiny", "a"]);
+    let said = host.fails(1, &["setup", "--remove"]);
+    assert!(said.contains("1 container and 1 template would be deleted") && said.contains("--yes"), "{said}");
+    host.ok(&["delete", "a"]);
+    // Nothing has gone: neither the network nor what templates need.
+    let said = host.fails(1, &["setup", "--remove"]);
+    assert!(said.contains(": 1 template would be deleted"), "{said}");
+    host.launch("a");
+    host.ok(&["setup", "--remove", "--yes"]);
+    let output = host.nagaya(&["setup", "--remove"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", told(&output));
+    assert!(told(&output).contains("nothing to remove"), "{}", told(&output));
+}
+
+#[test]
 fn an_instance_without_its_directory() {
     let host = Host::new();
     fs::remove_dir_all(host.state_dir()).expect("remove the state directory");

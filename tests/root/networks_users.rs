@@ -37,7 +37,11 @@ fn a_user_has_as_many_networks_as_are_granted() {
     let people = People::alone(2);
     let (ann, bob) = (people.granted(0), people.granted(1));
     ok(&ann, "network create dmz ipv4.address=10.20.0.1/24 ipv6.address=fd00:20::1/64");
-    refused(&ann, "network create lan ipv4.address=10.21.0.1/24", "your grant is 1 networks of your own");
+    refused(
+        &ann,
+        "network create lan ipv4.address=10.21.0.1/24",
+        "your grant of 1 network on this host is used up",
+    );
     assert_eq!(bridges(&people).len(), 1);
     grant(&ann, "networks=2");
     ok(&ann, "network create lan ipv4.address=10.21.0.1/24 ipv6.address=none");
@@ -75,7 +79,11 @@ fn a_network_that_has_never_been_up_stands_in_nobodys_way() {
     let ann = people.granted(0);
     ok(&ann, "create tiny idle");
     ok(&ann, "firewall default idle in=deny");
-    refused(&ann, "network create dmz ipv4.address=10.20.0.1/24", "your grant is 1 networks of your own");
+    refused(
+        &ann,
+        "network create dmz ipv4.address=10.20.0.1/24",
+        "your grant of 1 network on this host is used up",
+    );
     grant(&ann, "networks=2");
     ok(&ann, "network create dmz ipv4.address=10.20.0.1/24");
     ok(&ann, "launch tiny web --network dmz");

@@ -36,7 +36,12 @@ pub fn checks(storage: Option<Slice>, dir: &Path, packages: Packages, root: bool
     };
     let made = namespace.as_ref().map_or(Tried::NotRoot, |made| Tried::of(made.as_ref()));
     let fix = "dmesg | grep -i -e apparmor -e userns | tail";
-    checks.push(made.judge(AREA, "namespace of a slice", "made and mapped", fix));
+    checks.push(made.judge(
+        AREA,
+        "container's namespace",
+        "a user namespace with a container's ids works",
+        fix,
+    ));
     let overlay = if root { Tried::of(probe::overlay()) } else { Tried::NotRoot };
     checks.push(overlay.judge(AREA, "overlayfs", "there", modprobe));
     if namespace.is_none() {

@@ -163,13 +163,13 @@ fn aio(used: &str, max: &str) -> Check {
 /// One table for all network namespaces. A container takes two entries: the host's of it, and its
 /// own of the gateway.
 fn neighbours(threshold: &str, entries: u64, containers: u64) -> Check {
-    const NAME: &str = "neighbours";
+    const NAME: &str = "ARP and NDP table";
     const KEY: &str = "net.ipv4.neigh.default.gc_thresh3";
     let Some(max) = number(threshold) else {
         return Check::degraded(AREA, NAME, "cannot be read", format!("sysctl {KEY}"));
     };
     let wanted = entries.max(containers * 2);
-    let detail = format!("{wanted} of {max} entries wanted, room for {} containers", max / 2);
+    let detail = format!("{wanted} of {max} entries needed, room for {} containers", max / 2);
     if wanted > max / 5 * 4 {
         Check::degraded(AREA, NAME, detail, sysctl(KEY, (wanted * 4).next_power_of_two()))
     } else {

@@ -13,10 +13,10 @@ use crate::sys::ssh;
 
 /// Manage the firewall
 ///
-/// A packet to or from a container is decided by the first rule that is about it: of the
-/// container's own, then of its groups', then of its network's. Where there is none, the
-/// container's default decides, else its network's, which is to allow. Answers to what was allowed
-/// always pass. Rules are for new connections; blocks cut those that there are, too.
+/// The first matching rule decides: of the container's own, then of its groups', then of its
+/// network's. Where none matches, the container's default decides, else its network's, which is to
+/// allow. Answers to what was allowed always pass. Rules are for new connections; blocks cut
+/// existing ones too.
 ///
 /// Examples:
 ///   nagaya firewall default network:nagaya0 in=deny
