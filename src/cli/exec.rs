@@ -86,7 +86,7 @@ pub fn request(
         env.push(("TERM".into(), (&*kind).into()));
     }
     let tty = tty.then(|| terminal::size().unwrap_or(terminal::USUAL));
-    ExecRequest { argv, env, cwd, user, tty, detach: false }
+    ExecRequest { argv, env, cwd, user, tty, null: [false; 3], detach: false }
 }
 
 /// What the operator types is passed on as it is, UTF-8 or not.

@@ -66,6 +66,7 @@ pub(super) fn with_streams(
     let mut relay = Relay::default();
     let ours = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let streams = Streams::new(&mut relay, ours, label).map_err(CliError::Relay)?;
+    let request = ExecRequest { null: streams.null(), ..request };
     let mut session = exec::exec(&mut app, name, request, Some(streams.for_guest()))?;
     // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
     drop(streams);

@@ -4,14 +4,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::relay::{Direction, End, Filter, Flow, Relay};
 use crate::model::name::Name;
 
-/// The guest's ends of the pipes.
-pub struct Streams([OwnedFd; 3]);
+/// The guest's ends of the pipes, and whether the user's own descriptors are the null device.
+pub struct Streams {
+    theirs: [OwnedFd; 3],
+    null: [bool; 3],
+}
 
 impl Streams {
     /// For the user's descriptors `ours`; `relay` serves our ends. With a label there is no input, and
@@ -22,6 +25,7 @@ impl Streams {
         label: Option<&Name>,
     ) -> io::Result<Self> {
         let [stdin, stdout, stderr] = ours;
+        let null = ours.map(is_null);
         let (theirs, input) = pipe()?;
         if label.is_none() {
             relay.add(Flow::new(Direction::ToGuest, End::lent(stdin), End::ours(input)).offered());
@@ -38,15 +42,20 @@ impl Streams {
         if label.is_none() && are_same(stdout, stderr) {
             // One pipe for both keeps the order in which the program writes.
             let theirs_err = theirs_out.try_clone()?;
-            return Ok(Self([theirs, theirs_out, theirs_err]));
+            return Ok(Self { theirs: [theirs, theirs_out, theirs_err], null });
         }
         let (errors, theirs_err) = pipe()?;
         relay.add(printed(errors, stderr));
-        Ok(Self([theirs, theirs_out, theirs_err]))
+        Ok(Self { theirs: [theirs, theirs_out, theirs_err], null })
     }
 
     pub fn for_guest(&self) -> [BorrowedFd<'_>; 3] {
-        self.0.each_ref().map(AsFd::as_fd)
+        self.theirs.each_ref().map(AsFd::as_fd)
+    }
+
+    /// For which of them the guest's own null device does the same, and needs nobody to pass anything on.
+    pub fn null(&self) -> [bool; 3] {
+        self.null
     }
 }
 
@@ -100,6 +109,13 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fchmod(&read, Mode::from_raw_mode(0o666))?;
     Ok((read, write))
+}
+
+fn is_null(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == rustix::fs::makedev(1, 3)
+    })
 }
 
 /// Whether both are the same terminal, pipe or opened file.

@@ -25,7 +25,11 @@ const MAX_ACCOUNTS: u64 = 8 << 20;
 /// Standard input, output and error of an exec'ed process.
 pub enum Stdio {
     Terminal(OwnedFd),
-    Separate([OwnedFd; 3]),
+    /// Where `null`, the guest's own `/dev/null` is better, if it has one.
+    Separate {
+        fds: [OwnedFd; 3],
+        null: [bool; 3],
+    },
     /// The guest's own `/dev/null`.
     Null,
 }
@@ -35,8 +39,26 @@ impl Stdio {
     fn of_ours(&self) -> Option<[BorrowedFd<'_>; 3]> {
         match self {
             Self::Terminal(slave) => Some([slave.as_fd(); 3]),
-            Self::Separate(fds) => Some(fds.each_ref().map(AsFd::as_fd)),
+            Self::Separate { fds, .. } => Some(fds.each_ref().map(AsFd::as_fd)),
             Self::Null => None,
+        }
+    }
+
+    /// Puts the guest's null device where it is to be, once its root is this process's.
+    fn place_null(&self, root: &OwnedFd) -> Result<(), NotStarted> {
+        let (places, is_needed) = match self {
+            Self::Terminal(_) => return Ok(()),
+            Self::Separate { null, .. } => (*null, false),
+            // The monitor's own 0 to 2 end here.
+            Self::Null => ([true; 3], true),
+        };
+        if places == [false; 3] {
+            return Ok(());
+        }
+        match null_of(root) {
+            Ok(null) => place_stdio(places.map(|is_one| is_one.then(|| null.as_fd()))).map_err(other),
+            Err(e) if is_needed => Err(e),
+            Err(_) => Ok(()),
         }
     }
 }
@@ -204,7 +226,7 @@ fn cross(
 ) -> Result<(Forked, Who), NotStarted> {
     caps::undumpable();
     if let Some(streams) = stdio.of_ours() {
-        place_stdio(streams).map_err(other)?;
+        place_stdio(streams.map(Some)).map_err(other)?;
     }
     clone::keep_only(&[init, report]);
     drop_monitor_signals();
@@ -213,11 +235,7 @@ fn cross(
     join(init, ThreadNameSpaceType::MOUNT)?;
     // What looks at the guest's files is done while the guest cannot name this process.
     let root = mount::open_dir("/").map_err(other)?;
-    if matches!(stdio, Stdio::Null) {
-        // The monitor's own 0 to 2 end here.
-        let null = null_of(&root)?;
-        place_stdio([null.as_fd(); 3]).map_err(other)?;
-    }
+    stdio.place_null(&root)?;
     let who = Who::find(&root, &request.user).map_err(refused)?;
     drop(root);
     if matches!(stdio, Stdio::Terminal(_)) {
@@ -246,7 +264,7 @@ fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarte
         .map_err(other)
 }
 
-/// The guest's null device: what it has put in its place is no stream for a program that is to stay.
+/// The guest's null device: what it has put in its place is no stream for a program of ours.
 fn null_of(root: &OwnedFd) -> Result<OwnedFd, NotStarted> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
     let cannot = |why: String| refused(format!("cannot give the program the guest's /dev/null: {why}"));
@@ -270,7 +288,7 @@ fn become_program(
     let prepare = || -> SysResult<()> {
         match stdio {
             Stdio::Terminal(_) => take_standard_terminal()?,
-            Stdio::Separate(_) | Stdio::Null => drop(rustix::process::setsid()),
+            Stdio::Separate { .. } | Stdio::Null => drop(rustix::process::setsid()),
         }
         rlimit::apply(confinement.rlimits)?;
         who.become_it()

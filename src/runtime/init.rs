@@ -84,7 +84,7 @@ fn prepare(
         .map_err(|e| SysError::new("set up the guest's network", std::io::Error::other(error_text(&e))))?;
     new_session_keyring();
     let console = terminals.console_slave.as_fd();
-    place_stdio([console; 3])?;
+    place_stdio([Some(console); 3])?;
     take_standard_terminal()?;
     let (argv, env) = (strings(&config.init)?, environment(&config.env)?);
     drop_monitor_signals();
@@ -116,8 +116,9 @@ pub fn take_standard_terminal() -> SysResult<()> {
 }
 
 /// Puts three descriptors at 0, 1 and 2, from other numbers than these.
-pub fn place_stdio(fds: [std::os::fd::BorrowedFd<'_>; 3]) -> SysResult<()> {
+pub fn place_stdio(fds: [Option<std::os::fd::BorrowedFd<'_>>; 3]) -> SysResult<()> {
     for (target, fd) in (0i32..).zip(fds) {
+        let Some(fd) = fd else { continue };
         // SAFETY: 0 to 2 are this process's standard descriptors, which nothing here owns.
         if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&fd), target) } < 0 {
             return Err(SysError::last("place standard input and output"));

@@ -27,6 +27,10 @@ pub struct ExecRequest {
     /// With a terminal of its own, of this size. Otherwise standard input, output and error come
     /// with the message, unless it is to stay.
     pub tty: Option<WindowSize>,
+    /// In place of which of standard input, output and error the guest's `/dev/null` will do. They come
+    /// along all the same: older monitors do not know this.
+    #[serde(default)]
+    pub null: [bool; 3],
     /// The program is to run on when the connection closes; its streams are the guest's `/dev/null`.
     /// That it runs is told by `Done`, and of its end nothing more. Otherwise program and process group
     /// are hung up, and killed after a time.

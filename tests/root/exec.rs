@@ -236,8 +236,9 @@ fn nothing_of_the_callers_is_lent_to_a_guest() {
         let done = shell(&host, &script);
         let seen = std::fs::read_to_string(&out).unwrap();
         let names: Vec<_> = seen.lines().collect();
+        // In the place of a null device the guest has its own: a_null_device_is_the_guests_own.
         assert!(
-            names.len() == 3 && names.iter().all(|n| n.starts_with("pipe:[")),
+            names.len() == 3 && names.iter().all(|n| n.starts_with("pipe:[") || *n == "/dev/null"),
             "{script}: {seen:?} {}",
             told(&done)
         );
@@ -432,6 +433,32 @@ fn a_program_can_be_left_running() {
     let said = host.fails(126, &["exec", "c", "-d", "--", "true"]);
     assert!(said.contains("/dev/null: it is no null device"), "{said}");
     assert!(lives(pid), "it runs on");
+}
+
+#[test]
+fn a_null_device_is_the_guests_own() {
+    let host = Host::new();
+    host.launch("c");
+    let kinds = |redirected: &str| {
+        let look = r#"for n in 0 1 2; do [ /proc/self/fd/$n -ef /dev/null ] && printf null || printf other; done > /tmp/kinds"#;
+        let done = shell(&host, &format!("nagaya exec c -- sh -c '{look}' {redirected}"));
+        assert!(done.status.success(), "{}", told(&done));
+        host.sh("c", "cat /tmp/kinds")
+    };
+    // The shell's own output is the file while the loop runs.
+    assert_eq!(kinds("</dev/null >/dev/null 2>/dev/null"), "nullothernull");
+    assert_eq!(kinds("2>/dev/null | cat"), "nullothernull");
+    let done = shell(&host, "echo in | nagaya exec c -- sh -c 'cat; echo out; echo err >&2' 2>/dev/null");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "in\nout\n");
+    let done =
+        shell(&host, "nagaya exec c -- sh -c 'cat; echo out; echo err >&2' 2>&1 </dev/null >/dev/null");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "err\n");
+    // A guest that has none is still to be mended from where there is nobody to look on.
+    host.sh("c", "umount -l /dev/null; rm -f /dev/null; touch /dev/null");
+    let done = shell(&host, "nagaya exec c -- sh -c 'cat; echo out; echo err >&2' </dev/null >/dev/null");
+    assert!(done.status.success(), "{}", told(&done));
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "err\n");
+    assert_eq!(host.sh("c", "cat /dev/null"), "");
 }
 
 #[test]

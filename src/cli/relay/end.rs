@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::Buffer;
 use rustix::fs::FileType;
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -85,9 +86,9 @@ impl<'a> End<'a> {
     }
 
     /// To be called once poll(2) says that there is something.
-    pub fn read(&self, bytes: &mut [u8]) -> rustix::io::Result<usize> {
+    pub fn read<B: Buffer<u8>>(&self, bytes: B) -> rustix::io::Result<B::Output> {
         match self.kind {
-            Kind::Socket => rustix::net::recv(self, bytes, RecvFlags::DONTWAIT).map(|(count, _)| count),
+            Kind::Socket => rustix::net::recv(self, bytes, RecvFlags::DONTWAIT).map(|(read, _)| read),
             _ => rustix::io::read(self, bytes),
         }
     }

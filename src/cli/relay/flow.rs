@@ -1,5 +1,6 @@
 //! Bytes on their way from one descriptor to another.
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
@@ -7,7 +8,7 @@ use rustix::pipe::SpliceFlags;
 use super::end::{End, Kind, PIECE};
 use super::offer::{self, Offer};
 
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 128 * 1024;
 /// Most bytes that a splice(2) is asked for, and how many follow one another while others wait.
 const SPLICED: usize = 1 << 20;
 const ROUNDS: usize = 16;
@@ -153,10 +154,7 @@ impl<'a> Flow<'a> {
                     if self.ended {
                         return;
                     }
-                    if count >= BUSY && !std::mem::replace(&mut self.grown, true) {
-                        self.from.grow(ROOM);
-                        self.to.grow(ROOM);
-                    }
+                    self.widen(count);
                 }
                 Err(Errno::AGAIN) => {
                     let there = || rustix::io::ioctl_fionread(&self.from).is_ok_and(|bytes| bytes > 0);
@@ -175,15 +173,10 @@ impl<'a> Flow<'a> {
     }
 
     fn fill(&mut self) {
-        let most = self.limit.map_or(BUFFER, |left| left.min(BUFFER as u64) as usize);
-        self.waiting.resize(most, 0);
-        match self.from.read(&mut self.waiting) {
-            Ok(0) => {
-                self.waiting.clear();
-                self.end();
-            }
+        match self.read() {
+            Ok(0) => self.end(),
             Ok(count) => {
-                self.waiting.truncate(count);
+                self.widen(count);
                 if let Some(filter) = &mut self.filter {
                     self.waiting = filter.pass(&self.waiting);
                 }
@@ -193,7 +186,6 @@ impl<'a> Flow<'a> {
                 }
             }
             Err(e) => {
-                self.waiting.clear();
                 if !matches!(e, Errno::AGAIN | Errno::INTR) {
                     self.end();
                     // A terminal whose other side is closed says EIO.
@@ -203,6 +195,29 @@ impl<'a> Flow<'a> {
                     }
                 }
             }
+        }
+    }
+
+    fn read(&mut self) -> rustix::io::Result<usize> {
+        match self.limit {
+            None => {
+                self.waiting.reserve(BUFFER);
+                self.from.read(spare_capacity(&mut self.waiting))
+            }
+            Some(left) => {
+                let mut bytes = vec![0; left.min(BUFFER as u64) as usize];
+                let count = self.from.read(&mut bytes)?;
+                self.waiting.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
+        }
+    }
+
+    /// More room in the pipes of a flow that moves so many bytes at once.
+    fn widen(&mut self, count: usize) {
+        if count >= BUSY && !std::mem::replace(&mut self.grown, true) {
+            self.from.grow(ROOM);
+            self.to.grow(ROOM);
         }
     }
 

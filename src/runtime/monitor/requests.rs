@@ -113,12 +113,15 @@ impl Monitor {
         if !self.programs.have_room() {
             return Err(refused("too many run already that were started so"));
         }
-        let (stdio, master) = match (request.tty, <[OwnedFd; 3]>::try_from(fds)) {
-            (Some(_), _) if request.detach => return Err(refused("one that is to stay has no terminal")),
-            (None, _) if request.detach => (Stdio::Null, None),
-            (None, Ok(fds)) => (Stdio::Separate(fds), None),
-            (None, Err(_)) => return Err(refused("standard input, output and error did not come along")),
-            (Some(size), _) => {
+        let (stdio, master) = match request.tty {
+            Some(_) if request.detach => return Err(refused("one that is to stay has no terminal")),
+            None if request.detach => (Stdio::Null, None),
+            None => {
+                let fds = <[OwnedFd; 3]>::try_from(fds)
+                    .map_err(|_| refused("standard input, output and error did not come along"))?;
+                (Stdio::Separate { fds, null: request.null }, None)
+            }
+            Some(size) => {
                 let devpts = self.devpts.as_ref().ok_or_else(|| refused("the guest has no terminals"))?;
                 let (master, slave) = rootfs::open_terminal(devpts.as_fd(), 0)
                     .map_err(|e| NotStarted { code: 126, reason: error_text(&e) })?;
@@ -242,9 +245,10 @@ impl Monitor {
             cwd: Some("/".into()),
             user: "0".to_owned(),
             tty: None,
+            null: [false; 3],
             detach: false,
         };
-        let stdio = Stdio::Separate([null()?, null()?, null()?]);
+        let stdio = Stdio::Separate { fds: [null()?, null()?, null()?], null: [false; 3] };
         let entering = exec::begin(&request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
         Ok(self.programs.add(entering, Whose::Monitor, None))
     }
