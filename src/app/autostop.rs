@@ -12,7 +12,7 @@ use super::{lifecycle, state};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::runtime::protocol::{Reply, Request};
-use crate::sys::Context;
+use crate::sys::{Context, error_text};
 
 /// A guest that was asked to shut down.
 struct Asked {
@@ -50,13 +50,14 @@ fn stop_group<'a>(
         match ask(app, container) {
             Ok(one) => asked.push(one),
             Err(e) => {
-                tracing::warn!("cannot ask '{}' to shut down: {e}", container.name);
+                (app.tell)(&format!("{} cannot be asked to shut down: {}", container.name, error_text(&e)));
                 settle(app, container, true, failed);
             }
         }
     }
     while let Some(deadline) = asked.iter().map(|a| a.deadline).min() {
-        let mut over = wait(&asked, deadline.saturating_duration_since(Instant::now()))?.into_iter();
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let mut over = wait(&asked, patience, app.tell)?.into_iter();
         let now = Instant::now();
         let done: Vec<_> =
             asked.extract_if(.., |a| over.next().unwrap_or(false) || a.deadline <= now).collect();
@@ -77,7 +78,7 @@ fn ask(app: &mut App, container: &Container) -> AppResult<Asked> {
 }
 
 /// Which of them have ended, once one has or `patience` is over.
-fn wait(asked: &[Asked], patience: Duration) -> AppResult<Vec<bool>> {
+fn wait(asked: &[Asked], patience: Duration, tell: fn(&str)) -> AppResult<Vec<bool>> {
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
     let mut fds: Vec<PollFd<'_>> =
         asked.iter().map(|a| PollFd::new(&a.connection.socket, PollFlags::IN)).collect();
@@ -88,7 +89,7 @@ fn wait(asked: &[Asked], patience: Duration) -> AppResult<Vec<bool>> {
         // The answer to the request for a shutdown.
         Ok(Some((Reply::Done, _))) => false,
         Ok(Some((Reply::Failed { reason, .. }, _))) => {
-            tracing::warn!("cannot ask '{}' to shut down: {reason}", a.container.name);
+            tell(&format!("{} cannot be asked to shut down: {reason}", a.container.name));
             false
         }
         _ => true,
@@ -96,14 +97,18 @@ fn wait(asked: &[Asked], patience: Duration) -> AppResult<Vec<bool>> {
     Ok(asked.iter().zip(ready).map(|(a, ready)| ready && has_ended(a)).collect())
 }
 
+/// Clears away what is left, by force if the guest has not shut down, and says what became of it.
 fn settle(app: &mut App, container: &Container, force: bool, failed: &mut Vec<(Name, AppError)>) {
-    if force {
-        tracing::warn!("'{}' is ended by force", container.name);
-        if let Err(e) = lifecycle::kill(app, container) {
-            tracing::warn!("{e}");
-        }
-    }
-    if let Err(e) = lifecycle::clear_ended(app, container, force) {
-        failed.push((container.name.clone(), e));
+    let name = &container.name;
+    let killed = if force { lifecycle::kill(app, container) } else { Ok(()) };
+    let cleared = lifecycle::clear_ended(app, container, force);
+    // What was cleared away runs no more, whatever kept it from being killed before.
+    let lives = state::guest_lives(app, &container.id);
+    match cleared.and(if lives { killed } else { Ok(()) }) {
+        Err(e) => failed.push((name.clone(), e)),
+        // Somebody has started it again.
+        Ok(()) if lives => {}
+        Ok(()) if force => (app.tell)(&format!("{name} is ended by force")),
+        Ok(()) => (app.tell)(&format!("{name} is stopped")),
     }
 }

@@ -4,7 +4,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-use super::report::{CliError, CliResult, DONE};
+use super::report::{CliError, CliResult, DONE, report};
 use crate::app::owner;
 use crate::model::instance::Instance;
 use crate::sys::{Context, SysResult};
@@ -16,9 +16,12 @@ pub fn each(verb: &str) -> CliResult<i32> {
     let started: Vec<SysResult<Child>> = owners.iter().map(|owner| start(owner, verb)).collect();
     let mut worst = DONE;
     for child in started {
-        let mut child = child.map_err(CliError::Fork)?;
-        let status = child.wait().cannot(|| "wait for a process").map_err(CliError::Fork)?;
-        worst = worst.max(status.code().unwrap_or(1));
+        let ended = child.and_then(|mut child| child.wait().cannot(|| "wait for a process"));
+        worst = worst.max(match ended {
+            Ok(status) => status.code().unwrap_or(1),
+            // The others go on all the same, and are waited for.
+            Err(error) => report(&CliError::Fork(error), None),
+        });
     }
     Ok(worst)
 }

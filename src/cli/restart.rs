@@ -2,7 +2,7 @@ use super::many;
 use super::names::Containers;
 use super::report::CliResult;
 use super::stop::StopHow;
-use super::wait::Condition;
+use super::wait::ConditionArg;
 use crate::app::lifecycle;
 
 /// Shut containers down and start them again
@@ -18,15 +18,8 @@ pub struct RestartArgs {
     which: Containers,
     #[command(flatten)]
     how: StopHow,
-    /// Wait until the guest has booted (running) or answers on its address (network)
-    #[arg(
-        long,
-        value_name = "CONDITION",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "running"
-    )]
-    wait: Option<Condition>,
+    #[command(flatten)]
+    condition: ConditionArg,
     /// Timeout for --wait in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait")]
     wait_timeout: u32,
@@ -41,9 +34,6 @@ pub fn run(args: RestartArgs) -> CliResult<i32> {
             true => lifecycle::restart_running(app, name, args.how.options())?,
             false => lifecycle::restart(app, name, args.how.options()).map(|()| true)?,
         };
-        match args.wait {
-            Some(condition) if done => condition.wait(app, name, args.wait_timeout),
-            _ => Ok(()),
-        }
+        if done { args.condition.wait(app, name, args.wait_timeout) } else { Ok(()) }
     })
 }

@@ -9,26 +9,15 @@ use crate::model::name::Name;
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Condition {
+enum Condition {
     /// The guest's init says that it is up.
     Running,
     /// The same, and the guest can be reached over its network.
     Network,
 }
 
-impl Condition {
-    /// Waits for it, at most for so many seconds.
-    pub fn wait(self, app: &mut App, name: &Name, seconds: u32) -> CliResult<()> {
-        let what = match self {
-            Self::Running => WaitFor::Running,
-            Self::Network => WaitFor::Network,
-        };
-        Ok(lifecycle::wait(app, name, what, Duration::from_secs(seconds.into()))?)
-    }
-}
-
 #[derive(clap::Args)]
-pub struct WaitArgs {
+pub struct ConditionArg {
     /// Wait until the guest has booted (running) or answers on its address (network)
     #[arg(
         long,
@@ -38,6 +27,24 @@ pub struct WaitArgs {
         default_missing_value = "running"
     )]
     wait: Option<Condition>,
+}
+
+impl ConditionArg {
+    /// Waits as asked, if asked, at most for so many seconds.
+    pub fn wait(&self, app: &mut App, name: &Name, seconds: u32) -> CliResult<()> {
+        let what = match self.wait {
+            None => return Ok(()),
+            Some(Condition::Running) => WaitFor::Running,
+            Some(Condition::Network) => WaitFor::Network,
+        };
+        Ok(lifecycle::wait(app, name, what, Duration::from_secs(seconds.into()))?)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct WaitArgs {
+    #[command(flatten)]
+    condition: ConditionArg,
     /// Timeout for --wait in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait")]
     timeout: u32,
@@ -46,7 +53,7 @@ pub struct WaitArgs {
 impl WaitArgs {
     /// Waits as asked, if asked.
     pub fn wait(&self, app: &mut App, name: &Name) -> CliResult<()> {
-        self.wait.map_or(Ok(()), |condition| condition.wait(app, name, self.timeout))
+        self.condition.wait(app, name, self.timeout)
     }
 }
 

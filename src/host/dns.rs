@@ -110,46 +110,6 @@ fn check_distinct(leases: &[DnsLease]) -> Result<(), DnsError> {
     Ok(())
 }
 
-/// Makes one more guest known, or one by other addresses. Where no server runs, to the next one.
-pub async fn add(instance: &Instance, network: &Network, lease: &DnsLease) -> Result<(), DnsError> {
-    let server = Server::of(instance, network)?;
-    server.check(lease)?;
-    let _lock = server.made_and_locked()?;
-    // What dnsmasq has read once it forgets at this signal only.
-    if server.write_guest(lease)? == Change::Less
-        && let Some(process) = server.running()
-    {
-        clone::signal(&process, libc::SIGHUP)?;
-    }
-    Ok(())
-}
-
-/// Makes a guest unknown. A server is started anew only where the guest had an address by DHCP, for
-/// otherwise it would keep that from the next guest.
-pub async fn remove(instance: &Instance, network: &Network, lease: &DnsLease) -> Result<(), DnsError> {
-    let server = Server::of(instance, network)?;
-    if !server.dir.is_dir() {
-        return Ok(());
-    }
-    let _lock = server.lock()?;
-    let mut was_known = false;
-    for dir in [render::HOSTS, render::DHCP] {
-        was_known |= remove_file(&server.path(dir).join(render::file_name(lease)))?;
-    }
-    let leases = render::leases_without(&server.lease_file(), lease);
-    let Some(process) = server.running() else { return Ok(server.write_leases(&leases)?) };
-    if leases != server.lease_file() {
-        server.stop().await?;
-        // It may have written them once more.
-        server.write_leases(&render::leases_without(&server.lease_file(), lease))?;
-        return server.start().await;
-    }
-    if was_known {
-        clone::signal(&process, libc::SIGHUP)?;
-    }
-    Ok(())
-}
-
 /// Ends the network's server, if there is one, and removes all that it had.
 pub async fn stop(instance: &Instance, network: &Network) -> Result<(), DnsError> {
     let server = Server::of(instance, network)?;

@@ -227,10 +227,10 @@ impl Host1 {
         let (most, running) = (grant.containers(), ground.running_beside(id));
         if running >= most as usize {
             let user = self.instance.user();
-            let (s, more) = (if most == 1 { "" } else { "s" }, most.saturating_add(1));
+            let more = most.saturating_add(1);
             let why = format!(
-                "your grant of {most} running container{s} is used up; stop one, or have an administrator \
-                 allow more: nagaya grant {user} containers={more}"
+                "your grant is {most} containers at once, and {running} are running; stop one, or have an \
+                 administrator allow more: nagaya grant {user} containers={more}"
             );
             return Err(refused(why));
         }
@@ -495,8 +495,9 @@ impl Host1 {
     async fn spawn(&self, order: SpawnOrder, fds: Vec<BusFd>) -> Result<(i32, i32), HostError> {
         let Standing { owner, ground } = self.standing()?;
         let order = self.check_order(owner, order)?;
-        let lent = Lent::checked(fds.into_iter().map(OwnedFd::from).collect(), owner.storage)
-            .map_err(HostError::Refused)?;
+        let fds = fds.into_iter().map(OwnedFd::from).collect();
+        let lent =
+            Lent::checked(fds, owner.storage, self.instance.is_private()).map_err(HostError::Refused)?;
         let _hold = hold::take(&self.instance, &order.container).map_err(failed)?;
         // Of two that start at once, the second is to find the first running.
         let _turn = match order.adopt.is_none() && self.instance.person().is_some() {

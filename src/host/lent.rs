@@ -8,7 +8,8 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::model::ids::Slice;
 use crate::model::monitor::MAX_CONFIG;
-use crate::sys::sealed;
+use crate::sys::mountinfo::Mounts;
+use crate::sys::{error_text, sealed};
 
 /// How many descriptors come with `Spawn`: template, data, config, control, state, two logs.
 pub const SPAWN_FDS: usize = 7;
@@ -27,12 +28,18 @@ pub struct Lent {
 }
 
 impl Lent {
+    /// `is_own`: the broker is the caller's own, whom the caller may keep waiting.
+    ///
     /// # Errors
     /// What is wrong with which descriptor.
-    pub fn checked(fds: Vec<OwnedFd>, storage: Slice) -> Result<Self, String> {
+    pub fn checked(fds: Vec<OwnedFd>, storage: Slice, is_own: bool) -> Result<Self, String> {
         let fds: [OwnedFd; SPAWN_FDS] =
             fds.try_into().map_err(|_| format!("Spawn takes {SPAWN_FDS} descriptors"))?;
         let [template, data, config, control, state, log, other_log] = fds;
+        let files = [&template, &data, &state, &log, &other_log];
+        if !is_own {
+            answering(&files)?;
+        }
         tree(&template, storage).map_err(|e| format!("the template {e}"))?;
         tree(&data, storage).map_err(|e| format!("the container's directory {e}"))?;
         sealed::size(&config, MAX_CONFIG as usize).ok_or_else(|| {
@@ -43,6 +50,15 @@ impl Lent {
             writable(fd).map_err(|e| format!("the {what} {e}"))?;
         }
         Ok(Self { template, data, config, control, state, logs: [log, other_log] })
+    }
+}
+
+/// Looking at a file, and opening it anew, is not to wait for a program of the caller's.
+fn answering(files: &[&OwnedFd]) -> Result<(), String> {
+    let mounts = Mounts::read().map_err(|e| error_text(&e))?;
+    match files.iter().any(|fd| mounts.may_hang(fd)) {
+        true => Err("files and trees must be on a file system of this host, and not on FUSE".to_owned()),
+        false => Ok(()),
     }
 }
 

@@ -151,7 +151,7 @@ pub fn file_name(lease: &DnsLease) -> String {
 /// The lines of a lease file without those of guests that are gone, or whose address is another's
 /// now: dnsmasq would hold it back for the former one until the lease is over.
 pub fn current_leases(file: &str, leases: &[DnsLease]) -> String {
-    lines_of(file, |words| match (words, words.get(2).and_then(|word| word.parse().ok())) {
+    let is_kept = |words: &[&str]| match (words, words.get(2).and_then(|word| word.parse().ok())) {
         ([_, mac, ..], Some(IpAddr::V4(address))) => {
             leases.iter().any(|lease| lease.ipv4 == Some(address) && lease.mac.to_string() == *mac)
         }
@@ -160,18 +160,7 @@ pub fn current_leases(file: &str, leases: &[DnsLease]) -> String {
             leases.iter().any(|lease| lease.ipv6 == Some(address) && lease.name.as_str() == *name)
         }
         _ => true,
-    })
-}
-
-/// The lines of a lease file without those of one guest's addresses.
-pub fn leases_without(file: &str, gone: &DnsLease) -> String {
-    lines_of(file, |words| {
-        let address: Option<IpAddr> = words.get(2).and_then(|word| word.parse().ok());
-        address.is_none_or(|address| !addresses(gone).any(|own| own == address))
-    })
-}
-
-fn lines_of(file: &str, is_kept: impl Fn(&[&str]) -> bool) -> String {
+    };
     let kept = file.lines().filter(|line| is_kept(&line.split(' ').collect::<Vec<_>>()));
     kept.map(|line| format!("{line}\n")).collect()
 }
@@ -281,8 +270,5 @@ mod tests {
              1799 77 fd00:77::2 web01 00:01\n"
         );
         assert_eq!(current_leases("", &[]), "");
-        let without = leases_without(file, &lease("web01", 2));
-        assert_eq!(without.lines().count(), file.lines().count() - 2);
-        assert!(!without.contains("web01"));
     }
 }

@@ -20,6 +20,7 @@ pub mod iptables;
 pub mod limits;
 pub mod lock;
 pub mod mount;
+pub mod mountinfo;
 pub mod netlink;
 #[cfg(test)]
 pub(crate) mod netns_fixture;

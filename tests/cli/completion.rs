@@ -61,6 +61,7 @@ fn keys_are_offered_with_their_values() {
     assert_eq!(value(&["nagaya", "list", "--format", "=", "j"]), ["json"]);
     assert_eq!(typed("nagaya network create dmz ipv4.dh"), ["ipv4.dhcp="]);
     assert_eq!(typed("nagaya grant ann mem"), ["memory="]);
+    assert_eq!(typed("nagaya grant ann kernel.mem"), ["kernel.memlock="]);
     assert_eq!(typed("nagaya device add web01 eth1 nic limits.in"), ["limits.ingress="]);
 }
 

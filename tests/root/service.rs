@@ -183,6 +183,19 @@ fn one_that_cannot_start_hinders_no_other() {
 }
 
 #[test]
+fn a_shutdown_of_all_says_what_became_of_each() {
+    let host = Host::new();
+    host.launch("good");
+    host.launch("deaf");
+    host.ok(&["config", "set", "deaf", "boot.host_shutdown_timeout=1"]);
+    let init = rustix::process::Pid::from_raw(host.init("deaf")).expect("a process");
+    rustix::process::kill_process(init, rustix::process::Signal::STOP).expect("stop its init");
+    let said = host.fails(0, &["autostop"]);
+    assert!(said.contains("good is stopped") && said.contains("deaf is ended by force"), "{said}");
+    assert!(host.list().iter().all(|row| row["state"] == "stopped"));
+}
+
+#[test]
 fn an_instance_that_is_not_set_up_has_nothing_to_start() {
     let host = Host::bare();
     assert_eq!(host.ok(&["autostart"]), "");

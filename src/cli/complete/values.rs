@@ -10,6 +10,7 @@ use crate::app::{Look, look::Doing};
 use crate::model::config;
 use crate::model::container::Container;
 use crate::model::grant;
+use crate::model::limits;
 use crate::model::network::NETWORK_KEYS;
 use crate::model::nic::NIC_KEYS;
 
@@ -69,7 +70,7 @@ fn offers(what: What, typed: &str, words: &Words) -> Vec<Offer> {
         What::NetworkPair => with_values(typed, network_keys("="), network_values),
         What::DeviceKey => device_keys(""),
         What::DevicePair => with_values(typed, device_keys("="), |key| device_values(key, words)),
-        What::GrantPair => grant::KEYS.iter().map(|key| plain(format!("{key}="))).collect(),
+        What::GrantPair => grant_pairs(),
         _ => of_instance(what, words),
     }
 }
@@ -181,6 +182,12 @@ fn config_keys(behind: &str) -> Vec<Offer> {
 fn config_values(key: &str) -> Vec<String> {
     let kind = config::find(key).map(|known| known.kind);
     kind.map(|kind| kind.words().iter().map(|word| (*word).to_owned()).collect()).unwrap_or_default()
+}
+
+fn grant_pairs() -> Vec<Offer> {
+    let keys = grant::KEYS.iter().map(|key| format!("{key}="));
+    let resources = limits::RLIMITS.iter().map(|name| format!("kernel.{name}="));
+    keys.chain(resources).map(plain).collect()
 }
 
 fn network_keys(behind: &str) -> Vec<Offer> {

@@ -188,15 +188,15 @@ fn guests_come_and_go_without_a_restart() {
         guest.run(|| run("ip", "addr add 10.77.16.5/24 dev eth0"));
         host.ensure(&[lease("web01", 5)]).unwrap();
         let pid = host.pid();
-        wait(add(&host.instance, &host.network, &lease("db01", 6))).unwrap();
+        host.ensure(&[lease("web01", 5), lease("db01", 6)]).unwrap();
         guest.run(|| ask_until("dns 10.77.16.1 db01.lan.example", "ok 10.77.16.6"));
         // Another name for the same interface.
-        wait(add(&host.instance, &host.network, &lease("db02", 6))).unwrap();
+        host.ensure(&[lease("web01", 5), lease("db02", 6)]).unwrap();
         guest.run(|| {
             ask_until("dns 10.77.16.1 db02.lan.example", "ok 10.77.16.6");
             ask_until("dns 10.77.16.1 db01.lan.example", "nxdomain");
         });
-        wait(remove(&host.instance, &host.network, &lease("db02", 6))).unwrap();
+        host.ensure(&[lease("web01", 5)]).unwrap();
         guest.run(|| ask_until("dns 10.77.16.1 db02.lan.example", "nxdomain"));
         assert!(!host.ensure(&[lease("web02", 5)]).unwrap());
         guest.run(|| ask_until("ptr 10.77.16.1 10.77.16.5", "ok web02.lan.example"));
@@ -204,9 +204,8 @@ fn guests_come_and_go_without_a_restart() {
 
         // One that has taken its address by DHCP gives it to the next.
         guest.run(|| assert!(ask(&format!("dhcp {MAC}")).starts_with("ack 10.77.16.5")));
-        wait(remove(&host.instance, &host.network, &lease("web02", 5))).unwrap();
         let next = DnsLease { mac: Mac([2, 0, 0, 0, 0, 9]), ..lease("web03", 5) };
-        wait(add(&host.instance, &host.network, &next)).unwrap();
+        host.ensure(&[next]).unwrap();
         guest.run(|| {
             assert_eq!(ask(&format!("dhcp {MAC}")), "nothing");
             assert!(ask("dhcp 02:00:00:00:00:09").starts_with("ack 10.77.16.5"));
