@@ -20,12 +20,15 @@ use crate::sys::{Context, SysError, caps, error_text, process};
 const SETTLE: Duration = Duration::from_millis(150);
 /// … and how long that is waited for at most.
 const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
-/// From one repair to the next. It doubles as long as every repair is followed by another change:
-/// somebody else may be as stubborn.
+/// From one repair to the next. It doubles as long as every repair is followed by its undoing: somebody
+/// else may be as stubborn.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Whoever makes it grow longer than that is told of.
 const LONG_PAUSE: Duration = Duration::from_secs(4);
+/// The pause while a firewall grows, which may take long, as at a start of Docker's: somebody else's work,
+/// but not against ours.
+const PAUSE_OF_GROWTH: Duration = Duration::from_secs(2);
 const GLANCE: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
 const NET_ADMIN: u32 = 12;
@@ -78,9 +81,9 @@ impl Ears {
         Ok(Self { firewall: Watch::open()?, links })
     }
 
-    /// Whether the next that is heard has harmed the firewall; none where it is quiet for `patience`. What
+    /// What the next that is heard has done to the firewall; none where it is quiet for `patience`. What
     /// links have suffered they tell themselves.
-    fn next(&mut self, own: &Own, patience: Duration) -> AppResult<Option<bool>> {
+    fn next(&mut self, own: &Own, patience: Duration) -> AppResult<Option<Harm>> {
         let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
         let (firewall, links) = (self.firewall.fd(), self.links.fd());
         let mut fds = [PollFd::new(&firewall, PollFlags::IN), PollFd::new(&links, PollFlags::IN)];
@@ -90,12 +93,22 @@ impl Ears {
             Ok(_) => {
                 self.links.hear().map_err(io::Error::other).cannot(|| "hear of changes of links")?;
                 let heard = self.firewall.next(Duration::ZERO)?;
-                return Ok(Some(heard.is_some_and(|transaction| own.concerns(&transaction))));
+                return Ok(Some(heard.map_or(Harm::None, |transaction| own.harm(&transaction))));
             }
             Err(e) => return Err(SysError::new("wait for changes", e).into()),
         }
-        Ok(self.firewall.next(Duration::ZERO)?.map(|transaction| own.concerns(&transaction)))
+        Ok(self.firewall.next(Duration::ZERO)?.map(|transaction| own.harm(&transaction)))
     }
+}
+
+/// What somebody else's change may mean for our networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Harm {
+    None,
+    /// Theirs has grown, and may drop what is ours.
+    Grown,
+    /// Something of ours may have gone.
+    Undone,
 }
 
 /// What is ours: tables by name, and processes.
@@ -119,23 +132,29 @@ impl Own {
             || process::parent(*pid).is_some_and(|parent| process_name(parent) == self.process)
     }
 
-    /// Whether it may have harmed our networks.
-    fn concerns(&self, transaction: &Transaction) -> bool {
-        transaction.has_gaps
-            || (!self.has_done(transaction) && transaction.changes.iter().any(|change| self.is_harm(change)))
+    /// What it may have done to our networks.
+    fn harm(&self, transaction: &Transaction) -> Harm {
+        if transaction.has_gaps {
+            return Harm::Grown;
+        }
+        if self.has_done(transaction) {
+            return Harm::None;
+        }
+        transaction.changes.iter().map(|change| self.harm_of(change)).max().unwrap_or(Harm::None)
     }
 
-    fn is_harm(&self, change: &Change) -> bool {
+    fn harm_of(&self, change: &Change) -> Harm {
         if self.has_table(change) {
-            return true;
+            return Harm::Undone;
         }
         let is_iptables = ["ip", "ip6"].contains(&change.family) && change.table == "filter";
         let is_built_in = matches!(change.chain.as_deref(), Some("FORWARD" | "INPUT"));
         match change.kind {
             // A firewall was loaded, or has another policy.
-            Kind::NewBaseChain => ["ip", "ip6", "inet", "bridge"].contains(&change.family),
-            Kind::NewRule | Kind::DeletedRule => is_iptables && is_built_in,
-            _ => false,
+            Kind::NewBaseChain if ["ip", "ip6", "inet", "bridge"].contains(&change.family) => Harm::Grown,
+            Kind::NewRule if is_iptables && is_built_in => Harm::Grown,
+            Kind::DeletedRule if is_iptables && is_built_in => Harm::Undone,
+            _ => Harm::None,
         }
     }
 }
@@ -153,25 +172,28 @@ fn guard(
     mut start_repairs: impl FnMut() -> Vec<Child>,
     is_over: impl Fn() -> bool,
 ) -> AppResult<()> {
-    let mut is_due = repair_first;
+    let mut harm = if repair_first { Harm::Grown } else { Harm::None };
     let mut pause = PAUSE;
     let mut next_at = Instant::now();
     while !is_over() {
-        if !is_due && !ears.links.is_suspicious() {
+        if harm == Harm::None && !ears.links.is_suspicious() {
             let patience = next_at.saturating_duration_since(Instant::now());
             // A long time without trouble, and the next is the first again.
             if patience.is_zero() {
                 pause = PAUSE;
             }
-            is_due = ears.next(own, if patience.is_zero() { IDLE } else { patience })?.unwrap_or(false);
+            harm = ears.next(own, if patience.is_zero() { IDLE } else { patience })?.unwrap_or(Harm::None);
             continue;
         }
-        is_due |= settle(ears, own, next_at)?;
-        if !is_due && !ears.links.is_suspicious() {
+        harm = harm.max(settle(ears, own, next_at)?);
+        if harm == Harm::None && !ears.links.is_suspicious() {
             // What was suspicious has gone together with its container, or was undone.
             continue;
         }
-        let what = if is_due { "firewall has" } else { "links have" };
+        let what = if harm == Harm::None { "links have" } else { "firewall has" };
+        if harm == Harm::Grown {
+            pause = pause.min(PAUSE_OF_GROWTH);
+        }
         tracing::info!("the host's {what} changed: repairing what networks need");
         if pause > LONG_PAUSE {
             tracing::warn!(
@@ -182,14 +204,14 @@ fn guard(
         }
         ears.links.forget_suspicions();
         let mut repairs = start_repairs();
-        is_due = false;
+        harm = Harm::None;
         while !repairs.is_empty() {
             // Heard while it is done, it can be told who does it.
-            is_due |= ears.next(own, GLANCE)?.unwrap_or(false);
+            harm = harm.max(ears.next(own, GLANCE)?.unwrap_or(Harm::None));
             repairs.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         }
-        while let Some(concerns) = ears.next(own, Duration::ZERO)? {
-            is_due |= concerns;
+        while let Some(heard) = ears.next(own, Duration::ZERO)? {
+            harm = harm.max(heard);
         }
         ears.links.accept();
         next_at = Instant::now() + pause;
@@ -198,17 +220,17 @@ fn guard(
     Ok(())
 }
 
-/// Waits until it is quiet, and not before `not_before`. Tells whether the firewall was harmed meanwhile.
-fn settle(ears: &mut Ears, own: &Own, not_before: Instant) -> AppResult<bool> {
+/// Waits until it is quiet, and not before `not_before`. Tells what was done to the firewall meanwhile.
+fn settle(ears: &mut Ears, own: &Own, not_before: Instant) -> AppResult<Harm> {
     let at_most = (Instant::now() + SETTLE_AT_MOST).max(not_before);
-    let mut is_harmed = false;
+    let mut harm = Harm::None;
     loop {
         let left = at_most.saturating_duration_since(Instant::now());
         let heard = ears.next(own, SETTLE.min(left))?;
-        is_harmed |= heard.unwrap_or(false);
+        harm = harm.max(heard.unwrap_or(Harm::None));
         let now = Instant::now();
         if now >= at_most || (heard.is_none() && now >= not_before) {
-            return Ok(is_harmed);
+            return Ok(harm);
         }
     }
 }
@@ -230,25 +252,25 @@ mod tests {
 
     #[test]
     fn only_what_may_harm_concerns_us() {
-        let concerns = |changes: &[Change]| {
+        let harm = |changes: &[Change]| {
             let changes = changes.iter().cloned().collect();
-            own().concerns(&Transaction { changes, process: None, has_gaps: false })
+            own().harm(&Transaction { changes, process: None, has_gaps: false })
         };
-        for (changes, is_harm) in [
-            (vec![change(Kind::DeletedTable, "inet", "ngwatch", None)], true),
-            (vec![change(Kind::DeletedTable, "inet", "ngwatch-1000", None)], true),
-            (vec![change(Kind::DeletedTable, "inet", "ngwatchdog", None)], false),
-            (vec![change(Kind::DeletedRule, "inet", "ngwatch", Some("forward"))], true),
-            (vec![change(Kind::OtherDeleted, "inet", "ngwatch-blocks", None)], true),
-            (vec![change(Kind::NewBaseChain, "inet", "filter", Some("forward"))], true),
-            (vec![change(Kind::NewBaseChain, "arp", "filter", Some("in"))], false),
-            (vec![change(Kind::DeletedRule, "ip", "filter", Some("FORWARD"))], true),
-            (vec![change(Kind::NewRule, "ip", "filter", Some("DOCKER"))], false),
-            (vec![change(Kind::NewRule, "inet", "firewalld", Some("filter_FORWARD"))], false),
+        for (changes, expected) in [
+            (vec![change(Kind::DeletedTable, "inet", "ngwatch", None)], Harm::Undone),
+            (vec![change(Kind::DeletedTable, "inet", "ngwatch-1000", None)], Harm::Undone),
+            (vec![change(Kind::DeletedTable, "inet", "ngwatchdog", None)], Harm::None),
+            (vec![change(Kind::DeletedRule, "inet", "ngwatch", Some("forward"))], Harm::Undone),
+            (vec![change(Kind::OtherDeleted, "inet", "ngwatch-blocks", None)], Harm::Undone),
+            (vec![change(Kind::NewBaseChain, "inet", "filter", Some("forward"))], Harm::Grown),
+            (vec![change(Kind::NewBaseChain, "arp", "filter", Some("in"))], Harm::None),
+            (vec![change(Kind::DeletedRule, "ip", "filter", Some("FORWARD"))], Harm::Undone),
+            (vec![change(Kind::NewRule, "ip", "filter", Some("DOCKER"))], Harm::None),
+            (vec![change(Kind::NewRule, "inet", "firewalld", Some("filter_FORWARD"))], Harm::None),
         ] {
-            assert_eq!(concerns(&changes), is_harm, "{changes:?}");
+            assert_eq!(harm(&changes), expected, "{changes:?}");
         }
-        assert!(own().concerns(&Transaction { has_gaps: true, ..Default::default() }));
+        assert_eq!(own().harm(&Transaction { has_gaps: true, ..Default::default() }), Harm::Grown);
     }
 
     /// Has nft do this as a child of one that is known for ours by its name. It stays for a moment, as
@@ -347,6 +369,23 @@ mod tests {
             until("the link is missed", Duration::from_secs(1), || count.load(Ordering::SeqCst) > 0);
             std::thread::sleep(Duration::from_millis(2500));
             assert_eq!(count.load(Ordering::SeqCst), 1, "what cannot be put right is not tried for ever");
+        });
+    }
+
+    /// A firewall that takes long to load is met soon after it has done.
+    #[test]
+    fn the_pauses_do_not_grow_with_somebody_elses_rules() {
+        beside(|count| {
+            let end = Instant::now() + Duration::from_secs(8);
+            while Instant::now() < end {
+                run("iptables-nft", "-A FORWARD -j DROP");
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            let before = count.load(Ordering::SeqCst);
+            assert!((3..=8).contains(&before), "{before} repairs in 8 s");
+            run("iptables-nft", "-P FORWARD DROP");
+            let repaired = || count.load(Ordering::SeqCst) > before;
+            until("the last of it is met", PAUSE_OF_GROWTH + Duration::from_secs(1), repaired);
         });
     }
 
