@@ -27,13 +27,26 @@ people() {
   printf 'StrictHostKeyChecking accept-new\n' >"$tree/etc/ssh/ssh_config.d/vm.conf"
 }
 
-# Packages that scenarios install themselves, for it matters when they come.
+# Packages that scenarios install themselves, for it matters when they come: a repository, the only one
+# that apt knows. Not compressed, as that would be most of the time on an emulated processor.
 archives() {
-  mkdir -p "$tree/srv/debs/partial"
+  debs="$tree/srv/debs"
+  mkdir -p "$debs/partial"
   for package in docker.io firewalld ufw; do
     chroot "$tree" apt-get install --yes -qq --download-only -o Dir::Cache::archives=/srv/debs "$package"
   done
-  chmod -R a+rX "$tree/srv/debs"
+  rm -rf "$debs/partial" "$debs/lock"
+  for deb in "$debs"/*.deb; do
+    dpkg-deb --raw-extract "$deb" "$debs/content"
+    dpkg-deb -Znone --build "$debs/content" "$deb" >/dev/null
+    rm -rf "$debs/content"
+    dpkg-deb --field "$deb"
+    printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "${deb##*/}" "$(stat -c %s "$deb")" "$(sha256sum <"$deb" | cut -d ' ' -f 1)"
+  done >"$debs/Packages"
+  chmod -R a+rX "$debs"
+  rm -f "$tree"/etc/apt/sources.list "$tree"/etc/apt/sources.list.d/*
+  echo 'deb [trusted=yes] file:/srv/debs ./' >"$tree/etc/apt/sources.list.d/debs.list"
+  chroot "$tree" apt-get update -q
 }
 
 # Addresses without waiting for DHCP; the cards are told apart by their hardware addresses.

@@ -19,23 +19,6 @@ SSH_LOST = 255
 TEMPLATE = "/srv/media/debian12.tar.zst"
 
 
-# Makes a repository of the packages in /srv/debs, and apt know it alone.
-LIST_DEBS = """
-import hashlib, pathlib, subprocess
-debs = pathlib.Path("/srv/debs")
-with open(debs / "Packages", "w") as packages:
-    for deb in sorted(debs.glob("*.deb")):
-        fields = subprocess.run(["dpkg-deb", "-f", deb], capture_output=True, text=True, check=True).stdout
-        data = deb.read_bytes()
-        packages.write(f"{fields}Filename: ./{deb.name}\\nSize: {len(data)}\\nSHA256: {hashlib.sha256(data).hexdigest()}\\n\\n")
-for old in pathlib.Path("/etc/apt").glob("sources.list*"):
-    old.is_file() and old.unlink()
-for old in pathlib.Path("/etc/apt/sources.list.d").glob("*"):
-    old.unlink()
-pathlib.Path("/etc/apt/sources.list.d/debs.list").write_text("deb [trusted=yes] file:/srv/debs ./\\n")
-subprocess.run(["apt-get", "update", "-q"], check=True)
-"""
-
 class Failed(AssertionError):
     """A command on a host did not do what the scenario says."""
 
@@ -244,9 +227,15 @@ class Host(Shell):
         self.run(f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends /tmp/{path.name}")
         self.package_installed = package is None
 
+    def install_all(self) -> None:
+        """The package, and root's template."""
+        if self.ok("command -v nagaya"):
+            self.package_installed = True
+        self.install_package()
+        self.import_template()
+
     def install(self, package: str) -> None:
         """Installs a package of Debian's that the image holds (/srv/debs)."""
-        self.run("test -e /etc/apt/sources.list.d/debs.list || python3 -", input=LIST_DEBS)
         options = "-o Dpkg::Options::=--force-unsafe-io --no-install-recommends"
         self.run(f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q {options} {package}", timeout=600)
 

@@ -40,8 +40,6 @@ class HostImage:
     kernel: Path
     initrd: Path
     disk: Path
-    # A directory with a host that is up: its disk and the state of its machine.
-    booted: Path | None = None
 
 
 def ssh_key() -> Path:
@@ -72,7 +70,7 @@ def host_image(name: str, key: Path, say: Callable[[str], None]) -> HostImage:
     def fill(entry: Path) -> None:
         tree = entry / "tree"
         mmdebstrap(
-            ["--variant=apt", f"--include={','.join(PACKAGES)}"]
+            ["--variant=apt", "--skip=cleanup/apt/lists", f"--include={','.join(PACKAGES)}"]
             + [f'--extract-hook={script} before-packages "$1"', f'--customize-hook={script} customize "$1"']
             + [SUITES[name], str(tree)],
             {"KEY": str(key)},

@@ -52,7 +52,7 @@ class MachineHung(MachineFailed):
 class Machine:
     """A guest with its own copies of the disks, in a directory that the caller removes."""
 
-    def __init__(self, number: int, image: HostImage, media: Path, variant: Variant, directory: Path, linked: bool):
+    def __init__(self, number: int, image: HostImage, media: Path, variant: Variant, directory: Path, linked: bool, resumes: Path | None = None):
         self.name = f"host-{'ab'[number - 1]}"
         self.number, self.image, self.media, self.variant, self.linked = number, image, media, variant, linked
         self.directory = directory
@@ -61,8 +61,8 @@ class Machine:
         self.port = 0
         self.over = False
         self.process: subprocess.Popen[bytes] | None = None
-        # A host that is up already, to begin with; later starts are boots.
-        self.resumes = image.booted if variant == Variant() and not linked else None
+        # What another one has saved, to begin with; later starts are boots.
+        self.resumes = resumes
         # Raw copies, not overlays: what QEMU has written is in the kernel's hands, and killing QEMU loses no more.
         disk = self.resumes / "disk" if self.resumes else image.disk
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", disk, self.disks[0]], check=True)

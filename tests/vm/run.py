@@ -7,6 +7,7 @@ from outside, and the hosts reach nothing but each other.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shlex
 import shutil
@@ -15,10 +16,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import qemu
@@ -44,12 +43,50 @@ class Run:
         # Those whose emulated host hung, and that were run once more.
         self.hung: list[Case] = []
         self.machines: list[Machine] = []
+        # Hosts that are up, by kind and whether the package is installed: what plain ones go on from.
+        self.saved: dict[tuple[str, bool], Path] = {}
         self.interrupted = threading.Event()
         self.printing = threading.Lock()
 
     def say(self, text: str) -> None:
         with self.printing:
             print(text, flush=True)
+
+    def save_hosts(self, cases: list[Case]) -> None:
+        """Has one host of each kind boot, and where that is wanted be installed, and keeps it as it is then."""
+        plain = [case for case in cases if case.variant == Variant()]
+        installed = {kind for case in plain if case.installed and self.options.package for kind in case.kinds}
+
+        def save(kind: str) -> None:
+            machinery = [qemu.version(), Path(qemu.__file__).read_text()]
+            recipe = [str(self.images[kind].disk), str(self.media), *machinery]
+            self.saved[kind, False] = cached(f"{kind}-up", recipe, lambda to: self.save(kind, None, to), self.say)
+            if kind in installed:
+                recipe += [str(self.saved[kind, False]), hashlib.sha256(self.options.package.read_bytes()).hexdigest()]
+                fill = lambda to: self.save(kind, self.saved[kind, False], to)
+                self.saved[kind, True] = cached(f"{kind}-installed", recipe, fill, self.say)
+
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            list(pool.map(save, {kind for case in plain for kind in case.kinds} or self.images))
+
+    def save(self, kind: str, resumes: Path | None, to: Path) -> None:
+        """One that boots, or one that goes on from what was saved and has everything installed."""
+        directory = self.directory / f"{kind}-saved"
+        directory.mkdir()
+        machine = Machine(1, self.images[kind], self.media, Variant(), directory, False, resumes)
+        self.machines.append(machine)
+        host = Host(machine, self.options.package)
+        try:
+            machine.start()
+            host.wait_until_up("")
+            if resumes:
+                host.set_clock()
+                host.install_all()
+            host.disconnect()
+            machine.save(to)
+        finally:
+            machine.end()
+            shutil.rmtree(directory)
 
     def run_group(self, number: int, group: Group) -> None:
         """Runs its cases, on new hosts again after one that failed, and once more the one whose host hung."""
@@ -90,8 +127,10 @@ class Run:
 
     def boot(self, case: Case, directory: Path, hosts: list[Host]) -> None:
         started = time.monotonic()
+        linked = len(case.kinds) > 1
         for number, kind in enumerate(case.kinds, 1):
-            machine = Machine(number, self.images[kind], self.media, case.variant, directory, len(case.kinds) > 1)
+            saved = self.saved.get((kind, case.installed)) if case.variant == Variant() and not linked else None
+            machine = Machine(number, self.images[kind], self.media, case.variant, directory, linked, saved)
             self.machines.append(machine)
             hosts.append(Host(machine, self.options.package, self.say if self.options.verbose else None))
         for host in hosts:
@@ -100,6 +139,8 @@ class Run:
             host.wait_until_up("")
             host.set_clock()
             host.prepare()
+            if case.installed:
+                host.install_all()
         what = " ".join(filter(None, [" and ".join(case.kinds), str(case.variant)]))
         self.say(f"     booted {what} in {time.monotonic() - started:.0f} s")
 
@@ -201,36 +242,8 @@ def main() -> int:
     kinds = set(SUITES) if options.build else {kind for case in cases for kind in case.kinds}
     images, media = build(kinds, lambda text: print(text, flush=True))
     run = Run(options, images, media)
-    boot_once(images, media, run.directory, run.say)
+    run.save_hosts(cases)
     return 0 if options.build else run_all(run, scenario.groups(cases))
-
-
-def boot_once(images: dict[str, HostImage], media: Path, directory: Path, say: Callable[[str], None]) -> None:
-    """Has one host of each kind boot, and keeps it as it is then: most scenarios go on from there."""
-
-    def up(kind: str) -> None:
-        image = images[kind]
-
-        def fill(entry: Path) -> None:
-            scratch = directory / f"{kind}-up"
-            scratch.mkdir()
-            machine = Machine(1, image, media, Variant(), scratch, False)
-            host = Host(machine, None)
-            try:
-                machine.start()
-                host.wait_until_up("")
-                host.disconnect()
-                machine.save(entry)
-            finally:
-                machine.end()
-                shutil.rmtree(scratch)
-
-        recipe = [str(image.disk), str(media), qemu.version(), Path(qemu.__file__).read_text()]
-
-        images[kind] = replace(image, booted=cached(f"{kind}-up", recipe, fill, say))
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(up, images))
 
 
 def run_all(run: Run, groups: list[Group]) -> int:

@@ -30,6 +30,8 @@ class Case:
     shares_host: bool
     # Measures times, and so runs beside nothing else.
     alone: bool
+    # It begins where the package and root's template are there.
+    installed: bool
 
     def title(self) -> str:
         return " ".join(filter(None, [self.scenario, *self.kinds, str(self.variant)]))
@@ -72,7 +74,7 @@ def load(path: Path, kinds: list[str] | None) -> list[Case]:
     if isinstance(variants, Variant):
         variants = [variants]
     about = inspect.cleandoc(module.__doc__).splitlines()[0]
-    ways = (getattr(module, "SHARES_HOST", False), getattr(module, "ALONE", False))
+    ways = (getattr(module, "SHARES_HOST", False), getattr(module, "ALONE", False), getattr(module, "INSTALLED", False))
     return [Case(path.stem, about, module.run, kind, variant, *ways) for kind in wanted for variant in variants]
 
 
@@ -90,13 +92,13 @@ def find(only: list[str], kinds: list[str] | None) -> list[Case]:
 def groups(cases: list[Case]) -> list[Group]:
     """What shares a boot comes together, in the place of the first; anything else is alone."""
     found: list[Group] = []
-    shared: dict[tuple[tuple[str, ...], Variant], Group] = {}
+    shared: dict[tuple[tuple[str, ...], Variant, bool], Group] = {}
     for case in cases:
-        key = (case.kinds, case.variant)
+        key = (case.kinds, case.variant, case.installed)
         if case.shares_host and key in shared:
             shared[key].cases.append(case)
             continue
-        group = Group(*key, [case])
+        group = Group(case.kinds, case.variant, [case])
         found.append(group)
         if case.shares_host:
             shared[key] = group

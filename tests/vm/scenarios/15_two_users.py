@@ -2,11 +2,11 @@
 from host import Host
 
 HOSTS = ["debian12"]
+INSTALLED = True
 SHARES_HOST = True
 
 
 def run(host: Host) -> None:
-    host.install_package()
     ann, bob = host.user("ann"), host.user("bob")
     # Bob is in no group: polkit would ask for an administrator's password, and nobody can type it.
     bob.fails("nagaya list", code=1, says="nagaya grant bob allow=true")

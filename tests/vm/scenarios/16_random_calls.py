@@ -5,15 +5,14 @@ from pathlib import Path
 from host import Host
 
 HOSTS = ["debian12"]
+INSTALLED = True
 SHARES_HOST = True
 HERE = Path(__file__).parent.parent
 
 
 def run(host: Host) -> None:
-    host.install_package()
     ann, bob = host.user("ann"), host.user("bob")
     host.run("usermod -aG nagaya ann && usermod -aG nagaya bob")
-    host.import_template()
     ann.import_template()
     host.run("nagaya launch debian12 web01")
     ann.run("nagaya launch debian12 one")

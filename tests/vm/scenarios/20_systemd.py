@@ -2,11 +2,10 @@
 from host import Host
 
 HOSTS = ["debian12"]
+INSTALLED = True
 
 
 def run(host: Host) -> None:
-    host.install_package()
-    host.import_template()
     host.run("systemctl enable --now nagaya.service")
     host.run("nagaya launch debian12 web01 --wait", timeout=600)
     scopes(host)

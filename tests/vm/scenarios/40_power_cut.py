@@ -5,12 +5,11 @@ import time
 
 from host import Host
 
+INSTALLED = True
 STATE = "/var/lib/nagaya"
 
 
 def run(host: Host) -> None:
-    host.install_package()
-    host.import_template()
     host.run("nagaya launch debian12 stays")
     host.run("nagaya launch debian12 rests && nagaya stop --force rests")
     # What the cut may not lose is on disk.

@@ -2,10 +2,10 @@
 from host import Host
 
 HOSTS = ["debian12"]
+INSTALLED = True
 
 
 def run(host: Host) -> None:
-    host.install_package()
     host.run("systemctl enable --now nagaya nagaya-watch")
     host.run("usermod -aG nagaya ann && nagaya grant ann networks=2 ports=8000-8099")
     ann = host.user("ann")

@@ -2,6 +2,7 @@
 from host import Host
 
 HOSTS = ["debian12"]
+INSTALLED = True
 
 # A machine outside, behind an interface of the host's: what it reaches came through FORWARD.
 WORLD = """
@@ -18,8 +19,6 @@ systemd-run -q --unit world -p NetworkNamespacePath=/run/netns/world python3 -m 
 
 
 def run(host: Host) -> None:
-    host.install_package()
-    host.import_template()
     host.run("systemctl enable --now nagaya")
     host.run("nagaya network create dmz ipv4.address=10.20.0.1/24 ipv6.address=fd00:20::1/64 ipv4.nat=false")
     host.run(WORLD)
