@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::App;
 use super::error::AppResult;
-use super::{layout, network, private_way, state};
+use super::{guest_config, layout, network, private_way, state};
 use crate::model::container::{Container, State};
 use crate::model::instance::Instance;
 use crate::model::name::{ContainerId, Name};
@@ -37,14 +37,10 @@ impl Attached {
     /// What a start would give it now.
     pub fn of(container: &Container, networks: &[Network]) -> Self {
         let answering = networks.iter().find(|network| network.domain.is_some());
-        let gateways = |network: &Network| {
-            let ipv4 = network.gateway4().map(IpAddr::V4);
-            ipv4.into_iter().chain(network.gateway6().map(IpAddr::V6)).collect()
-        };
         Self {
             container: container.name.clone(),
             nics: network::orders(container, networks),
-            resolvers: answering.map(gateways).unwrap_or_default(),
+            resolvers: answering.map(guest_config::gateways).unwrap_or_default(),
             domain: answering.and_then(|network| network.domain.clone()),
         }
     }

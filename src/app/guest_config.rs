@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use super::error::AppResult;
+use crate::host::dns;
 use crate::model::config::{Config, value};
 use crate::model::container::Container;
+use crate::model::instance::Instance;
 use crate::model::limits::Rlimit;
 use crate::model::name::Name;
 use crate::model::network::Network;
@@ -14,16 +16,15 @@ use crate::runtime::config::{GuestSettings, MonitorConfig};
 use crate::sys::{SysResult, host_resolvers, pasta, seccomp};
 
 /// The monitor's configuration for a start, or for taking over init `adopt`. `networks` are those that
-/// its interfaces are on, in their order; `private` says that what leaves them goes through pasta.
+/// its interfaces are on, in their order; `resolvers` whom it is to ask for names.
 pub fn build(
     container: &Container,
     facts: &TemplateFacts,
     rlimits: &[Rlimit],
     adopt: Option<i32>,
     networks: &[Network],
-    private: bool,
+    resolvers: Vec<IpAddr>,
 ) -> AppResult<MonitorConfig> {
-    let resolvers = resolvers(networks, private);
     Ok(MonitorConfig {
         name: container.name.clone(),
         uuid: container.uuid.clone(),
@@ -84,27 +85,36 @@ pub fn lack_of_resolvers(name: &Name, nics: &[Nic], resolvers: &[IpAddr]) -> Opt
     if !resolvers.is_empty() {
         return None;
     }
-    let help = nic.network().map(|network| {
-        format!(
-            ": a network with a domain answers for names itself: nagaya network set {network} dns.domain=lan"
-        )
-    });
+    let help = match nic.network() {
+        Some(_) => ": with dnsmasq on the host (package dnsmasq-base), networks ask those in guests' place",
+        None => "",
+    };
     Some(format!(
-        "'{name}' has no resolver, for those of the host listen on its loopback alone, if there are any{}",
-        help.unwrap_or_default()
+        "'{name}' has no resolver, for those of the host listen on its loopback alone, if there are any{help}"
     ))
 }
 
-/// The first network's own, where it answers for names; else the host's.
-pub fn resolvers(networks: &[Network], private: bool) -> Vec<IpAddr> {
+/// The first network's own, where it answers for names; else the host's, and where those are on its
+/// loopback alone, whoever asks them in the guest's place.
+pub fn resolvers(instance: &Instance, networks: &[Network]) -> Vec<IpAddr> {
     let answering = networks.iter().find(|network| network.domain.is_some());
     if let Some(network) = answering {
-        let gateways = [network.gateway4().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
-        return gateways.into_iter().flatten().collect();
+        return gateways(network);
     }
     let found = host_resolvers::usable();
-    // The host's own are on its loopback, where only pasta reaches them.
-    if found.is_empty() && private { vec![pasta::RESOLVER.into()] } else { found }
+    if !found.is_empty() {
+        return found;
+    }
+    if instance.is_private() {
+        return vec![pasta::RESOLVER.into()];
+    }
+    networks.iter().find(|network| dns::is_wanted(instance, network)).map(gateways).unwrap_or_default()
+}
+
+/// The host's own addresses on a network.
+pub fn gateways(network: &Network) -> Vec<IpAddr> {
+    let both = [network.gateway4().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
+    both.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -119,7 +129,7 @@ mod tests {
         let mut nics = [nic("eth0", 1)];
         let note = lack_of_resolvers(&name, &nics, &[]).unwrap();
         assert!(note.starts_with("'web01' has no resolver"), "{note}");
-        assert!(note.ends_with("nagaya network set lan dns.domain=lan"), "{note}");
+        assert!(note.contains("package dnsmasq-base"), "{note}");
         assert_eq!(lack_of_resolvers(&name, &nics, &["192.0.2.1".parse().unwrap()]), None);
         nics[0].settings.dhcp = true;
         assert_eq!(lack_of_resolvers(&name, &nics, &[]), None);

@@ -140,7 +140,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
         notes.extend(private::shortcomings(&app.instance));
     }
     let networks = network::of(app, &row.container)?;
-    let resolvers = guest_config::resolvers(&networks, app.instance.is_private());
+    let resolvers = guest_config::resolvers(&app.instance, &networks);
     notes.extend(guest_config::lack_of_resolvers(name, &row.container.nics, &resolvers));
     Ok(Info {
         traffic: traffic(app, name),

@@ -147,16 +147,16 @@ fn open_files(app: &mut App, container: &Container, limits: &Limits, init: Optio
         .store
         .template(&container.template)?
         .ok_or_else(|| crate::store::StoreError::TemplateGone { id: container.template.clone() })?;
-    let private = app.instance.is_private();
     let networks = network::of(app, container)?;
-    let resolvers = guest_config::resolvers(&networks, private);
+    let resolvers = guest_config::resolvers(&app.instance, &networks);
     if let Some(note) = guest_config::lack_of_resolvers(&container.name, &container.nics, &resolvers)
         && init.is_none()
     {
         (app.tell)(&note);
     }
     let config =
-        guest_config::build(container, &template.facts, &limits.rlimits, init, &networks, private)?.seal()?;
+        guest_config::build(container, &template.facts, &limits.rlimits, init, &networks, resolvers)?
+            .seal()?;
     let dir = layout::monitor_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     let control = listen(&layout::control_socket(&app.instance, &container.id))?;

@@ -9,7 +9,7 @@ use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::random;
 use super::{attached, firewall, state};
-use crate::host::dns::DnsLease;
+use crate::host::dns::{self, DnsLease};
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
 use crate::model::network::{DEFAULT_MTU, KeyError, Network, pick_subnet, pick_ula};
@@ -247,7 +247,10 @@ fn apply(app: &mut App, from: &Network, network: &Network) -> AppResult<()> {
 /// Tells whoever answers for the network who is on it; or has nobody answer, if it does not want that.
 fn answer(app: &mut App, network: &Network) -> AppResult<()> {
     let mut leases = Vec::new();
-    for container in app.store.containers()? {
+    // One that only asks the host's resolvers is to know nothing of guests.
+    let known =
+        if dns::is_go_between(&app.instance, network) { Vec::new() } else { app.store.containers()? };
+    for container in known {
         for nic in container.nics.iter().filter(|nic| nic.network() == Some(network.name.as_str())) {
             let (ipv4, ipv6) = (nic.ipv4.map(|net| net.ip()), nic.ipv6.map(|net| net.ip()));
             if ipv4.is_some() || ipv6.is_some() {
@@ -261,7 +264,10 @@ fn answer(app: &mut App, network: &Network) -> AppResult<()> {
 /// The same for those of `networks` that are answered for and whose bridges are there. Guests have
 /// their addresses without it, so a failure is no reason to fail.
 pub(super) fn answer_for(app: &mut App, networks: &[Network]) {
-    for network in networks.iter().filter(|network| network.wants_dnsmasq()) {
+    for network in networks {
+        if !dns::is_wanted(&app.instance, network) {
+            continue;
+        }
         let answered = is_up(app, network).and_then(|up| if up { answer(app, network) } else { Ok(()) });
         if let Err(e) = answered {
             tracing::warn!("network '{}' is without answers: {e}", network.name);

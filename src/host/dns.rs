@@ -67,6 +67,23 @@ fn taken(listener: &Listener) -> String {
     )
 }
 
+/// Whether somebody is to answer the network's guests: it says so itself, or the host's resolvers are
+/// within the host's own reach alone, and a server could ask them in guests' place.
+pub fn is_wanted(instance: &Instance, network: &Network) -> bool {
+    network.wants_dnsmasq() || is_go_between(instance, network)
+}
+
+/// Whether a server is wanted for nothing else.
+pub fn is_go_between(instance: &Instance, network: &Network) -> bool {
+    let is_ours = !network.foreign && (network.ipv4.is_some() || network.ipv6.is_some());
+    // A private owner's guests reach the host's resolvers through pasta.
+    !network.wants_dnsmasq()
+        && is_ours
+        && !instance.is_private()
+        && host_resolvers::are_kept_to_host()
+        && dnsmasq::find().is_ok()
+}
+
 /// Makes sure that the network's server runs with this configuration and knows these guests and no
 /// others. Whether it had to be started.
 ///

@@ -410,12 +410,12 @@ impl Host1 {
     }
 
     /// Makes sure that the network, JSON of [`Network`], is answered for with these guests, a JSON array
-    /// of [`dns::DnsLease`], and no others; or that it is not, if it does not want that.
+    /// of [`dns::DnsLease`], and no others; or that it is not, if nobody wants that.
     async fn ensure_names(&self, network: &str, leases: BusFd) -> Result<(), HostError> {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
         network::check_claimed(&self.instance, &network)?;
         let leases = network::leases(self.most_containers()?, leases)?;
-        let done = match network.wants_dnsmasq() {
+        let done = match dns::is_wanted(&self.instance, &network) {
             true => dns::ensure(&self.instance, &network, &leases).await.map(drop),
             false => dns::stop(&self.instance, &network).await,
         };

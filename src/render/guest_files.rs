@@ -156,16 +156,24 @@ pub fn resolvers(read: impl Fn(&str) -> Option<String>) -> Vec<IpAddr> {
     found
 }
 
-fn usable(resolv_conf: &str) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for line in resolv_conf.lines() {
+/// Whether the host itself asks a resolver that listens on its loopback, where no guest can ask it.
+pub fn asks_on_loopback(resolv_conf: &str) -> bool {
+    nameservers(resolv_conf).any(|address| address.is_loopback())
+}
+
+fn nameservers(resolv_conf: &str) -> impl Iterator<Item = IpAddr> {
+    resolv_conf.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (Some("nameserver"), Some(address), None) = (words.next(), words.next(), words.next()) else {
-            continue;
+            return None;
         };
-        let Ok(address) = address.parse::<IpAddr>().map(|address| address.to_canonical()) else {
-            continue;
-        };
+        Some(address.parse::<IpAddr>().ok()?.to_canonical())
+    })
+}
+
+fn usable(resolv_conf: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for address in nameservers(resolv_conf) {
         let link_local = match address {
             IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
             IpAddr::V6(address) => address.is_unicast_link_local(),
@@ -413,6 +421,16 @@ mod tests {
                     nameserver 192.0.2.7\n\
                     nameserver 2001:db8::1\n";
         assert_eq!(found(text, None), ["192.0.2.7", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn a_resolver_on_the_hosts_loopback_is_known() {
+        for text in ["nameserver 127.0.0.1\n", "nameserver 127.0.0.53\noptions edns0\n", "nameserver ::1\n"] {
+            assert!(asks_on_loopback(text), "{text}");
+        }
+        for text in ["", "nameserver 192.0.2.1\n", "# nameserver 127.0.0.1\n", "nameserver 127.0.0.1 x\n"] {
+            assert!(!asks_on_loopback(text), "{text}");
+        }
     }
 
     #[test]

@@ -57,6 +57,51 @@ fn asks_for_address(pid: i32) -> String {
     line.unwrap_or_else(|| panic!("{}", told(&output))).to_owned()
 }
 
+/// A program of the host's that answers every question for an address at its loopback, and at that only.
+const LOCAL_RESOLVER: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53))
+print('ready', flush=True)
+while True:
+    q, who = s.recvfrom(2000)
+    end = q.index(b'\\0', 12) + 5
+    a = b'\\xc0\\x0c' + bytes([0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 80])
+    s.sendto(q[:2] + b'\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0' + q[12:end] + a, who)
+";
+
+#[test]
+fn a_resolver_that_only_the_host_reaches_is_asked_in_guests_place() {
+    let host = Host::alone();
+    let resolver = Running::start(lab::within(host.net().pid(), "python3", &["-c", LOCAL_RESOLVER]), b"");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("resolv.conf");
+    std::fs::write(&file, "nameserver 127.0.0.1\n").expect("write the host's file");
+    let script = format!(
+        "mount --bind {} /etc/resolv.conf && exec {} \"$@\"",
+        file.display(),
+        env!("CARGO_BIN_EXE_nagaya")
+    );
+    let nagaya = |args: &[&str]| {
+        let all = [&["-m", "sh", "-c", &script, "sh"], args].concat();
+        let mut command = host.program("unshare", &all);
+        command.env("NAGAYA_INSTANCE", host.name());
+        let output = Running::start(command, b"").wait();
+        assert!(output.status.success(), "{}", told(&output));
+        told(&output)
+    };
+    let said = nagaya(&["launch", "tiny", "web"]);
+    assert!(!said.contains("resolver"), "{said}");
+    host.see_links();
+    let resolv = host.sh("web", "cat /etc/resolv.conf");
+    let server = resolv.lines().find_map(|line| line.strip_prefix("nameserver ")).expect("a resolver");
+    until(5, "it is asked", || asks_from(host.init("web"), server, "a.name.outside", "A") == "192.0.2.80");
+    // It knows no guests: nobody has asked for that.
+    assert_ne!(asks_from(host.init("web"), server, "web", "A"), host.address("web"));
+    assert_eq!(servers(&host).len(), 1);
+    resolver.kill(false);
+    drop(resolver.wait());
+}
+
 #[test]
 fn names_are_answered_forward_and_reverse_as_containers_come_and_go() {
     let host = Host::alone();

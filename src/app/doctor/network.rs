@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::host::coexist::{self, Finding, Who};
 use crate::model::instance::Instance;
-use crate::sys::{host_resolvers, probe};
+use crate::sys::{dnsmasq, host_resolvers, probe};
 
 use super::check::{Check, Packages, Tried, chain, read, sysctl};
 
@@ -46,7 +46,7 @@ pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check>
         ),
         links.judge(AREA, "bridge and veth", "work", "modprobe bridge && modprobe veth"),
         forwarding(read("/proc/sys/net/ipv4/ip_forward").as_deref(), instance.state_dir().exists()),
-        resolvers(&host_resolvers::usable(), instance.is_private()),
+        resolvers(&host_resolvers::usable(), instance.is_private(), dnsmasq::find().is_ok(), packages),
         foreign,
         bridge_netfilter(
             read("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref(),
@@ -105,15 +105,17 @@ fn forwarding(value: Option<&str>, is_set_up: bool) -> Check {
 }
 
 /// What guests are told to ask for names.
-fn resolvers(usable: &[IpAddr], private: bool) -> Check {
+fn resolvers(usable: &[IpAddr], private: bool, dnsmasq: bool, packages: Packages) -> Check {
     const NAME: &str = "resolvers";
     if usable.is_empty() && private {
         return Check::ok(AREA, NAME, "those on the host's loopback, through pasta");
     }
+    if usable.is_empty() && dnsmasq {
+        return Check::ok(AREA, NAME, "those on the host's loopback, which a dnsmasq of each network asks");
+    }
     if usable.is_empty() {
-        let detail =
-            "none but on the host's loopback: guests look up no names, except on networks with dns.domain";
-        return Check::degraded(AREA, NAME, detail, "nagaya network set NETWORK dns.domain=lan");
+        let detail = "none but on the host's loopback: guests look up no names, for want of dnsmasq";
+        return Check::degraded(AREA, NAME, detail, packages.install("dnsmasq-base", "dnsmasq"));
     }
     let list: Vec<_> = usable.iter().map(IpAddr::to_string).collect();
     Check::ok(AREA, NAME, list.join(", "))
@@ -276,9 +278,11 @@ mod tests {
 
     #[test]
     fn a_host_that_keeps_its_resolvers_to_itself_is_named() {
-        assert_eq!(resolvers(&["192.0.2.1".parse().unwrap()], false).detail, "192.0.2.1");
-        assert_eq!(resolvers(&[], true).status, Status::Ok);
-        assert!(resolvers(&[], false).fix.unwrap().contains("dns.domain"));
+        let found = |usable: &[IpAddr], private, dnsmasq| resolvers(usable, private, dnsmasq, Packages::Apt);
+        assert_eq!(found(&["192.0.2.1".parse().unwrap()], false, false).detail, "192.0.2.1");
+        assert_eq!(found(&[], true, false).status, Status::Ok);
+        assert_eq!(found(&[], false, true).status, Status::Ok);
+        assert_eq!(found(&[], false, false).fix.as_deref(), Some("apt-get install dnsmasq-base"));
     }
 
     #[test]
