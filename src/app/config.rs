@@ -40,9 +40,7 @@ fn change(
     name: &Name,
     edit: impl FnOnce(&mut Config) -> Result<(), ConfigError>,
 ) -> AppResult<Vec<Pending>> {
-    let container = app.find(name)?;
-    let _lock = lock::container(&app.instance, &container.id, name)?;
-    let mut container = app.find(name)?;
+    let (mut container, _lock) = lock::found(app, name)?;
     let old = container.config.clone();
     edit(&mut container.config)?;
     let changed: Vec<String> = container.config.changed(&old).into_iter().map(str::to_owned).collect();

@@ -9,9 +9,7 @@ use crate::sys::Context;
 
 /// Deletes a stopped container; a running one only with `force`.
 pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
-    let container = app.find(name)?;
-    let _lock = lock::container(&app.instance, &container.id, name)?;
-    let container = app.find(name)?;
+    let (container, _lock) = lock::found(app, name)?;
     match state::of(app, &container) {
         State::Stopped => {}
         State::Unknown => return Err(AppError::Unknown(name.clone())),

@@ -27,8 +27,7 @@ pub fn list(app: &App, name: &Name) -> AppResult<Vec<Nic>> {
 
 /// Gives the container one more interface.
 pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)]) -> AppResult<Changed> {
-    let container = app.find(name)?;
-    let _lock = lock::container(&app.instance, &container.id, name)?;
+    let (container, _lock) = lock::found(app, name)?;
     if container.nics.iter().any(|nic| nic.device == device) {
         return Err(AppError::advised(
             format!("container '{name}' has a device '{device}' already"),
@@ -57,9 +56,7 @@ pub fn set(
     pairs: &[(String, String)],
     unset: &[String],
 ) -> AppResult<Changed> {
-    let container = app.find(name)?;
-    let _lock = lock::container(&app.instance, &container.id, name)?;
-    let container = app.find(name)?;
+    let (container, _lock) = lock::found(app, name)?;
     let old = find(&container, device)?.clone();
     let mut wanted = old.config();
     // Elsewhere it has another address, unless one is asked for.
@@ -133,9 +130,7 @@ fn settle(
 
 /// Takes an interface from a container that is stopped, or that has yet to get it.
 pub fn remove(app: &mut App, name: &Name, device: &str) -> AppResult<()> {
-    let container = app.find(name)?;
-    let _lock = lock::container(&app.instance, &container.id, name)?;
-    let container = app.find(name)?;
+    let (container, _lock) = lock::found(app, name)?;
     let nic = find(&container, device)?;
     if state::of(app, &container) != State::Stopped && attached::has(app, &container, nic) {
         // Its address would be given away while the guest still has it.

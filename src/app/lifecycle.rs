@@ -51,9 +51,7 @@ pub(super) fn start_as_it_is(app: &mut App, name: &Name) -> AppResult<()> {
 }
 
 fn start_wanted(app: &mut App, name: &Name, wish: bool) -> AppResult<()> {
-    let container = app.find(name)?;
-    let _lock = lock::container(&app.instance, &container.id, name)?;
-    let container = app.find(name)?;
+    let (container, _lock) = lock::found(app, name)?;
     match state::of(app, &container) {
         State::Stopped => {}
         State::Frozen => return Err(AppError::Frozen(name.clone())),

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::context::App;
 use super::error::{AppError, AppResult};
 use super::layout;
+use crate::model::container::Container;
 use crate::model::instance::Instance;
 use crate::model::name::{ContainerId, Name};
 use crate::sys::lock::{self, Lock, LockError};
@@ -42,6 +44,14 @@ pub fn container(instance: &Instance, id: &ContainerId, name: &Name) -> AppResul
         Err(LockError::Held { holder, .. }) => Err(AppError::Busy { name: name.clone(), holder }),
         other => Ok(other?),
     }
+}
+
+/// The container of that name, as it is once its lock is this command's.
+pub fn found(app: &App, name: &Name) -> AppResult<(Container, Lock)> {
+    let id = app.find(name)?.id;
+    let lock = container(&app.instance, &id, name)?;
+    // Another command may have changed or deleted it before.
+    Ok((app.find(name)?, lock))
 }
 
 /// Removes what commands that were killed have left among the locks.

@@ -7,9 +7,7 @@ use crate::model::container::State;
 use crate::model::name::Name;
 
 pub fn rename(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
-    let container = app.find(from)?;
-    let _lock = lock::container(&app.instance, &container.id, from)?;
-    let mut container = app.find(from)?;
+    let (mut container, _lock) = lock::found(app, from)?;
     // Its host name, which guests keep in many places, would stay the old one until a restart.
     if state::of(app, &container) != State::Stopped {
         return Err(AppError::MustBeStopped(from.clone()));

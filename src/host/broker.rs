@@ -83,57 +83,46 @@ enum Way {
 /// Splits this process, which is root's and has one thread. In the parent, which the user's shell
 /// waits for, every right is given up: it becomes `owner` and goes on as the manager.
 pub fn split(instance: &Instance, owner: Owner) -> SysResult<Broker> {
-    let (manager, broker) = UnixStream::pair().cannot(|| "make a socket pair")?;
-    let child = match clone::clone3(&CloneSpec::default())? {
-        clone::Forked::Parent(child) => child,
-        clone::Forked::Child => {
-            // Were it open here too, this half would never see the other's end.
-            drop(manager);
-            clone::exit_now(serve(instance, Some(owner), &broker))
-        }
-    };
-    drop(broker);
+    let broker = fork(|stream| serve(instance, Some(owner), stream), None)?;
     userns::become_user(owner.uid, owner.gid)?;
     // Root's shell reads from the same terminal.
     sandbox::shut_in(&seccomp::manager_filter()?)?;
     // Files of the service user's other processes, memory included, stay closed to this one's
     // core dumps and tracers as a matter of course; what it makes is its own.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker {
-        process: Some(child),
-        way: Way::Pair(manager),
-        connection: None,
-        outside: None,
-        _agent: None,
-    })
+    Ok(broker)
 }
 
 /// The same for an ordinary user without a broker on the host: one half becomes root of the user's
 /// own namespaces, the other stays what it is. The caller has one thread.
 pub fn split_private(instance: &Instance, outside: Slice, outer: &Outer) -> SysResult<Broker> {
-    let (manager, broker) = UnixStream::pair().cannot(|| "make a socket pair")?;
-    let child = match clone::clone3(&CloneSpec::default())? {
-        clone::Forked::Parent(child) => child,
-        clone::Forked::Child => {
-            drop(manager);
-            let code = match outer.enter() {
-                Ok(()) => serve(instance, private::inside(), &broker),
-                Err(e) => {
-                    eprintln!("nagaya: the broker cannot work: {}", error_text(&e));
-                    1
-                }
-            };
-            clone::exit_now(code)
+    let work = |stream: &UnixStream| match outer.enter() {
+        Ok(()) => serve(instance, private::inside(), stream),
+        Err(e) => {
+            eprintln!("nagaya: the broker cannot work: {}", error_text(&e));
+            1
         }
     };
+    let broker = fork(work, Some(outside))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(Broker {
-        process: Some(child),
-        way: Way::Pair(manager),
-        connection: None,
-        outside: Some(outside),
-        _agent: None,
-    })
+    Ok(broker)
+}
+
+/// The manager's end; the broker's half does `work`, whose result is its exit code, and ends.
+fn fork(work: impl FnOnce(&UnixStream) -> i32, outside: Option<Slice>) -> SysResult<Broker> {
+    let (manager, broker) = UnixStream::pair().cannot(|| "make a socket pair")?;
+    match clone::clone3(&CloneSpec::default())? {
+        clone::Forked::Parent(child) => {
+            drop(broker);
+            let way = Way::Pair(manager);
+            Ok(Broker { process: Some(child), way, connection: None, outside, _agent: None })
+        }
+        clone::Forked::Child => {
+            // Were it open here too, this half would never see the other's end.
+            drop(manager);
+            clone::exit_now(work(&broker))
+        }
+    }
 }
 
 /// The root half. Nothing is set up before the manager speaks. Without an owner, the first thing to

@@ -14,6 +14,9 @@ pub const NOSUID: u64 = 0x2;
 pub const NODEV: u64 = 0x4;
 pub const NOEXEC: u64 = 0x8;
 const IDMAP: u64 = 0x0010_0000;
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
+    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    .union(OpenTreeFlags::AT_EMPTY_PATH);
 
 /// Changes a mount's flags; with `recursive`, also those of the mounts below it.
 ///
@@ -34,19 +37,23 @@ pub fn set_attr(mount: BorrowedFd<'_>, set: u64, clear: u64, recursive: bool) ->
 /// # Errors
 /// `EINVAL` where the file system cannot do idmapped mounts.
 pub fn idmapped(tree: BorrowedFd<'_>, shift: &OwnedFd, flags: u64) -> SysResult<OwnedFd> {
-    let mount = clone_tree(tree)?;
+    clone_idmapped(tree, shift, flags).cannot(|| "make an idmapped mount (file system support, Linux 5.12)")
+}
+
+/// The same without asking for memory, for a child of a process that may have other threads.
+pub fn clone_idmapped(tree: BorrowedFd<'_>, shift: &OwnedFd, flags: u64) -> rustix::io::Result<OwnedFd> {
+    let mount = rustix::mount::open_tree(tree, c"", CLONE)?;
     let attr = libc::mount_attr {
         attr_set: IDMAP | flags,
         attr_clr: 0,
         propagation: 0,
         userns_fd: shift.as_raw_fd() as u64,
     };
-    setattr(mount.as_fd(), attr, false)
-        .cannot(|| "make an idmapped mount (file system support, Linux 5.12)")?;
+    setattr(mount.as_fd(), attr, false)?;
     Ok(mount)
 }
 
-fn setattr(mount: BorrowedFd<'_>, attr: libc::mount_attr, recursive: bool) -> std::io::Result<()> {
+fn setattr(mount: BorrowedFd<'_>, attr: libc::mount_attr, recursive: bool) -> rustix::io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: a valid descriptor, an empty path, and a struct whose size is stated.
     let done = unsafe {
@@ -59,14 +66,15 @@ fn setattr(mount: BorrowedFd<'_>, attr: libc::mount_attr, recursive: bool) -> st
             size_of::<libc::mount_attr>(),
         )
     };
-    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    if done == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
 }
 
 /// A detached bind mount of what `tree` refers to.
 pub fn clone_tree(tree: BorrowedFd<'_>) -> SysResult<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    rustix::mount::open_tree(tree, c"", flags).cannot(|| "clone a mount")
+    rustix::mount::open_tree(tree, c"", CLONE).cannot(|| "clone a mount")
 }
 
 /// The directory or regular file `fd`, opened anew through a detached mount of its own, whose root it

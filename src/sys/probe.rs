@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 
@@ -15,11 +15,12 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage}
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::MoveMountFlags;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
 
 use super::forked::{self, Doing, Failed, ForkError};
+use super::mount;
 
 /// A trial that could not be made, or that failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,31 +88,7 @@ fn private_run_dir() -> Result<(), Failed> {
 }
 
 fn idmapped(dir: BorrowedFd<'_>, namespace: &OwnedFd) -> Result<OwnedFd, Failed> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = rustix::mount::open_tree(dir, c"", flags).doing("clone a mount")?;
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_IDMAP,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: namespace.as_raw_fd().unsigned_abs().into(),
-    };
-    // SAFETY: valid descriptors, an empty path, and a struct whose size is stated.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if done == 0 {
-        return Ok(mount);
-    }
-    let errno = io::Error::last_os_error();
-    Err(Errno::from_io_error(&errno).unwrap_or(Errno::INVAL)).doing("map the ids of a mount")
+    mount::clone_idmapped(dir, namespace, 0).doing("map the ids of a mount")
 }
 
 fn open_dir(dir: &Path) -> Result<OwnedFd, ProbeError> {
