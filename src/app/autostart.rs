@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_was_up_comes_back_unless_the_guest_ended_it() {
-        let settings = BootSettings::default();
+        let settings = boot_settings(&container(true));
         let up = |wanted_up, ended: Option<Ended>| wanted(&container(wanted_up), &settings, ended.as_ref());
         assert!(up(true, None));
         assert!(up(true, ended(true, true)), "stopped with the host");
@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn a_setting_outdoes_what_was() {
-        let always = BootSettings { autostart: Some(true), ..BootSettings::default() };
-        let never = BootSettings { autostart: Some(false), ..BootSettings::default() };
+        let unset = boot_settings(&container(true));
+        let always = BootSettings { autostart: Some(true), ..unset };
+        let never = BootSettings { autostart: Some(false), ..unset };
         assert!(wanted(&container(false), &always, ended(true, false).as_ref()));
         assert!(!wanted(&container(true), &never, None));
         let half_made = Container { phase: Phase::Creating, ..container(true) };

@@ -19,18 +19,6 @@ pub struct BootSettings {
     pub host_shutdown_timeout: Duration,
 }
 
-impl Default for BootSettings {
-    fn default() -> Self {
-        Self {
-            autostart: None,
-            autostart_priority: 0,
-            autostart_delay: Duration::ZERO,
-            stop_priority: 0,
-            host_shutdown_timeout: Duration::from_secs(90),
-        }
-    }
-}
-
 /// The settings of one container. What is stored was checked when it was set.
 pub fn boot_settings(container: &Container) -> BootSettings {
     let config = &container.config;

@@ -229,7 +229,7 @@ impl Host1 {
             let user = self.instance.user();
             let more = most.saturating_add(1);
             let why = format!(
-                "your grant is {most} containers at once, and {running} are running; stop one, or have an \
+                "as many of your containers run as your grant allows ({running} of {most}); stop one, or have an \
                  administrator allow more: nagaya grant {user} containers={more}"
             );
             return Err(refused(why));

@@ -99,7 +99,7 @@ fn grants_are_bounds() {
     people.host.ok(&["grant", &ann.name, "containers=1"]);
     ann.ok(&["launch", "tiny", "one"]);
     let said = ann.fails(REFUSED, &["launch", "tiny", "two"]);
-    assert!(said.contains("1 containers at once") && said.contains("containers=2"), "{said}");
+    assert!(said.contains("as your grant allows (1 of 1)") && said.contains("containers=2"), "{said}");
     assert_eq!(ann.ok(&["list", "--format", "csv"]).lines().count(), 2);
     ann.ok(&["stop", "--force", "one"]);
     ann.ok(&["launch", "tiny", "two"]);

@@ -28,7 +28,7 @@ def run(host: Host) -> None:
 
 
 def bounds(host: Host, bob) -> None:
-    bob.fails("nagaya launch debian12 two", code=1, says="1 containers at once")
+    bob.fails("nagaya launch debian12 two", code=1, says="as your grant allows (1 of 1)")
     slice_dir = "/sys/fs/cgroup/nagaya.slice/nagaya-u1002.slice"
     assert host.out(f"cat {slice_dir}/memory.max") == str(512 << 20)
     assert host.out(f"cat {slice_dir}/pids.max") == "300"

@@ -108,6 +108,11 @@ def stop_and_start(host: Host) -> None:
     host.run(f"systemctl kill --signal=KILL {scope}")
     host.wait_for("nagaya info web01 --format json | grep -q '\"stopped\"'", 30)
     host.run("nagaya start web01 --wait", timeout=600)
+    # One that it stops shuts down as for anybody else.
+    host.run(f"systemctl stop {scope}")
+    said = host.out("nagaya info web01 | grep 'Last end'")
+    assert said.endswith("shut down"), said
+    host.run("nagaya start web01 --wait", timeout=600)
 
 
 def lxcfs(host: Host) -> None:
