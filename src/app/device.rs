@@ -173,6 +173,7 @@ fn store(
     mut put: impl FnMut(&mut App, &NicRequest) -> Result<Nic, StoreError>,
 ) -> AppResult<Nic> {
     const TRIES: u32 = 20;
+    firewall::expect(app);
     for attempt in 1.. {
         match put(app, &with_mac(request)?) {
             Err(StoreError::MacTaken { mac })

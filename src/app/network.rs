@@ -9,6 +9,7 @@ use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::random;
 use super::{attached, firewall, state};
+use crate::host::broker::BrokerError;
 use crate::host::dns::{self, DnsLease};
 use crate::model::container::{Container, State};
 use crate::model::name::Name;
@@ -131,6 +132,7 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     check_families(&network)?;
     check_name(app, &network)?;
     // That another network has the subnet says more than that the host has it.
+    firewall::expect(app);
     app.store.add_network_anew(&network)?;
     if let Err(e) = if network.foreign { Ok(()) } else { used.check_both(&network) } {
         app.store.delete_network(name)?;
@@ -140,8 +142,11 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     let made = made.and_then(|_| if network.wants_dnsmasq() { answer(app, &network) } else { Ok(()) });
     let made = made.and_then(|()| firewall::apply_all(app));
     if let Err(e) = made {
-        if let Err(undo) = app.broker.remove_network(&network) {
-            tracing::warn!("something of network '{name}' is left: {undo}");
+        match app.broker.remove_network(&network) {
+            // Its bridge may be there: with another broker it can be deleted.
+            Err(BrokerError::Unreachable(_)) => return Err(e),
+            Err(undo) => tracing::warn!("something of network '{name}' is left: {undo}"),
+            Ok(()) => {}
         }
         app.store.delete_network(name)?;
         return Err(e);
@@ -176,6 +181,18 @@ fn check_name(app: &App, network: &Network) -> AppResult<()> {
     Ok(())
 }
 
+/// Has all networks of an ordinary user on the host's record, without which the user's firewall is
+/// refused. One whose making was cut short and that may not be made is no network.
+pub(super) fn claim_all(app: &mut App) -> AppResult<()> {
+    for NetworkRow { network, users, .. } in list(app)? {
+        match app.broker.ensure_network(&network) {
+            Err(BrokerError::Refused(_)) if users.is_empty() => app.store.delete_network(&network.name)?,
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
 /// Changes keys of a network, all or none; its bridge is changed at once. Returns also the running
 /// containers that see it at their next start only.
 pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<(Network, Vec<Name>)> {
@@ -200,6 +217,7 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<(
         network.ipv4.filter(|_| network.ipv4 != old.ipv4).map_or(Ok(()), |net| used.check(net.into()))?;
         network.ipv6.filter(|_| network.ipv6 != old.ipv6).map_or(Ok(()), |net| used.check(net.into()))?;
     }
+    firewall::expect(app);
     app.store.set_network(&network)?;
     if let Err(e) = apply(app, &old, &network) {
         app.store.set_network(&old)?;
@@ -306,6 +324,7 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
         return Err(StoreError::NetworkInUse { name: name.to_owned(), users }.into());
     }
     app.broker.remove_network(&row.network)?;
+    firewall::expect(app);
     app.store.delete_network(name)?;
     firewall::apply_all(app)
 }

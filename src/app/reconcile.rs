@@ -25,12 +25,14 @@ pub fn unsettled(app: &mut App) -> AppResult<()> {
             Err(e) => tracing::warn!("cannot tidy up container '{}' yet: {e}", container.name),
         }
     }
-    // No reason to refuse either, and there is another look at the next command.
+    // No reason to refuse what the user wants, and there is another look at the next command.
+    firewall::catch_up(app)
+        .unwrap_or_else(|e| tracing::warn!("the firewall is behind what is stored of it: {e}"));
     firewall::roll_back_due(app).map(drop).unwrap_or_else(|e| {
         tracing::warn!("cannot go back to the firewall's policy that was confirmed last: {e}");
     });
     if !app.store.unfinished_work()?.is_empty() || !app.store.doomed_templates()?.is_empty() {
-        // No reason to refuse what the user wants: it may well be what makes this possible again.
+        // It may well be what the user wants that makes this possible again.
         templates::clean(app).unwrap_or_else(|e| tracing::warn!("cannot tidy up the pool yet: {e}"));
     }
     Ok(())

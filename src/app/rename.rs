@@ -12,10 +12,10 @@ pub fn rename(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
     if state::of(app, &container) != State::Stopped {
         return Err(AppError::MustBeStopped(from.clone()));
     }
-    app.store.rename(&container.id, to)?;
+    firewall::rename(app, &container, to)?;
     container.name = to.clone();
     launch::write_manifest(app, &container)?;
     let networks = network::of(app, &container)?;
     network::answer_for(app, &networks);
-    firewall::renamed(app, from, to)
+    Ok(())
 }

@@ -46,7 +46,7 @@ fn named(instance: &Instance, name: &str) -> SysResult<Hold> {
 /// Removes the directory of locks, if nobody holds one. A broker that was killed leaves its file.
 pub fn forget(instance: &Instance) {
     let dir = dir(instance);
-    lock::sweep(&dir);
+    lock::sweep(&dir, &[]);
     let _ = std::fs::remove_dir(dir);
 }
 

@@ -7,7 +7,7 @@ use super::columns::Connected;
 use super::error::Attempt;
 use super::setup::{is_shared, range};
 use super::templates::{doom_if_unused, is_doomed};
-use super::{Store, StoreError, nics};
+use super::{Store, StoreError, firewall, nics};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::ids::{Range, Slice};
@@ -73,13 +73,18 @@ impl Store {
         })
     }
 
+    /// Gives a container another name, also in what the firewall's policy says of it.
     pub fn rename(&mut self, id: &ContainerId, name: &Name) -> Result<(), StoreError> {
         self.write("rename a container", |tx| {
             let taken = "SELECT EXISTS (SELECT 1 FROM container WHERE name = ?1 AND id <> ?2)";
             if tx.query_row(taken, (name, id), |row| row.get(0))? {
                 return Err(StoreError::NameTaken { name: name.clone() }.into());
             }
-            changed_one(id, tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", (id, name))?)
+            let old: Option<String> = tx
+                .query_row("SELECT name FROM container WHERE id = ?1", [id], |row| row.get(0))
+                .optional()?;
+            changed_one(id, tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", (id, name))?)?;
+            Ok(old.map_or(Ok(()), |old| firewall::renamed(tx, &old, name.as_str()))?)
         })
     }
 

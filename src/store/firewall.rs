@@ -195,6 +195,13 @@ fn joined(parts: impl Iterator<Item = rusqlite::Result<Policy>>) -> rusqlite::Re
     Ok(policy)
 }
 
+/// A container goes by another name.
+pub(super) fn renamed(conn: &Connection, from: &str, to: &str) -> rusqlite::Result<()> {
+    let mut policy = whole(conn)?;
+    policy.rename(from, to);
+    put(conn, &policy)
+}
+
 /// Writes what is otherwise than it was.
 fn put(conn: &Connection, policy: &Policy) -> rusqlite::Result<()> {
     let sql = "SELECT container, document FROM policy";

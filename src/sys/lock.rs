@@ -78,6 +78,25 @@ pub struct Lock {
     is_shared: bool,
 }
 
+impl Lock {
+    /// Whether whoever had it last was killed, and had done this too: told by the file, which goes with
+    /// a lock that is dropped.
+    pub fn was_left(&self) -> SysResult<bool> {
+        let what = || format!("mark the lock {}", self.path.display());
+        if rustix::fs::fstat(&self.file).cannot(what)?.st_size > 0 {
+            return Ok(true);
+        }
+        rustix::io::pwrite(&self.file, b"held", 0).cannot(what)?;
+        Ok(false)
+    }
+
+    /// Lets go of it as a holder that is killed does: the file stays.
+    pub fn leave(mut self) {
+        // Nobody's file.
+        self.path = PathBuf::new();
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Nobody else has it, and whoever waits for it looks whether it is still there. Of those who
@@ -112,10 +131,14 @@ pub fn try_exclusive(dir: &Path, name: impl AsRef<OsStr>) -> Result<Option<Lock>
     }
 }
 
-/// Removes what killed holders have left in a directory of locks.
-pub fn sweep(dir: &Path) {
+/// Removes what killed holders have left in a directory of locks, but for those called `but`, whose
+/// being left says something.
+pub fn sweep(dir: &Path, but: &[&str]) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let _ = try_exclusive(dir, entry.file_name());
+        let name = entry.file_name();
+        if !but.iter().any(|kept| name == **kept) {
+            let _ = try_exclusive(dir, name);
+        }
     }
 }
 
@@ -321,10 +344,21 @@ mod tests {
         });
         std::fs::write(dir.path().join("left"), "").unwrap();
         let held = exclusive(dir.path(), "held", SHORT).unwrap();
-        sweep(dir.path());
-        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
-        assert_eq!(left, ["held"]);
+        std::fs::write(dir.path().join("kept"), "").unwrap();
+        sweep(dir.path(), &["kept"]);
+        let left = || {
+            let all = std::fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name());
+            all.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(left(), ["held", "kept"].map(Into::into).into());
+        assert!(!held.was_left().unwrap());
+        held.leave();
+        assert_eq!(left(), ["held", "kept"].map(Into::into).into());
+        let held = exclusive(dir.path(), "held", SHORT).unwrap();
+        assert!(held.was_left().unwrap());
         drop(held);
+        assert!(!exclusive(dir.path(), "held", SHORT).unwrap().was_left().unwrap());
+        assert_eq!(left(), ["kept"].map(Into::into).into());
     }
 
     #[test]

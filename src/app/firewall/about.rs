@@ -3,7 +3,7 @@
 use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
-use super::{Caution, check_way_in, copy, member};
+use super::{Caution, check_way_in, copy, heard, in_place, member};
 use crate::model::firewall::{Change, Facts, Plan, Policy};
 use crate::model::name::Name;
 
@@ -30,19 +30,24 @@ pub fn install(
     };
     check_way_in(caution, (&before, old), (&after, new), &blocks)?;
     let Some(change) = Change::between(&before, &after) else { return Ok(false) };
-    if !change.is_empty() && !app.broker.firewall_in_place()? {
+    if !change.is_empty() && !in_place(app)? {
         return Ok(false);
     }
     app.store.set_policy_about(container, new)?;
     if !change.is_empty()
-        && let Err(e) = app.broker.change_firewall(&change)
+        && let Err(e) = tell(app, &change)
     {
         // The kernel has made nothing of it, or all.
         app.store.set_policy_about(container, old)?;
-        return Err(e.into());
+        return Err(e);
     }
     copy::keep(app, old, new);
     Ok(true)
+}
+
+fn tell(app: &mut App, change: &Change) -> AppResult<()> {
+    let told = app.broker.change_firewall(change);
+    heard(app, told)
 }
 
 /// The container, if there is one of this name, and all networks.

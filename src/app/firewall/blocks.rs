@@ -8,7 +8,8 @@ use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
 use super::super::lock;
-use super::{Caution, facts, put, routed, tell_blocks};
+use super::{Caution, facts, in_place, put, routed, tell_blocks};
+use crate::host::broker::BrokerError;
 use crate::model::firewall::block::{Hits, check_reason};
 use crate::model::firewall::operator::shut_out;
 use crate::model::firewall::{Block, Plan};
@@ -55,7 +56,10 @@ pub fn block(app: &mut App, caution: &Caution, wish: &BlockWish) -> AppResult<()
     let keys = keys(&wish.addresses, id.as_ref());
     app.store.add_blocks(&keys, until, wish.reason.as_deref(), created_at)?;
     if let Err(e) = told(app, &before, &new) {
-        restore(app, &keys, &before)?;
+        // Of a broker that is gone nobody knows whether it has done it; the next command does.
+        if !matches!(e, AppError::Broker(BrokerError::Unreachable(_))) {
+            restore(app, &keys, &before)?;
+        }
         return Err(e);
     }
     Ok(())
@@ -98,7 +102,7 @@ fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
     if was != is {
         put(app, &is, false)?;
     }
-    match app.broker.firewall_in_place()? {
+    match in_place(app)? {
         true => tell_blocks(app, new, &[]),
         // Everything that is stored is told then.
         false => put(app, &is, false),
@@ -109,7 +113,6 @@ fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
 pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>) -> AppResult<usize> {
     let id = container.map(|name| app.find(name)).transpose()?.map(|container| container.id);
     let _lock = lock::firewall(&app.instance)?;
-    let gone = app.store.remove_blocks(&keys(addresses, id.as_ref()))?;
     let block = |address: &IpNetwork| Block {
         address: *address,
         container: container.cloned(),
@@ -118,10 +121,11 @@ pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>)
         created_at: 0,
     };
     let all: Vec<Block> = addresses.iter().map(block).collect();
-    if app.broker.firewall_in_place()? {
+    if in_place(app)? {
         tell_blocks(app, &[], &all)?;
     }
-    Ok(gone)
+    // Last: what is stored is told again when this command dies in between, and no block is forgotten.
+    Ok(app.store.remove_blocks(&keys(addresses, id.as_ref()))?)
 }
 
 /// Those that hold, by address.

@@ -1,5 +1,7 @@
 //! The policy's copy beside the database, from which `nagaya repair` has it.
 
+use std::path::Path;
+
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::layout;
@@ -27,16 +29,32 @@ fn write(app: &App, old: &Policy, new: &Policy) -> AppResult<()> {
         let path = dir.join(file_name(name));
         atomic_file::replace(&path, text, 0o600, Lasting::UntilPowerCut)?;
     }
-    for name in gone {
-        let path = dir.join(file_name(name));
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(SysError::new(format!("remove {}", path.display()), e).into());
-            }
-            _ => {}
+    gone.map(|name| dir.join(file_name(name))).try_for_each(|path| remove(&path))
+}
+
+fn remove(path: &Path) -> AppResult<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(SysError::new(format!("remove {}", path.display()), e).into())
         }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Makes the copy what `policy` says, whatever it was.
+pub(super) fn renew(app: &App, policy: &Policy) -> AppResult<()> {
+    write(app, &Policy::default(), policy)?;
+    let names: Vec<String> = policy.parts().keys().map(|part| file_name(part)).collect();
+    let all = std::fs::read_dir(layout::policy_copy(&app.instance)).into_iter().flatten().flatten();
+    let strange = all.filter(|entry| !names.iter().any(|name| entry.file_name() == **name));
+    strange.map(|entry| entry.path()).try_for_each(|path| remove(&path))
+}
+
+/// Takes away what it has about a container that is deleted.
+pub(super) fn drop(app: &App, container: &str) {
+    if let Err(e) = remove(&layout::policy_copy(&app.instance).join(file_name(container))) {
+        tracing::warn!("{}", error_text(&e));
+    }
 }
 
 /// No container's name has a '_'.
@@ -67,7 +85,7 @@ pub fn restore(app: &mut App) -> AppResult<Vec<String>> {
     policy.networks.retain(|name, _| networks.iter().any(|network| network.name == *name));
     if policy != Policy::default() {
         app.store.set_policy(&policy)?;
-        lines.push("the firewall's policy, but for blocks, which stood in the database alone".to_owned());
+        lines.push("the firewall's policy".to_owned());
     }
     Ok(lines)
 }

@@ -7,7 +7,8 @@ use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
 use super::super::lock;
-use super::{about, copy, facts, push, put, routed, wanted};
+use super::{about, behind, copy, facts, heard, in_place, push, put, routed, wanted};
+use crate::host::broker::BrokerError;
 use crate::model::container::Container;
 use crate::model::firewall::{Change, Plan, Policy};
 use crate::model::name::Name;
@@ -48,22 +49,23 @@ pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
         ..Change::default()
     };
     // Where it is not in place, the next start puts it there.
-    match app.broker.firewall_in_place()? {
-        true => Ok(app.broker.change_firewall(&change)?),
-        false => Ok(()),
+    if in_place(app)? {
+        let told = app.broker.change_firewall(&change);
+        heard(app, told)?;
     }
+    behind::caught_up(app);
+    Ok(())
 }
 
-/// A container goes by another name.
-pub fn renamed(app: &mut App, from: &Name, to: &Name) -> AppResult<()> {
+/// Gives a container another name, and what the policy says of it with it.
+pub fn rename(app: &mut App, container: &Container, to: &Name) -> AppResult<()> {
     let _lock = lock::firewall(&app.instance)?;
-    let old = app.store.policy()?;
-    let mut new = old.clone();
-    new.rename(from.as_str(), to.as_str());
+    let (old, from) = (app.store.policy()?, &container.name);
+    app.store.rename(&container.id, to)?;
+    let new = app.store.policy()?;
     if new == old {
         return Ok(());
     }
-    app.store.amend_policy(&new)?;
     copy::keep(app, &old, &new);
     let facts = facts(app)?;
     let mut former = facts.clone();
@@ -101,16 +103,23 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
         copy::keep(app, &old, &new);
         let change = Change::between(&before, &after).filter(|change| !change.is_empty());
         if let Some(change) = change
-            && app.broker.firewall_in_place()?
+            && in_place(app)?
         {
-            app.broker.change_firewall(&change)?;
+            let told = app.broker.change_firewall(&change);
+            heard(app, told)?;
         }
     }
-    // What is left of it is harmless, and goes with the next whole plan.
+    // A command that was killed may have stored it and no more.
+    copy::drop(app, name);
+    // What is left of it is harmless.
     let addresses: Vec<IpAddr> = container.nics.iter().flat_map(Nic::addresses).collect();
     if !container.nics.is_empty()
         && let Err(e) = app.broker.forget_container(container.id.as_str(), &addresses)
     {
+        // With another broker it may yet be done.
+        if matches!(e, BrokerError::Unreachable(_)) {
+            return Err(e.into());
+        }
         tracing::warn!("the firewall still knows container '{}': {e}", container.name);
     }
     Ok(())

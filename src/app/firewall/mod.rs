@@ -2,6 +2,7 @@
 
 mod about;
 mod ask;
+mod behind;
 mod blocks;
 mod confirm;
 mod copy;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use ask::{Asked, RuleRow, check, export, forwards, rules, trace, traffic};
+pub use behind::{catch_up, expect};
 pub use blocks::{BlockRow, BlockWish, block, blocks, unblock};
 pub use confirm::{Applied, apply, confirm, roll_back_due};
 pub use copy::restore;
@@ -20,12 +22,13 @@ pub use edit::{
     join_group, leave_group, remove_forward, remove_from_set, remove_rule, set_defaults,
 };
 pub use hooks::repair;
-pub(super) use hooks::{apply as apply_all, changed, forget, renamed};
+pub(super) use hooks::{apply as apply_all, changed, forget, rename};
 
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::now;
 use super::lock;
+use crate::host::broker::BrokerError;
 use crate::model::container::Container;
 use crate::model::firewall::block::KernelBlock;
 use crate::model::firewall::operator::{SshConnection, shut_out};
@@ -168,14 +171,19 @@ fn check_forwards(app: &App, old: &Policy, new: &Policy) -> AppResult<()> {
 fn push(app: &mut App, before: &Plan, after: &Plan) -> AppResult<()> {
     match Change::between(before, after) {
         Some(change) if change.is_empty() => Ok(()),
-        Some(change) if app.broker.firewall_in_place()? => Ok(app.broker.change_firewall(&change)?),
+        Some(change) if in_place(app)? => {
+            let told = app.broker.change_firewall(&change);
+            heard(app, told)
+        }
         _ => put(app, after, false),
     }
 }
 
 /// Puts a whole plan in place, with the blocks if they have to be told again.
 fn put(app: &mut App, plan: &Plan, if_needed: bool) -> AppResult<()> {
-    let (anew, dropping) = app.broker.apply_firewall(plan, if_needed)?;
+    let told = app.broker.apply_firewall(plan, if_needed);
+    let (anew, dropping) = heard(app, told)?;
+    behind::caught_up(app);
     for place in dropping {
         tracing::warn!("{place} drops guests' traffic: see 'nagaya doctor'");
     }
@@ -205,7 +213,22 @@ fn tell_blocks(app: &mut App, add: &[Block], remove: &[Block]) -> AppResult<()> 
         Some(KernelBlock { address: block.address, container, seconds })
     };
     let list = |blocks: &[Block]| blocks.iter().filter_map(kernel).collect::<Vec<_>>();
-    Ok(app.broker.block(&list(add), &list(remove), &members)?)
+    let told = app.broker.block(&list(add), &list(remove), &members);
+    heard(app, told)
+}
+
+/// Whether the owner's tables are there.
+fn in_place(app: &mut App) -> AppResult<bool> {
+    let told = app.broker.firewall_in_place();
+    heard(app, told)
+}
+
+/// What the broker answers. One that is gone may have told the kernel or not.
+fn heard<T>(app: &App, answer: Result<T, BrokerError>) -> AppResult<T> {
+    if let Err(BrokerError::Unreachable(_)) = &answer {
+        behind::expect(app);
+    }
+    Ok(answer?)
 }
 
 /// Containers for which alone something is blocked, with the addresses at which the host sees them.
