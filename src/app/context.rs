@@ -38,9 +38,22 @@ impl App {
         Ok(app)
     }
 
-    /// The same with an empty database, to be filled from the manifests.
-    pub(super) fn open_for_repair(instance: Instance) -> AppResult<Self> {
-        Self::open_with(instance, super::setup::fresh_store)
+    /// The same with an empty database, to be filled from the manifests and put in the place of the
+    /// present one; and that, if it can be opened.
+    pub(super) fn open_for_repair(instance: Instance) -> AppResult<(Self, Option<Store>)> {
+        let mut present = None;
+        let mut app = Self::open_with(instance, |instance| {
+            let path = layout::database(instance);
+            present = Store::open_existing(&path).ok();
+            Ok(Store::anew(&path)?)
+        })?;
+        if let Some(store) = present {
+            // What a killed command has half made or half deleted has a manifest, too.
+            let new = std::mem::replace(&mut app.store, store);
+            reconcile::unsettled(&mut app).unwrap_or_else(|e| tracing::warn!("cannot tidy up: {e}"));
+            present = Some(std::mem::replace(&mut app.store, new));
+        }
+        Ok((app, present))
     }
 
     fn open_with(

@@ -33,6 +33,7 @@ mod pool;
 mod private_way;
 mod reconcile;
 pub mod rename;
+pub mod repair;
 pub mod run;
 pub mod setup;
 mod state;

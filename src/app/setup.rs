@@ -1,17 +1,15 @@
-//! `setup`, its undoing, and `repair`.
+//! `setup`, and its undoing.
 
 use ipnetwork::Ipv4Network;
 
 use super::context::App;
 use super::error::{AppError, AppResult, Kind};
-use super::{delete, firewall, layout, network, owner, pool, private_way, template_record};
+use super::{delete, layout, network, owner, pool, private_way};
 use crate::host::forwarding;
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::instance::Instance;
-use crate::model::manifest;
-use crate::store::Store;
 use crate::sys::error_text;
-use crate::sys::{Context, cgroup, cgroup_home::Home, clone, seqpacket};
+use crate::sys::{cgroup, cgroup_home::Home, clone, seqpacket};
 
 /// What may be chosen.
 pub struct SetupRequest {
@@ -191,50 +189,6 @@ fn clear_unknown(app: &mut App) -> AppResult<()> {
         }
     }
     Ok(())
-}
-
-/// Rebuilds the database from what stands beside containers and templates. The old one is kept
-/// under another name. One line for each thing that was put back or could not be.
-pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
-    let mut app = App::open_for_repair(instance.clone())?;
-    let mut lines = Vec::new();
-    let records = template_record::read_all(&app)?;
-    lines.extend(records.broken);
-    for (template, names) in records.templates {
-        for name in names {
-            app.store.add_template(&name, &template, false)?;
-            lines.push(format!("template {name}"));
-        }
-    }
-    let mut manifests = Vec::new();
-    let dir = instance.state_dir().join("containers");
-    for entry in std::fs::read_dir(&dir).cannot(|| format!("list {}", dir.display()))?.flatten() {
-        let path = entry.path().join("manifest.toml");
-        match std::fs::read_to_string(&path).map(|text| manifest::from_toml(&text)) {
-            Ok(Ok(manifest)) => manifests.push(manifest),
-            Ok(Err(e)) => lines.push(format!("left out {}: {}", path.display(), error_text(&e))),
-            Err(e) => lines.push(format!("left out {}: {e}", path.display())),
-        }
-    }
-    let rejected = app.store.rebuild(&manifests)?;
-    for container in manifests.iter().map(|manifest| &manifest.container) {
-        let line = match rejected.iter().find(|r| r.name == container.name) {
-            Some(r) => format!("left out container {}: {}", container.name, error_text(&r.reason)),
-            None => format!("container {}", container.name),
-        };
-        lines.push(line);
-    }
-    lines.extend(firewall::restore(&mut app)?);
-    Ok(lines)
-}
-
-/// Puts an empty database in the place of the present one.
-pub(super) fn fresh_store(instance: &Instance) -> AppResult<Store> {
-    let path = layout::database(instance);
-    if path.exists() {
-        Store::set_aside(&path)?;
-    }
-    Ok(Store::open(&path)?)
 }
 
 #[cfg(test)]

@@ -320,9 +320,11 @@ pub(super) fn clean(app: &mut App) -> AppResult<()> {
     }
     for name in pool::names(app, POOL_TEMPLATES)? {
         // Put in place by a command that was killed before it could say so.
-        let known = TemplateId::new(&name).ok().map(|id| app.store.template(&id)).transpose()?.flatten();
+        let id = TemplateId::new(&name).ok();
+        let known = id.as_ref().map(|id| app.store.template(id)).transpose()?.flatten();
         if known.is_none() {
             pool::delete_in(app, POOL_TEMPLATES, &name)?;
+            id.map_or(Ok(()), |id| record::delete(app, &id))?;
         }
     }
     for work in app.store.unfinished_work()? {

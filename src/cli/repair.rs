@@ -1,6 +1,6 @@
 use super::output::print_lines;
 use super::report::{CliResult, DONE};
-use crate::app::setup;
+use crate::app::repair;
 
 /// Rebuild the database from what lies beside the containers' data
 ///
@@ -14,6 +14,6 @@ use crate::app::setup;
 pub struct RepairArgs {}
 
 pub fn run(_: RepairArgs) -> CliResult<i32> {
-    print_lines(&setup::repair(&super::instance()?)?)?;
+    print_lines(&repair::repair(&super::instance()?)?)?;
     Ok(DONE)
 }

@@ -20,6 +20,7 @@ mod networks;
 mod nics;
 mod open;
 mod rebuild;
+mod replace;
 mod reserve;
 mod schema;
 mod setup;
@@ -43,11 +44,13 @@ pub struct Store {
     path: PathBuf,
     /// It was opened to be read only, and leaves everything as it is.
     looks_only: bool,
+    /// Of one that is being made in another's place.
+    place: Option<replace::Place>,
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if !self.looks_only {
+        if !self.looks_only && self.place.is_none() {
             reserve::keep(&self.path);
         }
     }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::schema::{MIGRATIONS, VERSION};
-use super::{Store, StoreError, reserve};
+use super::{Store, StoreError, replace, reserve};
 use crate::sys::lock::{self, Lock};
 
 const OPEN: &str = "open the database";
@@ -26,7 +26,7 @@ impl Store {
         match Self::open_existing(path) {
             Err(StoreError::NotSetUp { .. }) => {
                 let lock = lock(path)?;
-                if !exists(path)? {
+                if !exists(path)? && !replace::finish(path)? {
                     create(path)?;
                 }
                 drop(lock);
@@ -52,7 +52,7 @@ impl Store {
             let _lock = lock(path)?;
             migrate(&mut conn, path)?;
         }
-        Ok(Self { conn, path: path.to_owned(), looks_only: false })
+        Ok(Self { conn, path: path.to_owned(), looks_only: false, place: None })
     }
 
     /// Opens the database at `path` to be read only, as it is: none is made or brought to another
@@ -66,42 +66,17 @@ impl Store {
         };
         settle().map_err(|err| unopened(path, err))?;
         match version(&conn, path)? {
-            VERSION => Ok(Self { conn, path: path.to_owned(), looks_only: true }),
+            VERSION => Ok(Self { conn, path: path.to_owned(), looks_only: true, place: None }),
             found if found > VERSION => {
                 Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION })
             }
             _ => Err(StoreError::Foreign { path: path.to_owned() }),
         }
     }
-
-    /// Gives the database at `path` and its `-wal` another name, which is returned, so that
-    /// `open` makes a new one. For a database to be rebuilt; no command may be using it.
-    pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
-        let failed = |source| StoreError::File { doing: "rename database", path: path.to_owned(), source };
-        let _lock = lock(path)?;
-        let mut number = 1u32;
-        let aside = loop {
-            let aside = beside(path, &format!(".aside{number}"));
-            if !exists(&aside)? {
-                break aside;
-            }
-            number += 1;
-        };
-        // The WAL first: if we die in between, what remains is an older state, but a whole one.
-        for suffix in ["-wal", ""] {
-            match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
-                Err(err) if err.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {}
-                done => done.map_err(failed)?,
-            }
-        }
-        remove(&beside(path, "-shm"))?;
-        sync_directory(path)?;
-        Ok(aside)
-    }
 }
 
 /// A connection to an existing file, with the settings that do not live in it.
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|err| unopened(path, err))?;
     let settle = || {
@@ -142,7 +117,7 @@ fn unopened(path: &Path, err: rusqlite::Error) -> StoreError {
 }
 
 /// Makes a database, complete before it appears under its name. The caller holds the lock.
-fn create(path: &Path) -> Result<(), StoreError> {
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     // SQLite would replay a WAL that an earlier database of this name left behind.
     let new = beside(path, ".new");
     for suffix in ["-wal", "-shm", ".new", ".new-wal", ".new-shm", ".new-journal"] {
@@ -190,23 +165,23 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
 }
 
 /// Waits until no other process makes, upgrades or moves the database.
-fn lock(path: &Path) -> Result<Lock, StoreError> {
+pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let (dir, lock_path) = (path.parent().unwrap_or(Path::new("/")), beside(path, ".lock"));
     let name = lock_path.file_name().unwrap_or_default();
     lock::exclusive(dir, name, PATIENCE).map_err(|source| StoreError::Lock { source })
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn exists(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
     path.try_exists().map_err(|source| StoreError::File { doing: "look for", path: path.to_owned(), source })
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::File { doing: "remove", path: path.to_owned(), source: err })
@@ -216,7 +191,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes what was renamed beside `path` outlast a power cut.
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| StoreError::File {
         doing: "flush directory",
@@ -228,7 +203,7 @@ fn sync_directory(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fixture::{network, web};
+    use crate::store::fixture::network;
     use std::os::unix::fs::PermissionsExt;
 
     fn mode(path: &Path) -> u32 {
@@ -330,23 +305,5 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(beside(&path, "-wal").exists());
         assert_eq!(Store::open(&path).unwrap().networks().unwrap(), []);
-    }
-
-    #[test]
-    fn a_database_set_aside_stays_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("nagaya.db");
-        for number in 1..=2 {
-            let mut store = crate::store::fixture::stocked(&path);
-            store.create_container(&web(1)).unwrap();
-            drop(store);
-            let aside = Store::set_aside(&path).unwrap();
-            assert_eq!(aside, dir.path().join(format!("nagaya.db.aside{number}")));
-            assert!(matches!(Store::open_existing(&path), Err(StoreError::NotSetUp { .. })));
-            assert_eq!(Store::open_existing(&aside).unwrap().containers().unwrap().len(), 1);
-        }
-        assert_eq!(Store::open(&path).unwrap().containers().unwrap(), []);
-        fs::remove_file(&path).unwrap();
-        assert!(matches!(Store::set_aside(&path), Err(StoreError::File { .. })));
     }
 }
