@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use zbus::Fd;
 
+use super::caller::Caller;
 use super::dns::DnsLease;
 use super::error::HostError;
 use super::firewall::{RuleCount, Traffic};
@@ -142,8 +143,9 @@ pub(super) fn serve(instance: &Instance, owner: Option<Owner>, stream: &UnixStre
     let run = || -> Result<(), String> {
         let runtime = runtime().map_err(|e| error_text(&e))?;
         runtime.block_on(async {
+            let caller = Caller::at(stream).map_err(|e| e.to_string())?;
             let stream = stream.try_clone().map_err(|e| e.to_string())?;
-            let host = Host1::new(instance.clone(), owner);
+            let host = Host1::new(instance.clone(), owner, caller);
             let builder = private_socket::builder(stream).map_err(|e| e.to_string())?;
             let builder = builder.serve_at(PATH, host.map_err(|e| e.to_string())?);
             let connection = builder.build().await.map_err(|e| e.to_string())?;

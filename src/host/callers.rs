@@ -2,9 +2,10 @@
 //! and how many calls are under way. Whatever anybody on the bus can make hostd keep has a bound.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -43,6 +44,8 @@ struct Caller {
     /// What polkit has allowed. The administrator's word is asked for again at every call.
     allowed: Mutex<HashSet<Action>>,
     worker: OnceCell<Host1CallerProxy<'static>>,
+    /// The connection to it.
+    line: OnceLock<OwnedFd>,
     calls: AtomicUsize,
     gone: Notify,
 }
@@ -128,7 +131,7 @@ impl Callers {
         };
         let under_way = caller.begin()?;
         self.authorise(&caller, &sender, connection, action).await?;
-        let worker = caller.worker.get_or_try_init(|| self.hire(caller.uid)).await?.clone();
+        let worker = caller.worker.get_or_try_init(|| self.hire(&caller)).await?.clone();
         Ok(Call { _under_way: under_way, worker })
     }
 
@@ -153,6 +156,7 @@ impl Callers {
                 user,
                 allowed: Mutex::default(),
                 worker: OnceCell::new(),
+                line: OnceLock::new(),
                 calls: AtomicUsize::new(0),
                 gone: Notify::new(),
             });
@@ -227,10 +231,10 @@ impl Callers {
     }
 
     /// A worker that stands for this user.
-    async fn hire(&self, uid: u32) -> Result<Host1CallerProxy<'static>, HostError> {
+    async fn hire(&self, caller: &Caller) -> Result<Host1CallerProxy<'static>, HostError> {
         let hired = async {
             let mut stream = UnixStream::connect(&self.broker_socket).await?;
-            stream.write_all(&uid.to_le_bytes()).await?;
+            stream.write_all(&caller.uid.to_le_bytes()).await?;
             let answer = stream.read_u8().await?;
             std::io::Result::Ok((stream.into_std()?, answer))
         };
@@ -243,6 +247,7 @@ impl Callers {
         if answer != listener::HIRED {
             return Err(too_many());
         }
+        let _ = caller.line.set(stream.try_clone().map_err(failed)?.into());
         let connection = private_socket::builder(stream).map_err(failed)?.build().await?;
         let proxy = Host1CallerProxy::builder(&connection)
             .cache_properties(zbus::proxy::CacheProperties::No)
@@ -256,6 +261,10 @@ impl Callers {
     pub fn depart(&self, sender: &OwnedUniqueName) {
         let Some(caller) = locked(&self.known).remove(sender) else { return };
         caller.gone.notify_one();
+        if let Some(line) = caller.line.get() {
+            // What it has not begun yet it is not to begin.
+            let _ = rustix::net::shutdown(line, rustix::net::Shutdown::Write);
+        }
         let is_last = !locked(&self.known).values().any(|other| other.uid == caller.uid);
         if is_last {
             locked(&self.asked).remove(&caller.uid);

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use zbus::{Fd, OwnedFd as BusFd};
 
+use super::caller::Caller;
 use super::coexist::{self, Link};
 use super::error::{HostError, failed, refused, told_of_firewall};
 use super::firewall::{self, BlockOrder, FirewallError, Owned};
@@ -58,6 +59,7 @@ pub struct SpawnOrder {
 pub struct Host1 {
     instance: Instance,
     netlink: Netlink,
+    caller: Caller,
     /// None before the caller has been given ids.
     standing: Option<Standing>,
     /// Networks that this caller has made sure of, by their bridges, with those's indices.
@@ -78,10 +80,10 @@ impl Standing {
 
 impl Host1 {
     /// Needs a running tokio runtime. `owner` is the caller, unless it has still to be set up.
-    pub fn new(instance: Instance, owner: Option<Owner>) -> Result<Self, HostError> {
+    pub fn new(instance: Instance, owner: Option<Owner>, caller: Caller) -> Result<Self, HostError> {
         let standing = owner.map(|owner| Standing::new(&instance, owner)).transpose()?;
         let netlink = Netlink::open().map_err(failed)?;
-        Ok(Self { instance, netlink, standing, bridges: Mutex::default() })
+        Ok(Self { instance, netlink, caller, standing, bridges: Mutex::default() })
     }
 
     fn standing(&self) -> Result<&Standing, HostError> {
@@ -201,7 +203,16 @@ impl Host1 {
 
     /// Nobody else changes the caller's firewall meanwhile.
     fn firewalls_turn(&self) -> Result<Hold, HostError> {
-        hold::of_owner(&self.instance, "firewall").map_err(failed)
+        let hold = hold::of_owner(&self.instance, "firewall").map_err(failed)?;
+        self.caller.check()?;
+        Ok(hold)
+    }
+
+    /// Nobody else works on the container meanwhile.
+    fn turn(&self, container: &ContainerId) -> Result<Hold, HostError> {
+        let hold = hold::take(&self.instance, container).map_err(failed)?;
+        self.caller.check()?;
+        Ok(hold)
     }
 
     /// Ports of the host's for these forwards, which are all that the caller is to have.
@@ -285,6 +296,7 @@ impl Host1 {
         let grant = self.grant()?;
         let network = network::parsed(&self.instance, grant.as_ref(), network)?;
         network::check_subnets(&self.instance, grant.as_ref(), &self.netlink, &network)?;
+        self.caller.check()?;
         let alias = self.instance.bridge_alias(&network.name);
         let bridge = self.netlink.ensure_bridge(&network, &alias).map_err(failed)?;
         if !network.foreign && self.instance.is_private() {
@@ -415,6 +427,7 @@ impl Host1 {
         let network = network::parsed(&self.instance, self.grant()?.as_ref(), network)?;
         network::check_claimed(&self.instance, &network)?;
         let leases = network::leases(self.most_containers()?, leases)?;
+        self.caller.check()?;
         let done = match dns::is_wanted(&self.instance, &network) {
             true => dns::ensure(&self.instance, &network, &leases).await.map(drop),
             false => dns::stop(&self.instance, &network).await,
@@ -434,7 +447,7 @@ impl Host1 {
         let container = Self::check_container(container)?;
         let nics = network::nics(&self.instance, self.grant()?.as_ref(), &format!("[{nic}]"))?;
         let [order] = nics.as_slice() else { return Err(refused("that is not one interface")) };
-        let _hold = hold::take(&self.instance, &container).map_err(failed)?;
+        let _hold = self.turn(&container)?;
         let link = self.instance.host_link(&container, order.nic.slot);
         let shaper = self.instance.shaper_link(&container, order.nic.slot);
         let settings = &order.nic.settings;
@@ -461,7 +474,7 @@ impl Host1 {
             return Ok((true, Vec::new()));
         }
         let (bridge, order) = self.check_link(order.clone())?;
-        let _hold = hold::take(&self.instance, &container).map_err(failed)?;
+        let _hold = self.turn(&container)?;
         if !self.runs(&container) {
             return Err(refused(format!("no container '{container}' of yours is running")));
         }
@@ -498,7 +511,7 @@ impl Host1 {
         let fds = fds.into_iter().map(OwnedFd::from).collect();
         let lent =
             Lent::checked(fds, owner.storage, self.instance.is_private()).map_err(HostError::Refused)?;
-        let _hold = hold::take(&self.instance, &order.container).map_err(failed)?;
+        let _hold = self.turn(&order.container)?;
         // Of two that start at once, the second is to find the first running.
         let _turn = match order.adopt.is_none() && self.instance.person().is_some() {
             true => Some(hold::of_owner(&self.instance, "starts").map_err(failed)?),
@@ -530,7 +543,7 @@ impl Host1 {
     async fn clear(&self, container: &str) -> Result<Vec<String>, HostError> {
         let container = Self::check_container(container)?;
         let ground = &self.standing()?.ground;
-        let _hold = hold::take(&self.instance, &container).map_err(failed)?;
+        let _hold = self.turn(&container)?;
         Ok(ground.clear(&container, &self.netlink).await)
     }
 

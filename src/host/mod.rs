@@ -3,6 +3,7 @@
 mod bounded_bus;
 pub mod broker;
 pub mod bus;
+mod caller;
 mod callers;
 pub mod coexist;
 pub mod dns;
