@@ -4,10 +4,13 @@
 //! is large passes through as a memory file, unread.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use tokio::net::UnixStream;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::{BusName, OwnedUniqueName};
@@ -35,27 +38,38 @@ struct Front {
 /// Serves until nobody has called for `idle`. To be run as an unprivileged user who may connect to
 /// the broker's socket; root gives itself up to become that user.
 pub fn run(instance: &Instance, idle: Duration) -> SysResult<()> {
-    if rustix::process::geteuid().is_root() {
-        listener::beside(instance)?;
-    }
+    let broker = match rustix::process::geteuid().is_root() {
+        true => Some(listener::beside(instance)?),
+        false => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .cannot(|| "start the event loop")?;
-    let served = runtime.block_on(serve(instance, idle));
+    let served = runtime.block_on(serve(instance, idle, broker));
     served.map_err(|e| SysError::new("serve on the system bus", std::io::Error::other(error_text(&e))))
 }
 
-async fn serve(instance: &Instance, idle: Duration) -> zbus::Result<()> {
+/// `broker` is the one beside it, if there is: without that nobody new can be served.
+async fn serve(instance: &Instance, idle: Duration, broker: Option<StdStream>) -> zbus::Result<()> {
     let callers = Arc::new(Callers::new(instance));
     let front = Front { callers: callers.clone() };
     let connection = bounded_bus::builder()?.serve_at(PATH, front).build().await?;
     let mut departures = DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
     connection.request_name(BUS_NAME).await?;
-    let mut busy = Instant::now();
-    loop {
-        match tokio::time::timeout(GLANCE, departures.next()).await {
-            Ok(Some(change)) => {
+    let mut end = std::pin::pin!(end_of(broker));
+    let (mut busy, mut is_ending) = (Instant::now(), false);
+    while !is_ending || !callers.is_empty() {
+        let change = std::pin::pin!(tokio::time::timeout(GLANCE, departures.next()));
+        let heard = match is_ending {
+            true => Some(change.await),
+            false => match select(change, &mut end).await {
+                Either::Left((heard, _)) => Some(heard),
+                Either::Right(_) => None,
+            },
+        };
+        match heard {
+            Some(Ok(Some(change))) => {
                 let args = change.args()?;
                 if let (BusName::Unique(name), None) = (args.name(), args.new_owner().as_ref()) {
                     callers.depart(&OwnedUniqueName::from(name.to_owned()));
@@ -63,18 +77,30 @@ async fn serve(instance: &Instance, idle: Duration) -> zbus::Result<()> {
                 }
             }
             // The bus is gone.
-            Ok(None) => return Ok(()),
-            Err(_) if !callers.is_empty() => busy = Instant::now(),
-            Err(_) if busy.elapsed() >= idle => break,
-            Err(_) => {}
+            Some(Ok(None)) => return Ok(()),
+            Some(Err(_)) if !callers.is_empty() => busy = Instant::now(),
+            Some(Err(_)) if busy.elapsed() < idle || is_ending => {}
+            // Nobody has called for long, or the broker has ended.
+            _ => {
+                // Calls that come from here on start another hostd; those that are here already are served.
+                connection.release_name(BUS_NAME).await?;
+                is_ending = true;
+            }
         }
     }
-    // Calls that come from here on start another hostd; those that are here already are served.
-    connection.release_name(BUS_NAME).await?;
-    while !callers.is_empty() {
-        tokio::time::sleep(GLANCE).await;
-    }
     Ok(())
+}
+
+/// Waits until the other end is closed; for ever where there is none.
+async fn end_of(stream: Option<StdStream>) {
+    let watched = stream.and_then(|stream| {
+        stream.set_nonblocking(true).ok()?;
+        UnixStream::from_std(stream).ok()
+    });
+    match watched {
+        Some(stream) => drop(stream.readable().await),
+        None => std::future::pending().await,
+    }
 }
 
 impl Front {

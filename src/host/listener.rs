@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,18 +53,27 @@ pub fn run(instance: &Instance, idle: Duration) -> SysResult<()> {
 }
 
 /// Splits a hostd that was started as root, where there is no systemd to start the broker: a child
-/// stays root and listens as long as this process lives, which becomes the unprivileged user.
-pub fn beside(instance: &Instance) -> SysResult<()> {
+/// stays root and listens as long as this process lives, which becomes the unprivileged user. What is
+/// returned closes at its other end when the child ends.
+pub fn beside(instance: &Instance) -> SysResult<UnixStream> {
     let account = frontend(instance)?;
     let path = socket_path(instance);
     let listener = listen(&path, account)?;
     let hostd = clone::pidfd_open(std::process::id() as i32)?;
+    let inode = |path: &Path| std::fs::symlink_metadata(path).ok().map(|file| file.ino());
+    let own = inode(&path);
+    let (ours, theirs) = UnixStream::pair().cannot(|| "make a socket pair")?;
     clone::fork(&CloneSpec::default(), || {
         let served = serve(instance, &listener, account.uid, &Until::Ended(hostd));
-        let _ = std::fs::remove_file(&path);
+        // The next hostd's broker may listen there by now.
+        if inode(&path) == own {
+            let _ = std::fs::remove_file(&path);
+        }
+        drop(theirs);
         i32::from(served.is_err())
     })?;
-    userns::become_user(account.uid, account.gid)
+    userns::become_user(account.uid, account.gid)?;
+    Ok(ours)
 }
 
 /// The unprivileged user of hostd.
