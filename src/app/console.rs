@@ -35,11 +35,10 @@ impl Attached {
 
 pub fn attach(app: &mut App, name: &Name) -> AppResult<Attached> {
     let container = app.find(name)?;
-    let connection = monitor::connect(app, &container)?;
     let (stream, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .cannot(|| "make a socket pair")?;
-    connection.ask(&Request::Console, &[theirs.as_fd()])?;
+    let connection = monitor::ask(app, &container, &Request::Console, &[theirs.as_fd()])?;
     Ok(Attached { connection, stream })
 }
 

@@ -2,17 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 
 use super::context::App;
 use super::error::{AppError, AppResult};
-use super::lifecycle;
-use super::monitor::{self, Connection};
+use super::monitor::{self, Connection, Taken};
+use super::{lifecycle, state};
+use crate::model::container::Container;
 use crate::model::name::Name;
 use crate::model::pattern;
 use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, Reply, Request};
+use crate::sys::{Context, cgroup};
+
+/// How often it is looked whether the monitor has taken a request: most have been by the first time.
+pub const TAKING: Duration = Duration::from_millis(2);
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +39,15 @@ pub enum Event {
 pub struct Session {
     connection: Connection,
     terminal: Option<OwnedFd>,
-    name: Name,
+    container: Container,
+    /// The guest's cgroup.
+    payload: Option<PathBuf>,
+    request: Request,
 }
 
 /// Starts `request` in container `name`. Without a terminal the program gets `stdio` itself as its
-/// standard input, output and error: ends of pipes that were made for it. One that is to stay has
-/// neither.
+/// standard input, output and error: ends of pipes that were made for it. They and `app` are to be kept
+/// until the session `is_settled`. One that is to stay has neither.
 ///
 /// # Errors
 /// Where a descriptor may not be lent to a guest, or the container does not run.
@@ -51,13 +62,18 @@ pub fn exec(
         return Err(AppError::Refused(format!("descriptor {number} may not be handed to a guest")));
     }
     let container = lifecycle::running(app, name)?;
-    let connection = monitor::connect(app, &container)?;
     // The container's variables first: those of this one program come in their place.
     let owned = |(key, value): (&str, &str)| (ByteString::from(key), ByteString::from(value));
     request.env = container.config.environment().map(owned).chain(request.env).collect();
     let tty = request.tty.is_some();
-    connection.send(&Request::Exec(request), fds)?;
-    let mut session = Session { connection, terminal: None, name: name.clone() };
+    let connection = monitor::connect(app, &container)?;
+    let payload = state::cgroup_dir(app, &container.id).map(|dir| dir.join("payload"));
+    let request = Request::Exec(request);
+    connection.send(&request, fds)?;
+    let mut session = Session { connection, terminal: None, container, payload, request };
+    if stdio.is_none() {
+        session.wait_taken(app, fds)?;
+    }
     if tty {
         session.receive_terminal()?;
     }
@@ -95,16 +111,65 @@ fn is_pipe(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl Session {
+    /// Whether the monitor has taken the request. One that was killed before it had is none: its
+    /// successor is asked. To be asked again as long as it has not, and at once when `socket` is readable.
+    pub fn is_settled(&mut self, app: &mut App, stdio: [BorrowedFd<'_>; 3]) -> AppResult<bool> {
+        self.is_taken(app, &stdio)
+    }
+
+    fn is_taken(&mut self, app: &mut App, fds: &[BorrowedFd<'_>]) -> AppResult<bool> {
+        match self.connection.taken()? {
+            Taken::Yes => Ok(true),
+            Taken::NotYet => Ok(false),
+            Taken::Never => {
+                let request = &self.request;
+                let ask = |connection: &Connection| {
+                    connection.send(request, fds)?;
+                    Ok((connection.taken()? != Taken::Never).then_some(()))
+                };
+                self.connection = monitor::until_heard(app, &self.container, ask)?.0;
+                Ok(false)
+            }
+        }
+    }
+
+    fn wait_taken(&mut self, app: &mut App, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
+        while !self.is_taken(app, fds)? {
+            let mut polled = [PollFd::new(&self.connection.socket, PollFlags::IN)];
+            let timeout = Timespec { tv_sec: 0, tv_nsec: TAKING.subsec_nanos().into() };
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout)))
+                .cannot(|| "wait for the monitor")?;
+        }
+        Ok(())
+    }
+
     fn receive_terminal(&mut self) -> AppResult<()> {
-        let failed = |reason: String| AppError::Monitor { name: self.name.clone(), reason };
+        let failed = |reason: String| AppError::Monitor { name: self.container.name.clone(), reason };
         match self.connection.receive()? {
             Some((Reply::Terminal, fds)) => {
                 self.terminal = fds.into_iter().next();
                 Ok(())
             }
             Some((Reply::NotStarted { reason, .. } | Reply::Failed { reason, .. }, _)) => Err(failed(reason)),
-            _ => Err(AppError::NotRunning(self.name.clone())),
+            Some(_) => Err(failed("its monitor is out of step".to_owned())),
+            None => Err(self.unknown()),
         }
+    }
+
+    /// The monitor has taken the request, and has ended without an answer.
+    fn unknown(&self) -> AppError {
+        let name = &self.container.name;
+        if !self.payload.as_deref().is_some_and(cgroup::populated) {
+            let reason = "the guest ended before the program did".to_owned();
+            return AppError::Ended { name: name.clone(), reason };
+        }
+        AppError::advised(
+            format!(
+                "the monitor of container '{name}' has ended before the program did: that may have been \
+                 started, and may run on"
+            ),
+            format!("see what runs: nagaya exec {name} -- ps"),
+        )
     }
 
     /// Becomes readable when `wait` need not wait.
@@ -124,16 +189,13 @@ impl Session {
             Some((Reply::Done, _)) => Ok(Event::Runs),
             Some((Reply::NotStarted { code, reason }, _)) => Ok(Event::NotStarted { code, reason }),
             Some((Reply::Failed { reason, .. }, _)) => {
-                Err(AppError::Monitor { name: self.name.clone(), reason })
+                Err(AppError::Monitor { name: self.container.name.clone(), reason })
             }
             Some(_) => Err(AppError::Monitor {
-                name: self.name.clone(),
+                name: self.container.name.clone(),
                 reason: "its monitor is out of step".to_owned(),
             }),
-            None => Err(AppError::Ended {
-                name: self.name.clone(),
-                reason: "the guest or its monitor ended before the program did".to_owned(),
-            }),
+            None => Err(self.unknown()),
         }
     }
 

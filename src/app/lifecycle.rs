@@ -153,26 +153,39 @@ pub(super) fn clear_ended(app: &mut App, container: &Container, force: bool) -> 
 }
 
 fn shut_down(app: &mut App, container: &Container, options: StopOptions) -> AppResult<()> {
-    let connection = match monitor::connect(app, container) {
-        Ok(connection) => connection,
-        Err(AppError::NotRunning(_)) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    // What it runs now may fail to reach its init; other ways are tried then.
-    if let Some(trouble) = connection.ask_or_try(&Request::Shutdown)? {
-        (app.tell)(&format!("{}: {trouble}", container.name));
-    }
-    wait_stopped(&connection, options.timeout, container).map_err(|e| match e {
-        AppError::Interrupted => AppError::StopInterrupted { name: container.name.clone(), restart: false },
-        other => other,
-    })
+    let (end, tell) = (Instant::now() + options.timeout, app.tell);
+    let stopped = monitor::until_heard(app, container, |connection| {
+        // What it runs now may fail to reach its init; other ways are tried then.
+        match connection.ask_or_try(&Request::Shutdown) {
+            Ok(Some(trouble)) => tell(&format!("{}: {trouble}", container.name)),
+            Ok(None) => {}
+            Err(AppError::NotRunning(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        wait_stopped(connection, end.saturating_duration_since(Instant::now()), container)
+    });
+    stopped
+        .map(drop)
+        .or_else(|e| match e {
+            AppError::NotRunning(_) => Ok(()),
+            AppError::StopTimeout { name, .. } => {
+                Err(AppError::StopTimeout { name, seconds: options.timeout.as_secs() })
+            }
+            other => Err(other),
+        })
+        .map_err(|e| match e {
+            AppError::Interrupted => {
+                AppError::StopInterrupted { name: container.name.clone(), restart: false }
+            }
+            other => other,
+        })
 }
 
-fn wait_stopped(connection: &Connection, timeout: Duration, container: &Container) -> AppResult<()> {
+/// None where the monitor has ended without a word of its guest.
+fn wait_stopped(connection: &Connection, timeout: Duration, container: &Container) -> AppResult<Option<()>> {
     connection.send(&Request::WaitStopped, &[])?;
     match connection.receive_within(timeout)? {
-        // The end of the connection is the end of the monitor, and so of its guest.
-        Ok(_) => Ok(()),
+        Ok(reply) => Ok(reply.map(drop)),
         Err(()) => Err(AppError::StopTimeout { name: container.name.clone(), seconds: timeout.as_secs() }),
     }
 }
@@ -184,7 +197,10 @@ pub(super) fn kill(app: &mut App, container: &Container) -> AppResult<()> {
         && let Ok(connection) = monitor::connect(app, container)
     {
         let asked = connection.ask_within(MONITOR_PATIENCE, &Request::Kill, &[]);
-        if asked.and_then(|()| wait_stopped(&connection, KILL_PATIENCE, container)).is_ok() {
+        if asked
+            .and_then(|()| wait_stopped(&connection, KILL_PATIENCE, container))
+            .is_ok_and(|end| end.is_some())
+        {
             return Ok(());
         }
     }
@@ -210,13 +226,13 @@ pub fn restart(app: &mut App, name: &Name, options: StopOptions) -> AppResult<()
 
 pub fn pause(app: &mut App, name: &Name) -> AppResult<()> {
     let container = running(app, name)?;
-    monitor::connect(app, &container)?.ask(&Request::Freeze, &[])
+    monitor::ask(app, &container, &Request::Freeze, &[]).map(drop)
 }
 
 pub fn resume(app: &mut App, name: &Name) -> AppResult<()> {
     let container = app.find(name)?;
     match state::of(app, &container) {
-        State::Frozen => monitor::connect(app, &container)?.ask(&Request::Thaw, &[]),
+        State::Frozen => monitor::ask(app, &container, &Request::Thaw, &[]).map(drop),
         State::Running => Err(AppError::NotFrozen(name.clone())),
         State::Unknown => Err(AppError::Unknown(name.clone())),
         State::Stopped | State::Busy => Err(AppError::NotRunning(name.clone())),
@@ -243,14 +259,20 @@ pub fn wait(app: &mut App, name: &Name, what: WaitFor, timeout: Duration) -> App
         address_of(&container)?;
     }
     let end = Instant::now() + timeout;
-    let connection = monitor::connect(app, &container)?;
-    connection.send(&Request::WaitReady, &[])?;
-    match connection.receive_within(timeout)? {
-        Ok(Some(Reply::Done)) => {}
-        Ok(_) => return Err(ended(app, &container)),
-        Err(()) => {
-            return Err(AppError::WaitTimeout { name: name.clone(), seconds: timeout.as_secs() });
-        }
+    let late = || AppError::WaitTimeout { name: name.clone(), seconds: timeout.as_secs() };
+    let mut was_there = false;
+    let up = monitor::until_heard(app, &container, |connection| {
+        was_there = true;
+        connection.send(&Request::WaitReady, &[])?;
+        let left = end.saturating_duration_since(Instant::now());
+        let reply = connection.receive_within(left)?.map_err(|()| late())?;
+        Ok(reply.map(|reply| reply == Reply::Done))
+    });
+    match up {
+        Ok((_, true)) => {}
+        Ok((_, false)) => return Err(ended(app, &container)),
+        Err(AppError::NotRunning(_)) if was_there => return Err(ended(app, &container)),
+        Err(e) => return Err(e),
     }
     match what {
         WaitFor::Running => Ok(()),

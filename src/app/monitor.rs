@@ -1,5 +1,6 @@
 //! Talking to a container's monitor, and giving it one.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -19,16 +20,38 @@ use crate::sys::{Context, SysResult, interrupt, seqpacket};
 /// How long a monitor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long it is tried to find a monitor that takes a request. Each that is killed has a successor.
+const SUCCESSION: Duration = Duration::from_secs(20);
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// A connection to a monitor.
 pub struct Connection {
     pub socket: OwnedFd,
     name: Name,
+    /// It had ended when something was sent.
+    was_deaf: Cell<bool>,
+}
+
+impl Connection {
+    fn new(socket: OwnedFd, container: &Container) -> Self {
+        Self { socket, name: container.name.clone(), was_deaf: Cell::default() }
+    }
+}
+
+/// What became of a request that is not to be done twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The monitor has read it; or has ended, when `receive` tells that.
+    Yes,
+    NotYet,
+    /// The monitor has ended and has not read it: its successor may be asked.
+    Never,
 }
 
 /// Connects to the monitor of a running container; one that has lost its monitor gets a new one.
 pub fn connect(app: &mut App, container: &Container) -> AppResult<Connection> {
     match dial(app, container) {
-        Ok(socket) => return Ok(Connection { socket, name: container.name.clone() }),
+        Ok(socket) => return Ok(Connection::new(socket, container)),
         // It is there, and full of clients.
         Err(e) if e.errno() == Some(libc::EAGAIN) => {
             let reason = "its monitor takes no connections".to_owned();
@@ -46,7 +69,50 @@ pub fn connect(app: &mut App, container: &Container) -> AppResult<Connection> {
     }
     drop(held);
     let socket = dial(app, container)?;
-    Ok(Connection { socket, name: container.name.clone() })
+    Ok(Connection::new(socket, container))
+}
+
+/// Asks for something that is answered at once, and that may be asked for twice.
+pub fn ask(
+    app: &mut App,
+    container: &Container,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+) -> AppResult<Connection> {
+    let asked = until_heard(app, container, |connection| match connection.ask(request, fds) {
+        Err(AppError::NotRunning(_)) => Ok(None),
+        other => other.map(Some),
+    });
+    asked.map(|(connection, ())| connection)
+}
+
+/// Has `ask` done with a connection to the container's monitor, and with one to its successor where it
+/// is killed before it has answered: then `ask` returns none.
+pub fn until_heard<T>(
+    app: &mut App,
+    container: &Container,
+    mut ask: impl FnMut(&Connection) -> AppResult<Option<T>>,
+) -> AppResult<(Connection, T)> {
+    let mut gone_since = None;
+    loop {
+        let begun = Instant::now();
+        let connection = connect(app, container)?;
+        if let Some(answer) = ask(&connection)? {
+            return Ok((connection, answer));
+        }
+        if !state::guest_lives(app, &container.id) {
+            return Err(AppError::NotRunning(container.name.clone()));
+        }
+        // One that has lived for long is not one of many that die at once.
+        let since = gone_since.filter(|_| begun.elapsed() < SUCCESSION).unwrap_or_else(Instant::now);
+        gone_since = Some(since);
+        if since.elapsed() >= SUCCESSION {
+            let reason = "its monitors end before they answer".to_owned();
+            return Err(AppError::Monitor { name: container.name.clone(), reason });
+        }
+        // What is dying may be found once more.
+        std::thread::sleep(GLANCE);
+    }
 }
 
 fn dial(app: &App, container: &Container) -> SysResult<OwnedFd> {
@@ -68,9 +134,23 @@ impl Connection {
     /// A monitor that has ended meanwhile is no error here: what is received next tells its end.
     pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
         match seqpacket::send(&self.socket, request, fds) {
-            Err(e) if matches!(e.errno(), Some(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
+            Err(e) if matches!(e.errno(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                self.was_deaf.set(true);
+                Ok(())
+            }
             other => Ok(other?),
         }
+    }
+
+    /// What has become of the one request that was sent.
+    pub fn taken(&self) -> AppResult<Taken> {
+        // In this order: what was not read is gone once the other end is reset.
+        let is_read = seqpacket::is_read(&self.socket)?;
+        Ok(match self.was_deaf.get() || seqpacket::is_reset(&self.socket) {
+            true => Taken::Never,
+            false if is_read => Taken::Yes,
+            false => Taken::NotYet,
+        })
     }
 
     /// The next reply; none when the monitor has gone.

@@ -68,16 +68,23 @@ pub(super) fn with_streams(
     let streams = Streams::new(&mut relay, ours, label).map_err(CliError::Relay)?;
     let request = ExecRequest { null: streams.null(), ..request };
     let mut session = exec::exec(&mut app, name, request, Some(streams.for_guest()))?;
-    // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
-    drop(streams);
-    drop(app);
     let signals = Signals::take(signals::PASSED_ON).map_err(CliError::Relay)?;
+    let mut held = Some((streams, app));
     loop {
-        let step = relay.step(&[session.socket(), signals.as_fd()], None).map_err(CliError::Relay)?;
+        if let Some((streams, app)) = &mut held
+            && session.is_settled(app, streams.for_guest())?
+        {
+            // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
+            held = None;
+        }
+        let patience = held.is_some().then_some(exec::TAKING);
+        let step = relay.step(&[session.socket(), signals.as_fd()], patience).map_err(CliError::Relay)?;
         if step.watched[1] {
             pass_signals(&session, &signals, |_| ());
+            // What is not read now may be the signal.
+            held = None;
         }
-        if step.watched[0] {
+        if step.watched[0] && held.is_none() {
             let event = session.wait();
             relay.finish(signals.as_fd()).map_err(CliError::Relay)?;
             return whole(event?, &relay);

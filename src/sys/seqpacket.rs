@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -104,6 +104,24 @@ fn recv_flags<T: DeserializeOwned>(
     Ok(Some((message, fds)))
 }
 
+/// Whether all that was sent has been read; the end of the other side counts as that.
+pub fn is_read(socket: impl AsFd) -> SysResult<bool> {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one int (unix(7), SIOCOUTQ, which has the
+    // number of TIOCOUTQ).
+    let done = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    match done {
+        0 => Ok(unread == 0),
+        _ => Err(SysError::new("see whether a message was read", std::io::Error::last_os_error())),
+    }
+}
+
+/// Whether the other side has closed without having read all that was sent to it. That is told once.
+pub fn is_reset(socket: impl AsFd) -> bool {
+    let error = rustix::net::sockopt::socket_error(socket);
+    matches!(error, Ok(Err(rustix::io::Errno::CONNRESET)))
+}
+
 /// The other side may close without having read all that was sent to it. That is told once, ahead
 /// of what it said last; asked again, the socket gives that, or its end.
 fn past_reset<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
@@ -116,6 +134,41 @@ fn past_reset<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_is_told_from_what_was_not() {
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, &"one", &[]).unwrap();
+        assert!(!is_read(&ours).unwrap() && !is_reset(&ours));
+        recv::<String>(&theirs).unwrap();
+        assert!(is_read(&ours).unwrap() && !is_reset(&ours));
+        drop(theirs);
+        assert!(is_read(&ours).unwrap() && !is_reset(&ours));
+
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, &"one", &[]).unwrap();
+        drop(theirs);
+        assert!(is_read(&ours).unwrap() && is_reset(&ours) && !is_reset(&ours));
+    }
+
+    /// Of a listener that ends before it has accepted a connection.
+    #[test]
+    fn what_was_sent_to_nobody_was_not_read() {
+        let name = format!("nagaya-nobody-{}", std::process::id());
+        let address = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        let socket = || {
+            let flags = SocketFlags::CLOEXEC;
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+        };
+        let (listener, ours) = (socket(), socket());
+        rustix::net::bind(&listener, &address).unwrap();
+        rustix::net::listen(&listener, 8).unwrap();
+        rustix::net::connect(&ours, &address).unwrap();
+        send(&ours, &"one", &[]).unwrap();
+        assert!(!is_read(&ours).unwrap());
+        drop(listener);
+        assert!(is_read(&ours).unwrap() && is_reset(&ours));
+    }
 
     #[test]
     fn the_last_words_of_a_side_that_did_not_listen_are_heard() {
