@@ -11,6 +11,8 @@ mod config;
 mod console;
 #[path = "root/crash.rs"]
 mod crash;
+#[path = "root/crash_rounds/mod.rs"]
+mod crash_rounds;
 #[path = "root/errors.rs"]
 mod errors;
 #[path = "root/errors_of_host.rs"]

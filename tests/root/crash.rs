@@ -7,10 +7,19 @@ use std::time::Duration;
 use super::host::{Host, pids, run_tool, uids, until};
 
 /// A generator whose seed is printed, so that a failure can be had again.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn seeded() -> Self {
+        let seed = std::env::var("NAGAYA_TEST_SEED").ok().and_then(|s| s.parse().ok());
+        let seed = seed
+            .unwrap_or_else(|| u64::from_str_radix(&super::host::random_hex(7), 16).expect("hexadecimal"));
+        println!("NAGAYA_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// From 0 on, less than `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
@@ -29,11 +38,7 @@ fn a_killed_manager_leaves_nothing_that_its_broker_made() {
 
 fn kill_commands(whole_group: bool) {
     const ROUNDS: u32 = 25;
-    let seed = std::env::var("NAGAYA_TEST_SEED").ok().and_then(|s| s.parse().ok());
-    let seed =
-        seed.unwrap_or_else(|| u64::from_str_radix(&super::host::random_hex(7), 16).expect("hexadecimal"));
-    println!("NAGAYA_TEST_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::seeded();
     let host = Host::new();
     host.launch("keeper");
     host.sh("keeper", "echo precious > /root/file");
@@ -75,7 +80,7 @@ fn kill_commands(whole_group: bool) {
 }
 
 /// Process group of a living process; a monitor has one of its own.
-fn group_of(pid: i32) -> Option<i32> {
+pub fn group_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit(") ").next()?.split(' ');
     let state = fields.next()?;
@@ -211,6 +216,66 @@ fn commands_at_once_after_a_monitors_death_share_one_new_monitor() {
     }
     let monitors = fs::read_to_string(host.cgroup_of("web").join("monitor/cgroup.procs")).unwrap();
     assert_eq!(monitors.lines().count(), 1, "{monitors}");
+}
+
+/// What it is asked for while it dies is nobody's, as far as it has not read it: the next one is asked.
+#[test]
+fn what_a_dying_monitor_has_not_taken_is_put_to_the_next() {
+    let host = Host::new();
+    host.launch("web");
+    let init = host.init("web");
+    let commands: [&[&str]; 6] = [
+        &["exec", "web", "--", "sh", "-c", "echo ran >> /root/runs"],
+        &["exec", "-t", "web", "--", "sh", "-c", "echo ran >> /root/runs"],
+        &["pause", "web"],
+        &["resume", "web"],
+        &["exec", "web", "--", "sh", "-c", "cat >> /root/runs"],
+        &["stop", "--timeout", "20", "web"],
+    ];
+    for command in commands {
+        let monitor = host.info("web")["monitor_pid"].as_i64().expect("a monitor") as i32;
+        let pid = rustix::process::Pid::from_raw(monitor).expect("a process number");
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stop the monitor");
+        let running = host.spawn(command, b"ran\n");
+        // It has found the socket by now, and waits there.
+        std::thread::sleep(Duration::from_millis(150));
+        kill(monitor);
+        let done = running.wait();
+        assert!(done.status.success(), "{command:?}: {}", super::host::told(&done));
+        if command[0] == "exec" {
+            assert_eq!(host.init("web"), init);
+        }
+    }
+    assert_eq!(host.list()[0]["state"], "stopped");
+    host.ok(&["start", "web"]);
+    // Each once.
+    assert_eq!(host.sh("web", "cat /root/runs"), "ran\nran\nran");
+}
+
+#[test]
+fn a_program_that_may_have_run_is_not_run_twice() {
+    let host = Host::new();
+    host.launch("web");
+    let running = host.spawn(&["exec", "web", "--", "sh", "-c", "echo ran >> /root/runs; sleep 7171"], b"");
+    until(20, "the program runs", || {
+        host.nagaya(&["exec", "web", "--", "test", "-e", "/root/runs"]).status.success()
+    });
+    kill(host.monitor("web"));
+    let done = running.wait();
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("may have been started, and may run on") && told.contains("nagaya exec web -- ps"),
+        "{told}"
+    );
+    assert_eq!(host.sh("web", "cat /root/runs"), "ran");
+
+    let running = host.spawn(&["exec", "web", "--", "sleep", "7272"], b"");
+    until(20, "the program runs", || host.sh("web", "ps").contains("sleep 7272"));
+    kill(host.monitor("web"));
+    kill(host.init("web"));
+    let told = String::from_utf8_lossy(&running.wait().stderr).into_owned();
+    assert!(told.contains("ended before the program did"), "{told}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn gone(host: &Host, before: &BTreeSet<String>, after_what: &str) {
 }
 
 /// All but the database and the files that the kernel puts into cgroups.
-fn files(dir: &Path, found: &mut BTreeSet<String>) {
+pub fn files(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -64,7 +64,7 @@ fn files(dir: &Path, found: &mut BTreeSet<String>) {
 }
 
 /// The rows of every table, as text.
-fn rows(database: &Path, found: &mut BTreeSet<String>) {
+pub fn rows(database: &Path, found: &mut BTreeSet<String>) {
     // A copy, for looking is not to change anything, and is to work on a full disk.
     let dir = tempfile::tempdir().expect("make a directory");
     let copy = dir.path().join("copy.db");
