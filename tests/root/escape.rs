@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::SocketAddrUnix;
+use rustix::pipe::PipeFlags;
+use serde_json::json;
 
 use super::host::{Host, pids, run_tool, status, told, until};
+use super::monitor::Connection;
 use super::people::People;
 use super::person::Person as Private;
 use super::templates;
@@ -17,7 +21,15 @@ use super::templates;
 /// Who types `nagaya`, for all kinds of owners alike.
 struct Operator<'a> {
     nagaya: &'a dyn Fn(&[&str], &[u8]) -> std::process::Output,
+    /// The owner's run directory.
+    run: PathBuf,
 }
+
+/// Programs that enter while the attacker waits: so many by commands, and the others by clients that
+/// ask the monitor for one after another, as commands do.
+const COMMANDS: usize = 150;
+const EXECS: usize = 1000;
+const AT_ONCE: usize = 4;
 
 impl Operator<'_> {
     fn ok(&self, args: &[&str]) -> String {
@@ -37,7 +49,7 @@ impl Operator<'_> {
     }
 
     /// Has root of the guest wait for whoever enters, while the operator does everything that enters.
-    fn is_attacked(&self, execs: usize) {
+    fn is_attacked(&self) {
         let program = templates::program(include_str!("attacker.c"));
         let install = "cat > /root/attacker && chmod 755 /root/attacker && touch /root/watch";
         let put = (self.nagaya)(&["exec", "web", "--", "sh", "-c", install], &program);
@@ -45,7 +57,7 @@ impl Operator<'_> {
         let arm =
             || self.ok(&["exec", "web", "--", "sh", "-c", "/root/attacker > /dev/null 2>&1 < /dev/null"]);
         arm();
-        for round in 0..execs {
+        for round in 0..COMMANDS {
             // Nobody has to be let in while the attacker has its hands on the program; but it must end.
             (self.nagaya)(&["exec", "web", "--", "true"], b"");
             if round % 10 == 0 {
@@ -53,11 +65,19 @@ impl Operator<'_> {
                 (self.nagaya)(&["shell", "web"], b"exit\n");
             }
         }
+        let info = self.ok(&["info", "web", "--format", "json"]);
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        let control = self.run.join("containers").join(info["id"].as_str().expect("an id")).join("control");
+        let control = SocketAddrUnix::new(control).expect("a path that is short");
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| (0..(EXECS - COMMANDS).div_ceil(AT_ONCE)).for_each(|_| ask_monitor(&control)));
+            }
+        });
         for _ in 0..4 {
             let monitor = self.monitor();
             kill(monitor);
-            let runs = || (self.nagaya)(&["exec", "web", "--", "true"], b"").status.success();
-            until(10, "the guest has a new monitor", runs);
+            self.ok(&["exec", "web", "--", "true"]);
         }
         self.ok(&["exec", "web", "--", "rm", "/root/watch"]);
         let report = || self.ok(&["exec", "web", "--", "cat", "/root/report"]);
@@ -66,7 +86,7 @@ impl Operator<'_> {
         assert!(!text.contains("ESCAPE"), "{text}");
         let seen: usize =
             text.split_whitespace().nth(1).and_then(|n| n.trim_end_matches(',').parse().ok()).unwrap();
-        assert!(seen > execs / 2, "the attacker has seen too few to have tried: {text}");
+        assert!(seen > EXECS / 2, "the attacker has seen too few to have tried: {text}");
         // Through stops, reboots and starts. The attacker of each boot ends with it.
         for again in
             [&["restart", "web"][..], &["exec", "web", "--", "reboot"], &["restart", "--force", "web"]]
@@ -87,7 +107,7 @@ fn an_attacker_within_gets_nothing_of_who_enters() {
     let host = Host::new();
     host.launch("web");
     let nagaya = |args: &[&str], input: &[u8]| host.spawn(args, input).wait();
-    Operator { nagaya: &nagaya }.is_attacked(1000);
+    Operator { nagaya: &nagaya, run: host.run_dir() }.is_attacked();
 }
 
 #[test]
@@ -97,7 +117,8 @@ fn an_attacker_in_an_ordinary_users_container_gets_nothing() {
     person.ok(&["launch", "tiny", "web"]);
     let nagaya =
         |args: &[&str], input: &[u8]| super::host::Running::start(person.command(args), input).wait();
-    Operator { nagaya: &nagaya }.is_attacked(150);
+    let run = format!("/run/{}-users/{}", people.host.name(), person.uid).into();
+    Operator { nagaya: &nagaya, run }.is_attacked();
 }
 
 #[test]
@@ -106,14 +127,21 @@ fn an_attacker_in_a_container_without_any_broker_of_the_hosts_gets_nothing() {
     let launched = person.nagaya(&["launch", "tiny", "web"]);
     assert!(launched.status.success(), "{}", told(&launched));
     let nagaya = |args: &[&str], input: &[u8]| person.spawn(args, input).wait();
-    Operator { nagaya: &nagaya }.is_attacked(150);
+    Operator { nagaya: &nagaya, run: person.run_dir() }.is_attacked();
 }
 
-/// Ends a monitor and waits until its socket is closed: a command must not find the dying one.
-fn kill(monitor: i32) {
-    run_tool("kill", &["-s", "KILL", &monitor.to_string()]);
-    let open = || fs::read_dir(format!("/proc/{monitor}/fd")).map_or(0, Iterator::count);
-    until(5, "the monitor is gone", || open() == 0);
+/// Has the monitor run a program, and waits for what comes of it. It stays long enough to be looked at.
+fn ask_monitor(control: &SocketAddrUnix) {
+    let connection = Connection::at(control);
+    let [input, output, errors] =
+        std::array::from_fn(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("make a pipe"));
+    let exec = json!({"argv": ["sleep", "0.01"], "env": [], "cwd": null, "user": "root", "tty": null});
+    connection.send(&json!({"exec": exec}), &[input.0.as_fd(), output.1.as_fd(), errors.1.as_fd()]);
+    connection.hear().expect("the monitor says how it has ended");
+}
+
+fn kill(pid: i32) {
+    run_tool("kill", &["-s", "KILL", &pid.to_string()]);
 }
 
 /// Numbers of the mounts of this process's mount namespace: the host's.

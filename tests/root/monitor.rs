@@ -16,7 +16,7 @@ use super::templates::program;
 const SOON: Duration = Duration::from_secs(10);
 
 /// A connection to a container's monitor.
-struct Connection(OwnedFd);
+pub struct Connection(OwnedFd);
 
 impl Connection {
     fn open(host: &Host, name: &str) -> Self {
@@ -24,7 +24,7 @@ impl Connection {
         Self::at(&SocketAddrUnix::new(host.run_dir().join("containers").join(id).join("control")).unwrap())
     }
 
-    fn at(address: &SocketAddrUnix) -> Self {
+    pub fn at(address: &SocketAddrUnix) -> Self {
         let socket =
             net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         net::connect(&socket, address).unwrap();
@@ -33,7 +33,7 @@ impl Connection {
         Self(socket)
     }
 
-    fn send(&self, request: &Value, fds: &[BorrowedFd<'_>]) {
+    pub fn send(&self, request: &Value, fds: &[BorrowedFd<'_>]) {
         let mut space = vec![std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(250))];
         let mut control = net::SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
@@ -45,7 +45,7 @@ impl Connection {
     }
 
     /// The next reply; none at the end of the connection.
-    fn hear(&self) -> Option<Value> {
+    pub fn hear(&self) -> Option<Value> {
         let mut text = [0u8; 4096];
         let (length, _) =
             net::recv(&self.0, &mut text[..], net::RecvFlags::empty()).expect("a reply in time");
