@@ -296,9 +296,12 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
         Err(StoreError::NoSuchTemplate { .. }) => return Err(unknown(app, name)),
         Ok(Some(_)) => clean(app)?,
         Ok(None) => {
+            let _lock = lock::pool_work(&app.instance)?;
+            let work = app.store.begin_work("records")?;
             for (_, template) in app.store.templates()? {
                 record::write(app, &template.id)?;
             }
+            app.store.finish_work(&work)?;
         }
         Err(e) => return Err(e.into()),
     }
@@ -327,6 +330,7 @@ pub(super) fn clean(app: &mut App) -> AppResult<()> {
             id.map_or(Ok(()), |id| record::delete(app, &id))?;
         }
     }
+    record::sweep(app);
     for work in app.store.unfinished_work()? {
         app.store.finish_work(&work.id)?;
     }

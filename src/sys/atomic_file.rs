@@ -73,6 +73,12 @@ fn make(dir: &OwnedFd, name: &str) -> std::io::Result<(OwnedFd, String)> {
     Err(Errno::EXIST.into())
 }
 
+/// Whether a file of that name was on its way to another name.
+pub fn is_temporary(name: &std::ffi::OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b".") && name.ends_with(b".new")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
