@@ -16,14 +16,18 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
         _ if !force => return Err(AppError::Running(name.clone())),
         State::Running | State::Frozen | State::Busy => {}
     }
-    app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;
     erase(app, &container)
 }
 
-/// Removes everything of a container that is recorded as being made or deleted; the record last.
+/// Removes everything of a container; the record last.
 /// Idempotent: what an interrupted run has removed already is fine.
 pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
-    if state::has_traces(app, container) {
+    if container.phase != Phase::Deleting {
+        // From now on others leave it out of what they tell the kernel.
+        app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;
+    }
+    // The broker of a command that was killed may be about to start it, and is waited for then.
+    if container.phase == Phase::Creating || state::has_traces(app, container) {
         lifecycle::clear(app, container)?;
     }
     pool::delete_container(app, &container.id)?;

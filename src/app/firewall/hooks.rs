@@ -7,7 +7,7 @@ use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
 use super::super::lock;
-use super::{about, behind, copy, facts, heard, in_place, push, put, routed, wanted};
+use super::{about, behind, copy, facts, facts_with, heard, in_place, push, put, routed, wanted};
 use crate::host::broker::BrokerError;
 use crate::model::container::Container;
 use crate::model::firewall::{Change, Plan, Policy};
@@ -91,7 +91,7 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
         let (before, after) = match about {
             Some(plans) if new.forwards == old.forwards => plans,
             _ => {
-                let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
+                let (facts, blocks) = (facts_with(app, Some(&container.id))?, app.store.blocks(now())?);
                 let all = app.store.policy()?;
                 let mut rest = all.clone();
                 rest.forget(name);

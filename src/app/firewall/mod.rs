@@ -29,7 +29,7 @@ use super::error::{AppError, AppResult};
 use super::launch::now;
 use super::lock;
 use crate::host::broker::BrokerError;
-use crate::model::container::Container;
+use crate::model::container::{Container, Phase};
 use crate::model::firewall::block::KernelBlock;
 use crate::model::firewall::operator::{SshConnection, shut_out};
 use crate::model::firewall::{Block, Change, Facts, Member, Plan, Policy, duration};
@@ -45,8 +45,16 @@ pub struct Caution {
     pub force: bool,
 }
 
+/// Without what is being deleted: the kernel may have forgotten it, and nobody would have it do so again.
 fn facts(app: &App) -> AppResult<Facts> {
-    let containers = app.store.containers()?.into_iter().map(|container| member(app, container)).collect();
+    facts_with(app, None)
+}
+
+/// The same with one container that is.
+fn facts_with(app: &App, deleted: Option<&ContainerId>) -> AppResult<Facts> {
+    let mut containers = app.store.containers()?;
+    containers.retain(|c| c.phase != Phase::Deleting || Some(&c.id) == deleted);
+    let containers = containers.into_iter().map(|container| member(app, container)).collect();
     Ok(Facts { networks: app.store.networks()?, containers })
 }
 
