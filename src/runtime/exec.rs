@@ -176,10 +176,7 @@ impl Entering {
                 let pidfd = clone::pidfd_open(pid).map_err(not_made)?;
                 Ok(Execed { child: Child { pid, pidfd }, reports: self.reports, failed })
             }
-            None => {
-                let going = || refused("cannot enter the guest: it is going down".to_owned());
-                Err(failed.unwrap_or_else(going))
-            }
+            None => Err(failed.unwrap_or_else(going_down)),
         }
     }
 }
@@ -259,9 +256,15 @@ fn cross(
 }
 
 fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarted> {
-    rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces)
-        .cannot(|| "enter the guest's namespaces")
-        .map_err(other)
+    match rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces) {
+        // Its init has ended.
+        Err(rustix::io::Errno::SRCH) => Err(going_down()),
+        other_end => other_end.cannot(|| "enter the guest's namespaces").map_err(other),
+    }
+}
+
+fn going_down() -> NotStarted {
+    refused("cannot enter the guest: it is going down".to_owned())
 }
 
 /// The guest's null device: what it has put in its place is no stream for a program of ours.
