@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::error::{AppError, AppResult};
 use super::{layout, private_way, reconcile};
-use crate::host::broker::{self, Broker};
+use crate::host::broker::{self, Broker, Ending};
 use crate::host::setup::{self, Owner, SetupOptions};
 use crate::model::container::Container;
 use crate::model::instance::Instance;
@@ -29,6 +29,11 @@ pub struct App {
 }
 
 impl App {
+    /// Closes everything; the broker ends while the caller goes on with something else.
+    pub fn close(self) -> Option<Ending> {
+        self.broker.end()
+    }
+
     /// Opens the instance, which is set up first if it is not. To be called once, while the process
     /// has one thread: root's forks the broker and gives up root for good. What a killed command has
     /// left is finished or undone here.

@@ -19,8 +19,21 @@ use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, Reply, Request};
 use crate::sys::{Context, cgroup};
 
-/// How often it is looked whether the monitor has taken a request: most have been by the first time.
-pub const TAKING: Duration = Duration::from_millis(2);
+/// When it is looked whether the monitor has taken a request: most have been within a tenth of a millisecond.
+#[derive(Debug, Default)]
+pub struct Looks(u32);
+
+impl Looks {
+    const FIRST: Duration = Duration::from_micros(50);
+    const MOST_DOUBLED: u32 = 6;
+
+    /// How long to wait for the next look.
+    pub fn next(&mut self) -> Duration {
+        let pause = Self::FIRST * (1 << self.0);
+        self.0 = (self.0 + 1).min(Self::MOST_DOUBLED);
+        pause
+    }
+}
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,9 +147,10 @@ impl Session {
     }
 
     fn wait_taken(&mut self, app: &mut App, fds: &[BorrowedFd<'_>]) -> AppResult<()> {
+        let mut looks = Looks::default();
         while !self.is_taken(app, fds)? {
             let mut polled = [PollFd::new(&self.connection.socket, PollFlags::IN)];
-            let timeout = Timespec { tv_sec: 0, tv_nsec: TAKING.subsec_nanos().into() };
+            let timeout = Timespec { tv_sec: 0, tv_nsec: looks.next().subsec_nanos().into() };
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout)))
                 .cannot(|| "wait for the monitor")?;
         }

@@ -126,6 +126,10 @@ pub(super) fn renew_manifest(app: &App, container: &Container) -> AppResult<()> 
 pub(super) fn write_manifest(app: &App, container: &Container) -> AppResult<()> {
     let path = layout::manifest(&app.instance, &container.id);
     let text = manifest::to_toml(container, &network::of(app, container)?);
+    if let (Some(dir), Some(name)) = (path.parent().filter(|_| path.exists()), path.file_name()) {
+        // Who wrote it before may have been killed.
+        atomic_file::sweep(dir, name.to_str());
+    }
     Ok(atomic_file::replace(&path, text, 0o600, Lasting::UntilPowerCut)?)
 }
 

@@ -55,10 +55,7 @@ pub fn delete(app: &App, id: &TemplateId) -> AppResult<()> {
 
 /// Removes what killed commands have written and not put in its place. Nobody is at work there.
 pub fn sweep(app: &App) {
-    let all = std::fs::read_dir(layout::template_records(&app.instance)).into_iter().flatten().flatten();
-    for entry in all.filter(|entry| atomic_file::is_temporary(&entry.file_name())) {
-        let _ = std::fs::remove_file(entry.path());
-    }
+    atomic_file::sweep(&layout::template_records(&app.instance), None);
 }
 
 /// What the records say.

@@ -13,7 +13,7 @@ use super::signals::{self, Signals};
 use super::streams::Streams;
 use super::terminal::{self, Raw};
 use crate::app::App;
-use crate::app::exec::{self, Event, Session};
+use crate::app::exec::{self, Event, Looks, Session};
 use crate::model::name::Name;
 use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, WindowSize};
@@ -70,14 +70,16 @@ pub(super) fn with_streams(
     let mut session = exec::exec(&mut app, name, request, Some(streams.for_guest()))?;
     let signals = Signals::take(signals::PASSED_ON).map_err(CliError::Relay)?;
     let mut held = Some((streams, app));
+    let mut looks = Looks::default();
+    let mut _broker = None;
     loop {
         if let Some((streams, app)) = &mut held
             && session.is_settled(app, streams.for_guest())?
         {
             // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
-            held = None;
+            _broker = held.take().map(|(_, app)| app.close());
         }
-        let patience = held.is_some().then_some(exec::TAKING);
+        let patience = held.is_some().then(|| looks.next());
         let step = relay.step(&[session.socket(), signals.as_fd()], patience).map_err(CliError::Relay)?;
         if step.watched[1] {
             pass_signals(&session, &signals, |_| ());
@@ -113,7 +115,7 @@ fn with_terminal(mut app: App, name: &Name, request: ExecRequest) -> CliResult<E
     let (stdin, stdout) = (io::stdin(), io::stdout());
     let mut session = exec::exec(&mut app, name, request, None)?;
     // A shell may be open for days: meanwhile neither broker nor database is ours.
-    drop(app);
+    let _broker = app.close();
     let Some(master) = session.terminal() else { return Ok(session.wait()?) };
     let master = master.try_clone_to_owned().map_err(CliError::Terminal)?;
     rustix::io::ioctl_fionbio(&master, true).map_err(|e| CliError::Terminal(e.into()))?;

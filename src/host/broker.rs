@@ -62,13 +62,25 @@ impl From<HostError> for BrokerError {
 /// The manager's end: connects at its first call, so that commands which need no broker pay for a
 /// fork at most.
 pub struct Broker {
-    process: Option<Child>,
     way: Way,
     connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
+    /// It ends once it has nobody to talk to: what is above goes first.
+    process: Option<Ending>,
     /// The slice that a private owner's broker knows by another number.
     outside: Option<Slice>,
     /// Asks the user for a password where polkit wants one.
     _agent: Option<Agent>,
+}
+
+/// A broker's process. No process of a command's outlives it: dropping this waits.
+pub struct Ending(Option<Child>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(process) = self.0.take() {
+            let _ = process.wait();
+        }
+    }
 }
 
 /// How the broker is reached.
@@ -116,7 +128,8 @@ fn fork(work: impl FnOnce(&UnixStream) -> i32, outside: Option<Slice>) -> SysRes
         clone::Forked::Parent(child) => {
             drop(broker);
             let way = Way::Pair(manager);
-            Ok(Broker { process: Some(child), way, connection: None, outside, _agent: None })
+            let process = Some(Ending(Some(child)));
+            Ok(Broker { way, connection: None, process, outside, _agent: None })
         }
         clone::Forked::Child => {
             // Were it open here too, this half would never see the other's end.
@@ -196,7 +209,12 @@ impl Broker {
     /// The host's, for an ordinary user.
     pub fn of_host(instance: &Instance) -> Self {
         let way = Way::SystemBus(instance.clone());
-        Self { process: None, way, connection: None, outside: None, _agent: None }
+        Self { way, connection: None, process: None, outside: None, _agent: None }
+    }
+
+    /// Has it end while the caller goes on with something else.
+    pub fn end(self) -> Option<Ending> {
+        self.process
     }
 
     fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
@@ -406,15 +424,4 @@ fn sealed_json(value: &impl serde::Serialize) -> Result<OwnedFd, BrokerError> {
 fn parsed<T: serde::de::DeserializeOwned>(fd: zbus::OwnedFd) -> Result<T, BrokerError> {
     let text = sealed::read(&fd.into(), usize::MAX)?;
     serde_json::from_slice(&text).map_err(|e| BrokerError::Failed(e.to_string()))
-}
-
-impl Drop for Broker {
-    /// No process of a command's outlives it.
-    fn drop(&mut self) {
-        self.connection = None;
-        self.way = Way::Used;
-        if let Some(process) = self.process.take() {
-            let _ = process.wait();
-        }
-    }
 }

@@ -72,6 +72,9 @@ pub fn open<T: DeserializeOwned + Default>(
     let path = dir.join(file);
     lock::closed_dir(&dir)?;
     let lock = lock::exclusive(&dir, format!("{file}.lock"), PATIENCE)?;
+    if lock.was_left()? {
+        atomic_file::sweep(&dir, Some(file));
+    }
     let content = match std::fs::read_to_string(&path) {
         Ok(text) => toml::from_str(&text).map_err(RecordError::syntax(&path, "a record of nagaya's"))?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => T::default(),

@@ -58,8 +58,7 @@ fn make(dir: &OwnedFd, name: &str) -> std::io::Result<(OwnedFd, String)> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     const TRIES: u32 = 100;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // NAME_MAX is 255 bytes.
-    let name: String = name.chars().take(50).collect();
+    let name = shortened(name);
     for _ in 0..TRIES {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let temporary = format!(".{name}.{}-{number}.new", std::process::id());
@@ -73,10 +72,22 @@ fn make(dir: &OwnedFd, name: &str) -> std::io::Result<(OwnedFd, String)> {
     Err(Errno::EXIST.into())
 }
 
-/// Whether a file of that name was on its way to another name.
-pub fn is_temporary(name: &std::ffi::OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.starts_with(b".") && name.ends_with(b".new")
+/// Removes what writers that were killed have left in `dir`: of the file `name`, or of all if none is
+/// given. Nobody else may be writing them now.
+pub fn sweep(dir: &Path, name: Option<&str>) {
+    let beginning = name.map_or_else(|| ".".to_owned(), |name| format!(".{}.", shortened(name)));
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is = entry.file_name();
+        let is = is.as_encoded_bytes();
+        if is.starts_with(beginning.as_bytes()) && is.ends_with(b".new") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// NAME_MAX is 255 bytes.
+fn shortened(name: &str) -> String {
+    name.chars().take(50).collect()
 }
 
 #[cfg(test)]
@@ -87,6 +98,20 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<std::ffi::OsString> {
         std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name()).collect()
+    }
+
+    #[test]
+    fn what_killed_writers_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".a.toml.1-0.new", ".b.toml.1-1.new", "a.toml", ".hidden", "a.new"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        sweep(dir.path(), Some("a.toml"));
+        assert_eq!(names(dir.path()).len(), 4);
+        assert!(!dir.path().join(".a.toml.1-0.new").exists());
+        sweep(dir.path(), None);
+        assert_eq!(names(dir.path()).len(), 3);
+        sweep(&dir.path().join("none"), None);
     }
 
     #[test]

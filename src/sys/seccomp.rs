@@ -134,7 +134,57 @@ pub fn builder_filter() -> SysResult<Vec<u8>> {
 
 /// That of a manager: whatever it is made to do, it types nothing into its operator's terminal.
 pub fn manager_filter() -> SysResult<Vec<u8>> {
-    compile(every_architecture(ScmpAction::Allow).and_then(no_typing))
+    match IOCTL {
+        Some(calls) => Ok(no_typing_by_hand(calls)),
+        None => compile(every_architecture(ScmpAction::Allow).and_then(no_typing)),
+    }
+}
+
+/// AUDIT_ARCH_* of linux/audit.h with its number of ioctl(2): this machine's, and that of the 32-bit
+/// programs that it runs too.
+const IOCTL: Option<[(u32, u32); 2]> = if cfg!(target_arch = "x86_64") {
+    Some([(0xc000_003e, 16), (0x4000_0003, 54)])
+} else if cfg!(target_arch = "aarch64") {
+    Some([(0xc000_00b7, 29), (0x4000_0028, 54)])
+} else {
+    None
+};
+
+/// What the library makes of the same rules, in a tenth of its time: every command begins with it.
+fn no_typing_by_hand([own, other]: [(u32, u32); 2]) -> Vec<u8> {
+    let jump_if = |test: u32| (libc::BPF_JMP | libc::BPF_K | test) as u16;
+    let (equal, at_least) = (jump_if(libc::BPF_JEQ), jump_if(libc::BPF_JGE));
+    let (load, give) = ((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, libc::BPF_RET as u16);
+    let refuse = |errno: i32| libc::SECCOMP_RET_ERRNO | errno as u32;
+    // Of struct seccomp_data in linux/seccomp.h: the call's number, the architecture, and the lower half of
+    // the second argument. Both machines are little-endian.
+    let (number, architecture, request) = (0, 4, 24);
+    // x32 programs have the architecture of x86-64, and this bit in the number.
+    let x32 = 0x4000_0000;
+    let [typed, typed_too] = TYPED_FOR_ANOTHER.map(|request| request as u32);
+    // Code, instructions to skip if so and if not, operand.
+    let program: [(u16, u8, u8, u32); 14] = [
+        (load, 0, 0, architecture),
+        (equal, 0, 3, own.0),
+        (load, 0, 0, number),
+        (at_least, 8, 0, x32),
+        (equal, 3, 6, own.1),
+        (equal, 0, 6, other.0),
+        (load, 0, 0, number),
+        (equal, 0, 3, other.1),
+        (load, 0, 0, request),
+        (equal, 3, 0, typed),
+        (equal, 2, 0, typed_too),
+        (give, 0, 0, libc::SECCOMP_RET_ALLOW),
+        (give, 0, 0, refuse(libc::ENOSYS)),
+        (give, 0, 0, refuse(libc::EPERM)),
+    ];
+    let bytes = |(code, yes, no, operand): (u16, u8, u8, u32)| {
+        let [c0, c1] = code.to_ne_bytes();
+        let [k0, k1, k2, k3] = operand.to_ne_bytes();
+        [c0, c1, yes, no, k0, k1, k2, k3]
+    };
+    program.into_iter().flat_map(bytes).collect()
 }
 
 /// That of file workers: what [`FILE_WORK`] does not name is refused as if the kernel lacked it.

@@ -88,7 +88,7 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
     if new != old {
         let about = about::facts(app, name)?;
         let about = about.map(|facts| about::plans(app, &facts, &old, &new)).transpose()?.flatten();
-        let (before, after) = match about {
+        let (before, mut after) = match about {
             Some(plans) if new.forwards == old.forwards => plans,
             _ => {
                 let (facts, blocks) = (facts_with(app, Some(&container.id))?, app.store.blocks(now())?);
@@ -101,6 +101,11 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
         };
         app.store.set_policy_about(name, &new)?;
         copy::keep(app, &old, &new);
+        // Neighbours' packets go through the host until the next plan, though nothing meets them there any
+        // more: otherwise all of the firewall would be made anew.
+        for (before, after) in before.networks.iter().zip(&mut after.networks) {
+            after.routed = before.routed;
+        }
         let change = Change::between(&before, &after).filter(|change| !change.is_empty());
         if let Some(change) = change
             && in_place(app)?

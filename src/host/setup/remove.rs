@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::model::ids::Range;
 use crate::model::instance::Instance;
+use crate::sys::atomic_file;
 use crate::sys::erase::{Eraser, empty_dir_as};
 use crate::sys::forked;
 use crate::sys::passwd::User;
@@ -75,6 +76,7 @@ fn remove_shared(instance: &Instance) {
     hold::forget(instance);
     program::forget(instance);
     for dir in [instance.hostd_state_dir(), instance.hostd_run_dir()] {
+        atomic_file::sweep(&dir, None);
         let _ = fs::remove_dir(dir);
     }
 }

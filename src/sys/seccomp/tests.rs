@@ -93,6 +93,13 @@ fn nobody_types_into_the_operators_terminal() {
         assert_eq!(run(&filter, &native(libc::SYS_ioctl, &[0, libc::TIOCGWINSZ])), ALLOW);
     }
     assert_eq!(run(&manager_filter().unwrap(), &native(libc::SYS_socket, &[40])), ALLOW);
+    let unknown = call(0x28, 54, &[0, libc::TIOCSTI]);
+    assert_eq!(run(&manager_filter().unwrap(), &unknown), errno(libc::ENOSYS));
+    if cfg!(target_arch = "x86_64") {
+        let x32 = call(X86_64, 0x4000_0000 | 16, &[0, libc::TIOCSTI]);
+        assert_eq!(run(&manager_filter().unwrap(), &x32), errno(libc::ENOSYS));
+        assert_eq!(run(&manager_filter().unwrap(), &call(I386, 4, &[])), ALLOW);
+    }
     let vsock = native(libc::SYS_socket, &[40]);
     assert_eq!(run(&builder_filter().unwrap(), &vsock), errno(libc::EAFNOSUPPORT));
 }

@@ -52,6 +52,17 @@ fn ports_of_the_host_lead_to_guests() {
     assert_eq!(site.json("forward list"), json!([]));
 }
 
+/// The only one of its network that has rules: its neighbours' packets need not pass the host any more.
+#[test]
+fn a_forward_goes_with_the_last_container_that_has_rules() {
+    let site = Site::new();
+    site.ok("firewall allow web tcp 80");
+    site.ok("forward add web tcp 8022:22");
+    assert!(site.ruleset().contains("8022"));
+    site.ok("delete --force web");
+    assert!(!site.ruleset().contains("8022"), "{}", site.ruleset());
+}
+
 #[test]
 fn the_operators_own_way_in_is_not_cut_unawares() {
     let site = Site::new();
