@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod console;
 mod create;
+mod deferred;
 mod delete;
 mod device;
 mod doctor;
@@ -65,6 +66,7 @@ use crate::app::App;
 use crate::app::owner::{self, Wish};
 use crate::model::instance::Instance;
 use crate::model::name::Name;
+use deferred::Deferred;
 use report::CliResult;
 
 /// Long-lived full-OS containers, rootless
@@ -102,53 +104,53 @@ static WISH: OnceLock<Wish> = OnceLock::new();
 
 #[derive(clap::Subcommand)]
 enum Verb {
-    Launch(launch::LaunchArgs),
-    Create(create::CreateArgs),
-    Start(start::StartArgs),
-    Stop(stop::StopArgs),
-    Restart(restart::RestartArgs),
-    Pause(pause::PauseArgs),
-    Resume(resume::ResumeArgs),
+    Launch(Deferred<launch::LaunchArgs>),
+    Create(Deferred<create::CreateArgs>),
+    Start(Deferred<start::StartArgs>),
+    Stop(Deferred<stop::StopArgs>),
+    Restart(Deferred<restart::RestartArgs>),
+    Pause(Deferred<pause::PauseArgs>),
+    Resume(Deferred<resume::ResumeArgs>),
     #[command(visible_alias = "rm")]
-    Delete(delete::DeleteArgs),
+    Delete(Deferred<delete::DeleteArgs>),
     #[command(visible_aliases = ["ls", "ps"])]
-    List(list::ListArgs),
-    Info(info::InfoArgs),
-    Events(events::EventsArgs),
-    Exec(exec::ExecArgs),
-    Shell(shell::ShellArgs),
-    Console(console::ConsoleArgs),
-    Logs(logs::LogsArgs),
+    List(Deferred<list::ListArgs>),
+    Info(Deferred<info::InfoArgs>),
+    Events(Deferred<events::EventsArgs>),
+    Exec(Deferred<exec::ExecArgs>),
+    Shell(Deferred<shell::ShellArgs>),
+    Console(Deferred<console::ConsoleArgs>),
+    Logs(Deferred<logs::LogsArgs>),
     #[command(visible_alias = "move")]
-    Rename(rename::RenameArgs),
-    Config(config::ConfigArgs),
-    Network(network::NetworkArgs),
-    Device(device::DeviceArgs),
-    Firewall(firewall::FirewallArgs),
-    Forward(forward::ForwardArgs),
-    Top(top::TopArgs),
-    Template(template::TemplateArgs),
+    Rename(Deferred<rename::RenameArgs>),
+    Config(Deferred<config::ConfigArgs>),
+    Network(Deferred<network::NetworkArgs>),
+    Device(Deferred<device::DeviceArgs>),
+    Firewall(Deferred<firewall::FirewallArgs>),
+    Forward(Deferred<forward::ForwardArgs>),
+    Top(Deferred<top::TopArgs>),
+    Template(Deferred<template::TemplateArgs>),
     /// As 'nagaya template list'
     #[command(hide = true)]
-    Images(output::RowsArgs),
+    Images(Deferred<output::RowsArgs>),
     /// As 'nagaya --version'
     #[command(hide = true)]
     Version,
-    Setup(setup::SetupArgs),
-    Doctor(doctor::DoctorArgs),
-    Repair(repair::RepairArgs),
+    Setup(Deferred<setup::SetupArgs>),
+    Doctor(Deferred<doctor::DoctorArgs>),
+    Repair(Deferred<repair::RepairArgs>),
     #[command(hide = true)]
-    Generate(generate::GenerateArgs),
-    Grant(grant::GrantArgs),
+    Generate(Deferred<generate::GenerateArgs>),
+    Grant(Deferred<grant::GrantArgs>),
     #[command(hide = true)]
-    Hostd(hostd::HostdArgs),
+    Hostd(Deferred<hostd::HostdArgs>),
     #[command(hide = true)]
-    Broker(hostd::BrokerArgs),
-    Run(run::RunArgs),
-    Autostart(autostart::AutostartArgs),
-    Autostop(autostop::AutostopArgs),
-    LxcfsAttach(lxcfs_attach::LxcfsAttachArgs),
-    Watch(watch::WatchArgs),
+    Broker(Deferred<hostd::BrokerArgs>),
+    Run(Deferred<run::RunArgs>),
+    Autostart(Deferred<autostart::AutostartArgs>),
+    Autostop(Deferred<autostop::AutostopArgs>),
+    LxcfsAttach(Deferred<lxcfs_attach::LxcfsAttachArgs>),
+    Watch(Deferred<watch::WatchArgs>),
 }
 
 /// The whole command. Returns its exit code.
@@ -160,7 +162,7 @@ pub fn main() -> i32 {
     }
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let cli = Cli::try_parse().unwrap_or_else(|error| usage::advised(error, &words).exit());
+    let cli: Cli = deferred::parse().unwrap_or_else(|error| usage::advised(error, &words).exit());
     log();
     let _ = WISH.set(Wish { owner: cli.owner, private: is_private() });
     run(cli.verb).unwrap_or_else(|error| report::report(&error, None))
@@ -168,46 +170,46 @@ pub fn main() -> i32 {
 
 fn run(verb: Verb) -> CliResult<i32> {
     match verb {
-        Verb::Launch(args) => launch::run(args),
-        Verb::Create(args) => create::run(args),
-        Verb::Start(args) => start::run(args),
-        Verb::Stop(args) => stop::run(args),
-        Verb::Restart(args) => restart::run(args),
-        Verb::Pause(args) => pause::run(args),
-        Verb::Resume(args) => resume::run(args),
-        Verb::Delete(args) => delete::run(args),
-        Verb::List(args) => list::run(args),
-        Verb::Info(args) => info::run(args),
-        Verb::Events(args) => events::run(args),
-        Verb::Exec(args) => exec::run(args),
-        Verb::Shell(args) => shell::run(args),
-        Verb::Console(args) => console::run(args),
-        Verb::Logs(args) => logs::run(args),
-        Verb::Rename(args) => rename::run(args),
-        Verb::Config(args) => config::run(args),
-        Verb::Network(args) => network::run(args),
-        Verb::Device(args) => device::run(args),
-        Verb::Firewall(args) => firewall::run(args),
-        Verb::Forward(args) => forward::run(args),
-        Verb::Top(args) => top::run(args),
-        Verb::Template(args) => template::run(args),
-        Verb::Images(args) => template::images(&args),
+        Verb::Launch(args) => launch::run(args.0),
+        Verb::Create(args) => create::run(args.0),
+        Verb::Start(args) => start::run(args.0),
+        Verb::Stop(args) => stop::run(args.0),
+        Verb::Restart(args) => restart::run(args.0),
+        Verb::Pause(args) => pause::run(args.0),
+        Verb::Resume(args) => resume::run(args.0),
+        Verb::Delete(args) => delete::run(args.0),
+        Verb::List(args) => list::run(args.0),
+        Verb::Info(args) => info::run(args.0),
+        Verb::Events(args) => events::run(args.0),
+        Verb::Exec(args) => exec::run(args.0),
+        Verb::Shell(args) => shell::run(args.0),
+        Verb::Console(args) => console::run(args.0),
+        Verb::Logs(args) => logs::run(args.0),
+        Verb::Rename(args) => rename::run(args.0),
+        Verb::Config(args) => config::run(args.0),
+        Verb::Network(args) => network::run(args.0),
+        Verb::Device(args) => device::run(args.0),
+        Verb::Firewall(args) => firewall::run(args.0),
+        Verb::Forward(args) => forward::run(args.0),
+        Verb::Top(args) => top::run(args.0),
+        Verb::Template(args) => template::run(args.0),
+        Verb::Images(args) => template::images(&args.0),
         Verb::Version => {
             output::print(concat!("nagaya ", env!("CARGO_PKG_VERSION"), "\n"))?;
             Ok(report::DONE)
         }
-        Verb::Setup(args) => setup::run(args),
-        Verb::Doctor(args) => doctor::run(args),
-        Verb::Repair(args) => repair::run(args),
-        Verb::Generate(args) => generate::run(&args),
-        Verb::Grant(args) => grant::run(args),
-        Verb::Hostd(args) => hostd::run(&args),
-        Verb::Broker(args) => hostd::broker(&args),
-        Verb::Run(args) => run::run(args),
-        Verb::Autostart(args) => autostart::run(args),
-        Verb::Autostop(args) => autostop::run(args),
-        Verb::LxcfsAttach(args) => lxcfs_attach::run(args),
-        Verb::Watch(args) => watch::run(&args),
+        Verb::Setup(args) => setup::run(args.0),
+        Verb::Doctor(args) => doctor::run(args.0),
+        Verb::Repair(args) => repair::run(args.0),
+        Verb::Generate(args) => generate::run(&args.0),
+        Verb::Grant(args) => grant::run(args.0),
+        Verb::Hostd(args) => hostd::run(&args.0),
+        Verb::Broker(args) => hostd::broker(&args.0),
+        Verb::Run(args) => run::run(args.0),
+        Verb::Autostart(args) => autostart::run(args.0),
+        Verb::Autostop(args) => autostop::run(args.0),
+        Verb::LxcfsAttach(args) => lxcfs_attach::run(args.0),
+        Verb::Watch(args) => watch::run(&args.0),
     }
 }
 
