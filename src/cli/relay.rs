@@ -17,6 +17,8 @@ pub use flow::{Direction, Failure, Filter, Flow};
 
 /// How long the kernel may take to bring the rest of a terminal's output.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How far the source of a busy flow gets ahead.
+const REST: Duration = Duration::from_micros(50);
 
 /// What came of one wait.
 pub struct Step {
@@ -61,6 +63,9 @@ impl<'a> Relay<'a> {
 
     /// Waits until something can be passed on, or one of `watch` be read, and does the former.
     pub fn step(&mut self, watch: &[BorrowedFd<'_>], patience: Option<Duration>) -> io::Result<Step> {
+        if self.flows.iter().any(Flow::rests) {
+            std::thread::sleep(REST);
+        }
         let patience =
             patience.map(|p| Timespec { tv_sec: p.as_secs() as i64, tv_nsec: p.subsec_nanos().into() });
         let mut fds: Vec<PollFd<'_>> =

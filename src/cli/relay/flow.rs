@@ -8,14 +8,17 @@ use rustix::pipe::SpliceFlags;
 use super::end::{End, Kind, PIECE};
 use super::offer::{self, Offer};
 
-const BUFFER: usize = 128 * 1024;
+const BUFFER: usize = 256 * 1024;
 /// Most bytes that a splice(2) is asked for, and how many follow one another while others wait.
 const SPLICED: usize = 1 << 20;
 const ROUNDS: usize = 16;
 /// Bytes at once from which a flow counts as busy, and what its pipes hold then: with the usual 64 KiB
 /// of each, three processes would mostly wait for one another.
 const BUSY: usize = 32 * 1024;
-const ROOM: usize = 256 * 1024;
+const ROOM: usize = 1 << 20;
+/// A busy flow that has moved less than this at once lets its source get ahead before it looks again:
+/// a look for each of a program's small writes would cost more than the bytes.
+const LITTLE: usize = ROOM / 4;
 /// Bytes that a terminal may still hold when its program has ended: the kernel's limit for a tty's
 /// buffers is 64 KiB (drivers/tty/tty_buffer.c), doubled for line ends.
 const LEFT_IN_TERMINAL: u64 = 128 * 1024;
@@ -56,6 +59,8 @@ pub struct Flow<'a> {
     /// Something is there to be spliced, and no room for it.
     full: bool,
     grown: bool,
+    /// The next look can wait a moment.
+    rests: bool,
     offer: Offer,
     /// The source will give no more.
     pub ended: bool,
@@ -70,7 +75,8 @@ impl<'a> Flow<'a> {
     pub fn new(direction: Direction, from: End<'a>, to: End<'a>) -> Self {
         // splice(2) needs a pipe at one end, and waits for a socket or terminal whatever it is told.
         let spliced = match (from.kind(), to.kind()) {
-            (from, to) if from.is_pipe() => !matches!(to, Kind::Socket | Kind::Terminal),
+            // A file takes a copy sooner than pages of a pipe.
+            (from, to) if from.is_pipe() => !matches!(to, Kind::Socket | Kind::Terminal | Kind::File),
             (Kind::File, to) => to.is_pipe(),
             _ => false,
         };
@@ -84,6 +90,7 @@ impl<'a> Flow<'a> {
             spliced,
             full: false,
             grown: false,
+            rests: false,
             offer: Offer::Over,
             ended: false,
             refused: false,
@@ -128,6 +135,7 @@ impl<'a> Flow<'a> {
     }
 
     pub fn advance(&mut self) {
+        self.rests = false;
         match self.offer {
             Offer::Open => match self.offer.show(&self.from, &self.to) {
                 Ok(true) => {}
@@ -141,8 +149,14 @@ impl<'a> Flow<'a> {
         }
     }
 
+    /// Whether its source is to get ahead before the next look.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
     fn splice(&mut self) {
         self.full = false;
+        let mut moved = 0;
         for _ in 0..ROUNDS {
             let most = self.limit.map_or(SPLICED, |left| left.min(SPLICED as u64) as usize);
             // Neither end waits then, whatever its own flags are.
@@ -154,11 +168,13 @@ impl<'a> Flow<'a> {
                     if self.ended {
                         return;
                     }
+                    moved += count;
                     self.widen(count);
                 }
                 Err(Errno::AGAIN) => {
                     let there = || rustix::io::ioctl_fionread(&self.from).is_ok_and(|bytes| bytes > 0);
                     self.full = self.from.kind() == Kind::File || there();
+                    self.rests = self.grown && !self.full && moved < LITTLE;
                     return;
                 }
                 Err(Errno::INTR) => {}
@@ -177,6 +193,7 @@ impl<'a> Flow<'a> {
             Ok(0) => self.end(),
             Ok(count) => {
                 self.widen(count);
+                self.rests = self.grown && count < LITTLE;
                 if let Some(filter) = &mut self.filter {
                     self.waiting = filter.pass(&self.waiting);
                 }
