@@ -29,6 +29,13 @@ pub fn monitor_pid(app: &App, id: &ContainerId) -> Option<i32> {
 pub fn has_traces(app: &App, container: &Container) -> bool {
     cgroup_dir(app, &container.id).is_some_and(|dir| dir.exists())
         || host_links(app, container).iter().any(|link| Path::new("/sys/class/net").join(link).exists())
+        || shaper_links(app, container).any(|link| Path::new("/sys/class/net").join(link).exists())
+}
+
+/// What its links' rates are limited by. It goes after the link.
+fn shaper_links(app: &App, container: &Container) -> impl Iterator<Item = String> {
+    let linked = container.nics.iter().filter(|nic| nic.has_host_end());
+    linked.map(|nic| app.instance.shaper_link(&container.id, nic.slot))
 }
 
 /// The host's ends of its links, by slot.

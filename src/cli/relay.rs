@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 pub use end::End;
 pub use flow::{Direction, Failure, Filter, Flow};
+use offer::Rest;
 
 /// How long the kernel may take to bring the rest of a terminal's output.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -32,6 +33,8 @@ pub struct Step {
 #[derive(Default)]
 pub struct Relay<'a> {
     flows: Vec<Flow<'a>>,
+    /// What files may get back when the program has ended.
+    rests: Vec<Rest<'a>>,
     lost_reader: bool,
     lost_writer: bool,
     failure: Option<Failure>,
@@ -103,16 +106,17 @@ impl<'a> Relay<'a> {
         self.lost_reader |= self.flows.iter().any(|f| f.refused && f.direction == Direction::FromGuest);
         self.lost_writer |= self.flows.iter().any(|f| f.ended && f.direction == Direction::ToGuest);
         self.failure = self.failure.or_else(|| self.flows.iter().find_map(|f| f.failure));
-        for mut flow in self.flows.extract_if(.., |f| f.is_over()) {
-            flow.settle();
+        for flow in self.flows.extract_if(.., |f| f.is_over()) {
+            self.rests.extend(flow.settle());
         }
     }
 
     /// Passes on what the guest's program left behind, until something can be read from `stop`.
     pub fn finish(&mut self, stop: BorrowedFd<'_>) -> io::Result<()> {
-        for mut flow in self.flows.extract_if(.., |f| f.direction == Direction::ToGuest) {
-            flow.settle();
+        for flow in self.flows.extract_if(.., |f| f.direction == Direction::ToGuest) {
+            self.rests.extend(flow.settle());
         }
+        self.rests.drain(..).for_each(Rest::give_back);
         self.flows.iter_mut().for_each(Flow::bound);
         self.flows.retain(|f| !f.is_over());
         while !self.flows.is_empty() {

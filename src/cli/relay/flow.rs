@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use super::end::{End, Kind, PIECE};
-use super::offer::{self, Offer};
+use super::offer::{self, Offer, Rest};
 
 const BUFFER: usize = 256 * 1024;
 /// Most bytes that a splice(2) is asked for, and how many follow one another while others wait.
@@ -287,15 +287,18 @@ impl<'a> Flow<'a> {
         self.failure = Some(Failure { direction: self.direction, cause });
     }
 
-    /// The source gets back what the other side has not read, where that is possible.
-    pub fn settle(&mut self) {
+    /// The source gets back what the other side has not read, where that is possible: now, or once the
+    /// program has ended, if there is something left for it to read.
+    pub fn settle(self) -> Option<Rest<'a>> {
         if self.direction == Direction::FromGuest {
-            return;
+            return None;
         }
         match self.offer {
+            Offer::Over if self.ended && !self.refused => return Rest::of(self.from, &self.to),
             Offer::Over => offer::give_back(&self.from, &self.to, self.waiting.len() - self.sent),
             _ => self.offer.settle(&self.from, &self.to),
         }
+        None
     }
 
     /// From now on only what is there already: other processes of the guest may hold the other end

@@ -2,7 +2,9 @@
 //! keeps its lines unless the program reads. The first bytes go into the program's pipe by a copy,
 //! and leave the source once the program has read them.
 
-use rustix::fs::SeekFrom;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
@@ -102,9 +104,36 @@ fn take(from: &End<'_>, mut count: usize) {
 }
 
 /// Gives back what of a file was read for a program that has not read it.
-pub fn give_back(from: &End<'_>, to: &End<'_>, unsent: usize) {
-    if from.kind() == Kind::File && to.kind() == Kind::Pipe {
+pub fn give_back(from: &End<'_>, to: impl AsFd, unsent: usize) {
+    let is_pipe = Kind::of(to.as_fd()) == Kind::Pipe;
+    if from.kind() == Kind::File && is_pipe {
         let unread = rustix::io::ioctl_fionread(to).unwrap_or(0) as usize + unsent;
         let _ = rustix::fs::seek(from, SeekFrom::Current(-(unread as i64)));
+    }
+}
+
+/// A file of which all has been read, and the end of its program's pipe by which it can be told, once the
+/// program has ended, how much of it was left there.
+pub struct Rest<'a> {
+    file: End<'a>,
+    pipe: OwnedFd,
+}
+
+impl<'a> Rest<'a> {
+    /// None where nothing is left in the pipe `to`. That has to close for the program to see the end; another
+    /// end to read keeps what it holds.
+    pub fn of(file: End<'a>, to: &End<'_>) -> Option<Self> {
+        let holds = || rustix::io::ioctl_fionread(to).is_ok_and(|bytes| bytes > 0);
+        if file.kind() != Kind::File || to.kind() != Kind::Pipe || !holds() {
+            return None;
+        }
+        let path = format!("/proc/self/fd/{}", to.as_fd().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Some(Self { file, pipe: rustix::fs::open(path, flags, Mode::empty()).ok()? })
+    }
+
+    /// The program has ended.
+    pub fn give_back(self) {
+        give_back(&self.file, &self.pipe, 0);
     }
 }

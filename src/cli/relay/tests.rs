@@ -188,7 +188,7 @@ fn input_that_is_not_read_stays_where_it_was() {
 #[test]
 fn a_file_gets_back_what_was_read_ahead() {
     let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&vec![b'x'; 1 << 20]).unwrap();
+    file.write_all(&vec![b'x'; 4 << 20]).unwrap();
     file.rewind().unwrap();
     let mut relay = Relay::default();
     let program = input(&mut relay, file.as_fd());
@@ -203,6 +203,31 @@ fn a_file_gets_back_what_was_read_ahead() {
     settle(&mut relay);
     assert!(!relay.has(Direction::ToGuest));
     assert_eq!(rustix::fs::tell(&file), Ok(10_000));
+}
+
+/// All of it is in the program's pipe before the program has read it.
+#[test]
+fn a_file_that_fits_into_a_pipe_is_where_its_program_has_read_to() {
+    for read in [5000, 9000] {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[b'x'; 9000]).unwrap();
+        file.rewind().unwrap();
+        let mut relay = Relay::default();
+        let program = input(&mut relay, file.as_fd());
+        let (stop, _held) = pipe();
+        let mut left = read;
+        let mut got = [0u8; 1000];
+        while left > 0 {
+            settle(&mut relay);
+            left -= rustix::io::read(&program, &mut got[..left.min(1000)]).unwrap();
+        }
+        if read == 9000 {
+            assert_eq!(rustix::io::read(&program, &mut got), Ok(0), "the end");
+        }
+        drop(program);
+        relay.finish(stop.as_fd()).unwrap();
+        assert_eq!(rustix::fs::tell(&file), Ok(read as u64));
+    }
 }
 
 #[test]
