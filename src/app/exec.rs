@@ -28,7 +28,7 @@ impl Looks {
     const MOST_DOUBLED: u32 = 6;
 
     /// How long to wait for the next look.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = Self::FIRST * (1 << self.0);
         self.0 = (self.0 + 1).min(Self::MOST_DOUBLED);
         pause
@@ -150,7 +150,7 @@ impl Session {
         let mut looks = Looks::default();
         while !self.is_taken(app, fds)? {
             let mut polled = [PollFd::new(&self.connection.socket, PollFlags::IN)];
-            let timeout = Timespec { tv_sec: 0, tv_nsec: looks.next().subsec_nanos().into() };
+            let timeout = Timespec { tv_sec: 0, tv_nsec: looks.pause().subsec_nanos().into() };
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout)))
                 .cannot(|| "wait for the monitor")?;
         }

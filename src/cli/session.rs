@@ -79,7 +79,7 @@ pub(super) fn with_streams(
             // Our copies of the guest's ends would keep its pipes open; the broker has nothing more to do.
             _broker = held.take().map(|(_, app)| app.close());
         }
-        let patience = held.is_some().then(|| looks.next());
+        let patience = held.is_some().then(|| looks.pause());
         let step = relay.step(&[session.socket(), signals.as_fd()], patience).map_err(CliError::Relay)?;
         if step.watched[1] {
             pass_signals(&session, &signals, |_| ());
