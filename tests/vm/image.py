@@ -26,7 +26,7 @@ PACKAGES = (
 # Sparse: what is not written takes no room.
 ROOT_SIZE = "8G"
 BUILD_SECONDS = 1800
-SETTLING_SECONDS = 300
+SETTLING_SECONDS = 600
 
 
 class BuildFailed(Exception):
