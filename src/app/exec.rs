@@ -19,7 +19,7 @@ use crate::runtime::byte_string::ByteString;
 use crate::runtime::protocol::{ExecRequest, Reply, Request};
 use crate::sys::{Context, cgroup};
 
-/// When it is looked whether the monitor has taken a request: most have been within a tenth of a millisecond.
+/// When to look whether the monitor has taken a request: soon at first, for most are taken at once.
 #[derive(Debug, Default)]
 pub struct Looks(u32);
 

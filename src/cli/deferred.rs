@@ -1,5 +1,5 @@
-//! Arguments of a verb that are described only once the verb is there: to describe those of all
-//! verbs takes half of the time of a short command.
+//! Arguments of a verb that are described only when the verb was given. To describe those of all verbs
+//! is a large part of what a short command does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

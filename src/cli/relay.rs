@@ -14,12 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 pub use end::End;
 pub use flow::{Direction, Failure, Filter, Flow};
-use offer::Rest;
+use offer::Unread;
 
 /// How long the kernel may take to bring the rest of a terminal's output.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How far the source of a busy flow gets ahead.
-const REST: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// What came of one wait.
 pub struct Step {
@@ -34,7 +34,7 @@ pub struct Step {
 pub struct Relay<'a> {
     flows: Vec<Flow<'a>>,
     /// What files may get back when the program has ended.
-    rests: Vec<Rest<'a>>,
+    unread: Vec<Unread<'a>>,
     lost_reader: bool,
     lost_writer: bool,
     failure: Option<Failure>,
@@ -66,8 +66,8 @@ impl<'a> Relay<'a> {
 
     /// Waits until something can be passed on, or one of `watch` be read, and does the former.
     pub fn step(&mut self, watch: &[BorrowedFd<'_>], patience: Option<Duration>) -> io::Result<Step> {
-        if self.flows.iter().any(Flow::rests) {
-            std::thread::sleep(REST);
+        if self.flows.iter().any(Flow::pauses) {
+            std::thread::sleep(PAUSE);
         }
         let patience =
             patience.map(|p| Timespec { tv_sec: p.as_secs() as i64, tv_nsec: p.subsec_nanos().into() });
@@ -107,16 +107,16 @@ impl<'a> Relay<'a> {
         self.lost_writer |= self.flows.iter().any(|f| f.ended && f.direction == Direction::ToGuest);
         self.failure = self.failure.or_else(|| self.flows.iter().find_map(|f| f.failure));
         for flow in self.flows.extract_if(.., |f| f.is_over()) {
-            self.rests.extend(flow.settle());
+            self.unread.extend(flow.settle());
         }
     }
 
     /// Passes on what the guest's program left behind, until something can be read from `stop`.
     pub fn finish(&mut self, stop: BorrowedFd<'_>) -> io::Result<()> {
         for flow in self.flows.extract_if(.., |f| f.direction == Direction::ToGuest) {
-            self.rests.extend(flow.settle());
+            self.unread.extend(flow.settle());
         }
-        self.rests.drain(..).for_each(Rest::give_back);
+        self.unread.drain(..).for_each(Unread::give_back);
         self.flows.iter_mut().for_each(Flow::bound);
         self.flows.retain(|f| !f.is_over());
         while !self.flows.is_empty() {

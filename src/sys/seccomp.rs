@@ -150,7 +150,7 @@ const IOCTL: Option<[(u32, u32); 2]> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// What the library makes of the same rules, in a tenth of its time: every command begins with it.
+/// The same rules as instructions, without the library: every command waits for this at its beginning.
 fn no_typing_by_hand([own, other]: [(u32, u32); 2]) -> Vec<u8> {
     let jump_if = |test: u32| (libc::BPF_JMP | libc::BPF_K | test) as u16;
     let (equal, at_least) = (jump_if(libc::BPF_JEQ), jump_if(libc::BPF_JGE));

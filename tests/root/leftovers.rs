@@ -31,9 +31,14 @@ pub fn of(host: &Host) -> BTreeSet<String> {
 
 /// Waits until all is as it was.
 pub fn gone(host: &Host, before: &BTreeSet<String>, after_what: &str) {
+    is_again(|| of(host), before, after_what);
+}
+
+/// The same by any way to look.
+pub fn is_again(look: impl Fn() -> BTreeSet<String>, before: &BTreeSet<String>, after_what: &str) {
     let end = Instant::now() + Duration::from_secs(10);
     let now = loop {
-        match of(host) {
+        match look() {
             now if now == *before => return,
             now if Instant::now() > end => break now,
             _ => std::thread::sleep(Duration::from_millis(50)),

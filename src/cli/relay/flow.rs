@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use super::end::{End, Kind, PIECE};
-use super::offer::{self, Offer, Rest};
+use super::offer::{self, Offer, Unread};
 
 const BUFFER: usize = 256 * 1024;
 /// Most bytes that a splice(2) is asked for, and how many follow one another while others wait.
@@ -60,7 +60,7 @@ pub struct Flow<'a> {
     full: bool,
     grown: bool,
     /// The next look can wait a moment.
-    rests: bool,
+    pauses: bool,
     offer: Offer,
     /// The source will give no more.
     pub ended: bool,
@@ -90,7 +90,7 @@ impl<'a> Flow<'a> {
             spliced,
             full: false,
             grown: false,
-            rests: false,
+            pauses: false,
             offer: Offer::Over,
             ended: false,
             refused: false,
@@ -135,7 +135,7 @@ impl<'a> Flow<'a> {
     }
 
     pub fn advance(&mut self) {
-        self.rests = false;
+        self.pauses = false;
         match self.offer {
             Offer::Open => match self.offer.show(&self.from, &self.to) {
                 Ok(true) => {}
@@ -150,8 +150,8 @@ impl<'a> Flow<'a> {
     }
 
     /// Whether its source is to get ahead before the next look.
-    pub fn rests(&self) -> bool {
-        self.rests
+    pub fn pauses(&self) -> bool {
+        self.pauses
     }
 
     fn splice(&mut self) {
@@ -174,7 +174,7 @@ impl<'a> Flow<'a> {
                 Err(Errno::AGAIN) => {
                     let there = || rustix::io::ioctl_fionread(&self.from).is_ok_and(|bytes| bytes > 0);
                     self.full = self.from.kind() == Kind::File || there();
-                    self.rests = self.grown && !self.full && moved < LITTLE;
+                    self.pauses = self.grown && !self.full && moved < LITTLE;
                     return;
                 }
                 Err(Errno::INTR) => {}
@@ -193,7 +193,7 @@ impl<'a> Flow<'a> {
             Ok(0) => self.end(),
             Ok(count) => {
                 self.widen(count);
-                self.rests = self.grown && count < LITTLE;
+                self.pauses = self.grown && count < LITTLE;
                 if let Some(filter) = &mut self.filter {
                     self.waiting = filter.pass(&self.waiting);
                 }
@@ -289,12 +289,12 @@ impl<'a> Flow<'a> {
 
     /// The source gets back what the other side has not read, where that is possible: now, or once the
     /// program has ended, if there is something left for it to read.
-    pub fn settle(self) -> Option<Rest<'a>> {
+    pub fn settle(self) -> Option<Unread<'a>> {
         if self.direction == Direction::FromGuest {
             return None;
         }
         match self.offer {
-            Offer::Over if self.ended && !self.refused => return Rest::of(self.from, &self.to),
+            Offer::Over if self.ended && !self.refused => return Unread::of(self.from, &self.to),
             Offer::Over => offer::give_back(&self.from, &self.to, self.waiting.len() - self.sent),
             _ => self.offer.settle(&self.from, &self.to),
         }

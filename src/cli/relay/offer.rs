@@ -114,12 +114,12 @@ pub fn give_back(from: &End<'_>, to: impl AsFd, unsent: usize) {
 
 /// A file of which all has been read, and the end of its program's pipe by which it can be told, once the
 /// program has ended, how much of it was left there.
-pub struct Rest<'a> {
+pub struct Unread<'a> {
     file: End<'a>,
     pipe: OwnedFd,
 }
 
-impl<'a> Rest<'a> {
+impl<'a> Unread<'a> {
     /// None where nothing is left in the pipe `to`. That has to close for the program to see the end; another
     /// end to read keeps what it holds.
     pub fn of(file: End<'a>, to: &End<'_>) -> Option<Self> {

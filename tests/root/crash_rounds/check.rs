@@ -69,21 +69,6 @@ fn strip(value: &mut Value) {
     }
 }
 
-/// Waits until all is as it was.
-pub fn is_as_before(site: &Site<'_>, before: &BTreeSet<String>) {
-    let end = Instant::now() + Duration::from_secs(10);
-    let now = loop {
-        match everything(site) {
-            now if now == *before => return,
-            now if Instant::now() > end => break now,
-            _ => std::thread::sleep(Duration::from_millis(100)),
-        }
-    };
-    let new: Vec<_> = now.difference(before).take(20).collect();
-    let lost: Vec<_> = before.difference(&now).take(20).collect();
-    panic!("when all was deleted: left {new:#?}, lost {lost:#?}");
-}
-
 /// The directories in `dir` by name; none where it is not there.
 fn dirs(dir: &std::path::Path) -> BTreeSet<String> {
     let all = fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());

@@ -17,6 +17,7 @@ use self::orders::{Order, order};
 use self::site::Site;
 use super::crash::{Random, group_of};
 use super::host::{Host, pids, until};
+use super::leftovers;
 use super::people::People;
 use super::person::Person;
 
@@ -115,7 +116,7 @@ impl<'a> Rounds<'a> {
                 assert_eq!(self.site.ok(&["exec", "keeper", "--", "cat", "/root/file"]), "precious\n");
                 check::all_work_and_go(&self.site);
                 self.settle();
-                check::is_as_before(&self.site, &before);
+                leftovers::is_again(|| check::everything(&self.site), &before, "all was deleted");
             }
         }
         let each = began.elapsed() / rounds.max(1);
@@ -230,20 +231,17 @@ impl<'a> Rounds<'a> {
     }
 
     fn kill_some_monitor(&mut self, round: u32) {
-        let monitors = self.site.monitors();
-        if !monitors.is_empty() {
-            let pid = monitors[self.random.below(monitors.len() as u64) as usize];
-            println!("round {round}: monitor {pid} is killed");
-            kill(pid);
-            self.kills += 1;
-        }
+        self.kill_one_of(&self.site.monitors(), round, "monitor");
     }
 
     fn kill_some_service(&mut self, round: u32) {
-        let served = self.site.service();
-        if !served.is_empty() {
-            let pid = served[self.random.below(served.len() as u64) as usize];
-            println!("round {round}: process {pid} of the service is killed");
+        self.kill_one_of(&self.site.service(), round, "process of the service");
+    }
+
+    fn kill_one_of(&mut self, pids: &[i32], round: u32, what: &str) {
+        if !pids.is_empty() {
+            let pid = pids[self.random.below(pids.len() as u64) as usize];
+            println!("round {round}: {what} {pid} is killed");
             kill(pid);
             self.kills += 1;
         }
