@@ -1,6 +1,9 @@
 //! `watch`: notices when somebody else changes the host's firewall or links of ours, and has what networks
 //! need repaired.
 
+mod own;
+mod trouble;
+
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -9,27 +12,21 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use self::own::{Harm, Own, process_name};
+use self::trouble::{Paces, SETTLE_AT_MOST, Trouble};
 use super::error::{AppError, AppResult};
 use super::owner;
 use crate::model::instance::Instance;
 use crate::sys::netlink::LinkWatch;
-use crate::sys::nft::{Change, Kind, Transaction, Watch};
-use crate::sys::{Context, SysError, caps, error_text, process};
+use crate::sys::nft::Watch;
+use crate::sys::{Context, SysError, caps, error_text};
 
-/// How long it is to be quiet before a repair: who loads rules loads many.
-const SETTLE: Duration = Duration::from_millis(150);
-/// … and how long that is waited for at most.
-const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
-/// From one repair to the next. It doubles as long as every repair is followed by its undoing: somebody
-/// else may be as stubborn.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Whoever makes it grow longer than that is told of.
-const LONG_PAUSE: Duration = Duration::from_secs(4);
-/// The pause while a firewall grows, which may take long, as at a start of Docker's: somebody else's work,
-/// but not against ours.
-const PAUSE_OF_GROWTH: Duration = Duration::from_secs(2);
+/// How long repairs are waited for. One that takes longer, as where its owner holds it up, goes on by
+/// itself: the other owners' do not wait for it.
+const REPAIR_AT_MOST: Duration = Duration::from_secs(3);
 const GLANCE: Duration = Duration::from_millis(50);
+/// From one look at such a repair to the next.
+const GLANCE_AT_SLOW: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 const NET_ADMIN: u32 = 12;
 
@@ -48,11 +45,11 @@ pub fn run(base: &Instance, ready: impl FnOnce()) -> AppResult<()> {
     let name = process_name(std::process::id() as i32);
     let own = Own { base: base.name().to_owned(), process: name };
     // What happened before is not known.
-    guard(&mut ears, &own, true, || start_repairs(base), || false)
+    guard(&mut ears, &own, true, |busy| start_repairs(base, busy), || false)
 }
 
-/// A repair for each owner; each finds out by itself what it has to do.
-fn start_repairs(base: &Instance) -> Vec<Child> {
+/// A repair for each owner who has none yet; each finds out by itself what it has to do.
+fn start_repairs(base: &Instance, busy: &[Repair]) -> Vec<Repair> {
     let owners = owner::everybody(base).unwrap_or_else(|e| {
         tracing::warn!("{}", error_text(&e));
         Vec::new()
@@ -63,10 +60,26 @@ fn start_repairs(base: &Instance) -> Vec<Child> {
         if owner.person().is_some() {
             command.args(["--owner", owner.user()]);
         }
-        command.args(["network", "repair"]).spawn().cannot(|| "start 'nagaya network repair'")
+        let started = command.args(["network", "repair"]).spawn();
+        Ok(Repair { owner: owner.nft_table(), child: started.cannot(|| "start 'nagaya network repair'")? })
     };
-    let started = owners.iter().map(start);
-    started.filter_map(|child| child.inspect_err(|e| tracing::warn!("{}", error_text(e))).ok()).collect()
+    let idle = owners.iter().filter(|owner| !busy.iter().any(|repair| repair.owner == owner.nft_table()));
+    let started = idle.map(start);
+    started
+        .filter_map(|repair| repair.inspect_err(|e: &SysError| tracing::warn!("{}", error_text(e))).ok())
+        .collect()
+}
+
+/// The repair of one owner's networks.
+struct Repair {
+    owner: String,
+    child: Child,
+}
+
+impl Repair {
+    fn is_over(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
 }
 
 /// What is listened to.
@@ -101,176 +114,85 @@ impl Ears {
     }
 }
 
-/// What somebody else's change may mean for our networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Harm {
-    None,
-    /// Theirs has grown, and may drop what is ours.
-    Grown,
-    /// Something of ours may have gone.
-    Undone,
-}
-
-/// What is ours: tables by name, and processes.
-struct Own {
-    /// The service user's instance, from which all owners' tables have the beginning of their names.
-    base: String,
-    process: String,
-}
-
-impl Own {
-    fn has_table(&self, change: &Change) -> bool {
-        let rest = change.table.strip_prefix(&self.base);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    }
-
-    /// Whether one of our commands has done it, by itself or through a program like nft. One that is
-    /// gone already is a stranger's: to repair once too often does no harm.
-    fn has_done(&self, transaction: &Transaction) -> bool {
-        let Some((pid, _)) = &transaction.process else { return false };
-        process_name(*pid) == self.process
-            || process::parent(*pid).is_some_and(|parent| process_name(parent) == self.process)
-    }
-
-    /// What it may have done to our networks.
-    fn harm(&self, transaction: &Transaction) -> Harm {
-        if transaction.has_gaps {
-            return Harm::Grown;
-        }
-        if self.has_done(transaction) {
-            return Harm::None;
-        }
-        transaction.changes.iter().map(|change| self.harm_of(change)).max().unwrap_or(Harm::None)
-    }
-
-    fn harm_of(&self, change: &Change) -> Harm {
-        if self.has_table(change) {
-            return Harm::Undone;
-        }
-        let is_iptables = ["ip", "ip6"].contains(&change.family) && change.table == "filter";
-        let is_built_in = matches!(change.chain.as_deref(), Some("FORWARD" | "INPUT"));
-        match change.kind {
-            // A firewall was loaded, or has another policy.
-            Kind::NewBaseChain if ["ip", "ip6", "inet", "bridge"].contains(&change.family) => Harm::Grown,
-            Kind::NewRule if is_iptables && is_built_in => Harm::Grown,
-            Kind::DeletedRule if is_iptables && is_built_in => Harm::Undone,
-            _ => Harm::None,
-        }
-    }
-}
-
-fn process_name(pid: i32) -> String {
-    let argv0 = process::argv0(pid);
-    String::from_utf8_lossy(argv0.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).into_owned()
-}
-
 /// Listens, and repairs what concerns us, until `is_over`.
 fn guard(
     ears: &mut Ears,
     own: &Own,
     repair_first: bool,
-    mut start_repairs: impl FnMut() -> Vec<Child>,
+    mut start_repairs: impl FnMut(&[Repair]) -> Vec<Repair>,
     is_over: impl Fn() -> bool,
 ) -> AppResult<()> {
-    let mut harm = if repair_first { Harm::Grown } else { Harm::None };
-    let mut pause = PAUSE;
-    let mut next_at = Instant::now();
+    let mut trouble = Trouble::default();
+    if repair_first {
+        trouble.note(Harm::Grown, Instant::now());
+    }
+    let mut paces = Paces::new(Instant::now());
+    // Repairs that take long, and whether somebody's turn has passed because of one.
+    let (mut slow, mut is_missed) = (Vec::<Repair>::new(), false);
     while !is_over() {
-        if harm == Harm::None && !ears.links.is_suspicious() {
-            let patience = next_at.saturating_duration_since(Instant::now());
-            // A long time without trouble, and the next is the first again.
-            if patience.is_zero() {
-                pause = PAUSE;
+        let (now, were_slow) = (Instant::now(), slow.len());
+        slow.retain_mut(|repair| !repair.is_over());
+        if is_missed && slow.len() < were_slow {
+            trouble.note(Harm::Grown, now);
+            is_missed = false;
+        }
+        trouble.see_links(ears.links.is_suspicious(), now);
+        let idle = if slow.is_empty() { IDLE } else { GLANCE_AT_SLOW };
+        let patience = trouble.due(&paces).map_or(idle, |due| due.saturating_duration_since(now).min(idle));
+        if !patience.is_zero() {
+            if let Some(harm) = ears.next(own, patience)? {
+                trouble.note(harm, Instant::now());
             }
-            harm = ears.next(own, if patience.is_zero() { IDLE } else { patience })?.unwrap_or(Harm::None);
             continue;
         }
-        harm = harm.max(settle(ears, own, next_at)?);
-        if harm == Harm::None && !ears.links.is_suspicious() {
-            // What was suspicious has gone together with its container, or was undone.
-            continue;
-        }
-        let what = if harm == Harm::None { "links have" } else { "firewall has" };
-        if harm == Harm::Grown {
-            pause = pause.min(PAUSE_OF_GROWTH);
-        }
+        let what = if trouble.is_of_firewall() { "firewall has" } else { "links have" };
         tracing::info!("the host's {what} changed: repairing what networks need");
-        if pause > LONG_PAUSE {
+        ears.links.forget_suspicions();
+        let answered = std::mem::take(&mut trouble);
+        let mut repairs = start_repairs(&slow);
+        is_missed |= !slow.is_empty();
+        attend(ears, own, &mut repairs, &mut trouble)?;
+        slow.append(&mut repairs);
+        ears.links.accept();
+        if let Some(pause) = paces.repaired(&answered, Instant::now()) {
             tracing::warn!(
-                "somebody else changes nagaya's links or firewall again and again: after this repair the next \
-                 is not before {} s",
+                "somebody else changes nagaya's links or firewall again and again: the next repair is not \
+                 before {} s",
                 pause.as_secs()
             );
         }
-        ears.links.forget_suspicions();
-        let mut repairs = start_repairs();
-        harm = Harm::None;
-        while !repairs.is_empty() {
-            // Heard while it is done, it can be told who does it.
-            harm = harm.max(ears.next(own, GLANCE)?.unwrap_or(Harm::None));
-            repairs.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        }
-        while let Some(heard) = ears.next(own, Duration::ZERO)? {
-            harm = harm.max(heard);
-        }
-        ears.links.accept();
-        next_at = Instant::now() + pause;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     Ok(())
 }
 
-/// Waits until it is quiet, and not before `not_before`. Tells what was done to the firewall meanwhile.
-fn settle(ears: &mut Ears, own: &Own, not_before: Instant) -> AppResult<Harm> {
-    let at_most = (Instant::now() + SETTLE_AT_MOST).max(not_before);
-    let mut harm = Harm::None;
-    loop {
-        let left = at_most.saturating_duration_since(Instant::now());
-        let heard = ears.next(own, SETTLE.min(left))?;
-        harm = harm.max(heard.unwrap_or(Harm::None));
-        let now = Instant::now();
-        if now >= at_most || (heard.is_none() && now >= not_before) {
-            return Ok(harm);
+/// Waits for repairs, and goes on listening: what is heard while it is done, it can be told who does it.
+fn attend(ears: &mut Ears, own: &Own, repairs: &mut Vec<Repair>, trouble: &mut Trouble) -> AppResult<()> {
+    let end = Instant::now() + REPAIR_AT_MOST;
+    while !repairs.is_empty() && Instant::now() < end {
+        if let Some(harm) = ears.next(own, GLANCE)? {
+            trouble.note(harm, Instant::now());
         }
+        repairs.retain_mut(|repair| !repair.is_over());
     }
+    let end = Instant::now() + SETTLE_AT_MOST;
+    while Instant::now() < end
+        && let Some(harm) = ears.next(own, Duration::ZERO)?
+    {
+        trouble.note(harm, Instant::now());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+    use super::trouble::PAUSE_OF_GROWTH;
     use super::*;
     use crate::sys::netns_fixture::{in_new_netns, run};
 
     fn own() -> Own {
         Own { base: "ngwatch".into(), process: "ngrepair".into() }
-    }
-
-    fn change(kind: Kind, family: &'static str, table: &str, chain: Option<&str>) -> Change {
-        Change { kind, family, table: table.into(), chain: chain.map(str::to_owned) }
-    }
-
-    #[test]
-    fn only_what_may_harm_concerns_us() {
-        let harm = |changes: &[Change]| {
-            let changes = changes.iter().cloned().collect();
-            own().harm(&Transaction { changes, process: None, has_gaps: false })
-        };
-        for (changes, expected) in [
-            (vec![change(Kind::DeletedTable, "inet", "ngwatch", None)], Harm::Undone),
-            (vec![change(Kind::DeletedTable, "inet", "ngwatch-1000", None)], Harm::Undone),
-            (vec![change(Kind::DeletedTable, "inet", "ngwatchdog", None)], Harm::None),
-            (vec![change(Kind::DeletedRule, "inet", "ngwatch", Some("forward"))], Harm::Undone),
-            (vec![change(Kind::OtherDeleted, "inet", "ngwatch-blocks", None)], Harm::Undone),
-            (vec![change(Kind::NewBaseChain, "inet", "filter", Some("forward"))], Harm::Grown),
-            (vec![change(Kind::NewBaseChain, "arp", "filter", Some("in"))], Harm::None),
-            (vec![change(Kind::DeletedRule, "ip", "filter", Some("FORWARD"))], Harm::Undone),
-            (vec![change(Kind::NewRule, "ip", "filter", Some("DOCKER"))], Harm::None),
-            (vec![change(Kind::NewRule, "inet", "firewalld", Some("filter_FORWARD"))], Harm::None),
-        ] {
-            assert_eq!(harm(&changes), expected, "{changes:?}");
-        }
-        assert_eq!(own().harm(&Transaction { has_gaps: true, ..Default::default() }), Harm::Grown);
     }
 
     /// Has nft do this as a child of one that is known for ours by its name. It stays for a moment, as
@@ -293,13 +215,20 @@ mod tests {
 
     /// Runs `body` beside a watcher that repairs with a script, and counts how often it did.
     fn beside(body: impl FnOnce(&AtomicUsize) + Send) {
+        beside_slow(Vec::new, body);
+    }
+
+    /// The same with repairs of others, which it starts once.
+    fn beside_slow(others: impl Fn() -> Vec<Repair> + Send + Sync, body: impl FnOnce(&AtomicUsize) + Send) {
         in_new_netns(|| {
             run("nft", "add table inet ngwatch");
             let mut ears = Ears::open().unwrap();
             let (count, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-            let repair = || {
+            let repair = |busy: &[Repair]| {
                 count.fetch_add(1, Ordering::SeqCst);
-                vec![script(REPAIR)]
+                let mut started = if busy.is_empty() { others() } else { Vec::new() };
+                started.push(Repair { owner: "own".into(), child: script(REPAIR) });
+                started
             };
             std::thread::scope(|scope| {
                 scope.spawn(|| {
@@ -386,6 +315,39 @@ mod tests {
             run("iptables-nft", "-P FORWARD DROP");
             let repaired = || count.load(Ordering::SeqCst) > before;
             until("the last of it is met", PAUSE_OF_GROWTH + Duration::from_secs(1), repaired);
+        });
+    }
+
+    /// As a reload of firewalld, a restart of Docker's, and somebody who empties it all.
+    #[test]
+    fn what_is_lost_is_not_missed_for_longer_after_others_have_changed_their_rules() {
+        beside(|_| {
+            let end = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < end {
+                for command in ["-I FORWARD 1 -j DROP", "-A INPUT -j ACCEPT", "-D FORWARD 1", "-F INPUT"] {
+                    run("iptables-nft", command);
+                }
+                std::thread::sleep(Duration::from_millis(150));
+            }
+            run("nft", "flush ruleset");
+            assert!(!has_rule());
+            println!("back after {:?}", until("the table is back", Duration::from_secs(2), has_rule));
+        });
+    }
+
+    #[test]
+    fn what_one_owner_holds_up_does_not_hold_up_the_others() {
+        let asleep = || {
+            let child = Command::new("sleep").arg("6").spawn().unwrap();
+            vec![Repair { owner: "asleep".into(), child }]
+        };
+        beside_slow(asleep, |count| {
+            run("nft", "flush ruleset");
+            until("the table is back", Duration::from_secs(2), has_rule);
+            run("nft", "flush ruleset");
+            until("it is back again", REPAIR_AT_MOST + Duration::from_secs(3), has_rule);
+            assert_eq!(count.load(Ordering::SeqCst), 2);
+            until("that owner's turn comes", Duration::from_secs(6), || count.load(Ordering::SeqCst) > 2);
         });
     }
 

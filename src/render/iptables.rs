@@ -33,6 +33,11 @@ impl Chains {
     pub fn of(owner: &str) -> Self {
         Self { forward: format!("{owner}-fwd"), input: format!("{owner}-in") }
     }
+
+    /// Whose chain it is, if it is one of these.
+    pub fn owner(chain: &str) -> Option<&str> {
+        chain.strip_suffix("-fwd").or_else(|| chain.strip_suffix("-in"))
+    }
 }
 
 /// What is in an owner's chain for forwarded traffic: to a guest, everything, for the owner's own

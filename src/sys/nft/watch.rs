@@ -21,6 +21,12 @@ const DELETED_RULE: u16 = 8;
 const NEW_GENERATION: u16 = SUBSYSTEM | 15;
 const TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CHAIN: u16 = 2;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
 const GENERATION_PROCESS: u16 = 2;
@@ -58,6 +64,8 @@ pub struct Change {
     pub table: String,
     /// Of a chain or a rule.
     pub chain: Option<String>,
+    /// The chain that a rule leads to.
+    pub jumps_to: Option<String>,
 }
 
 /// What was done at once.
@@ -180,7 +188,29 @@ fn change(kind: u16, message: Received<'_>) -> io::Result<Change> {
         11 | 14 | 20 | 24 => (Kind::OtherDeleted, None),
         _ => (Kind::Other, None),
     };
-    Ok(Change { kind, family: family_name(message.family()?), table, chain })
+    let jumps_to = match kind {
+        Kind::NewRule | Kind::DeletedRule => jump(attributes)?,
+        _ => None,
+    };
+    Ok(Change { kind, family: family_name(message.family()?), table, chain, jumps_to })
+}
+
+/// Where a rule jumps or goes to.
+fn jump(rule: Attributes<'_>) -> io::Result<Option<String>> {
+    for expression in rule.within(RULE_EXPRESSIONS)?.into_iter().flatten() {
+        let expression = Attributes(expression?.1);
+        if expression.text(EXPRESSION_NAME)?.as_deref() != Some("immediate") {
+            continue;
+        }
+        let mut data = Some(expression);
+        for kind in [EXPRESSION_DATA, IMMEDIATE_DATA, DATA_VERDICT] {
+            data = data.map(|data| data.within(kind)).transpose()?.flatten();
+        }
+        if let Some(chain) = data.map(|verdict| verdict.text(VERDICT_CHAIN)).transpose()?.flatten() {
+            return Ok(Some(chain));
+        }
+    }
+    Ok(None)
 }
 
 fn process(attributes: Attributes<'_>) -> io::Result<Option<(i32, String)>> {
@@ -196,7 +226,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(2);
 
     fn change(kind: Kind, family: &'static str, table: &str, chain: Option<&str>) -> Change {
-        Change { kind, family, table: table.into(), chain: chain.map(str::to_owned) }
+        Change { kind, family, table: table.into(), chain: chain.map(str::to_owned), jumps_to: None }
     }
 
     #[test]
@@ -224,6 +254,30 @@ mod tests {
             // Another namespace's are not heard.
             in_new_netns(|| run("nft", "add table inet elsewhere"));
             assert_eq!(watch.next(Duration::from_millis(100)).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn it_is_heard_where_rules_that_come_and_go_lead_to() {
+        in_new_netns(|| {
+            run("iptables-nft", "-N mine");
+            let mut watch = Watch::open().unwrap();
+            let mut heard = |command: &str, kind| {
+                run("iptables-nft", command);
+                let heard: Vec<_> =
+                    std::iter::from_fn(|| watch.next(Duration::from_millis(100)).unwrap()).collect();
+                let rules = heard.into_iter().flat_map(|heard| heard.changes);
+                let rules = rules.filter(|change| change.kind == kind && change.table == "filter");
+                rules.map(|change| (change.chain.unwrap(), change.jumps_to)).collect::<Vec<_>>()
+            };
+            let to = |chain: Option<&str>| [("FORWARD".to_owned(), chain.map(str::to_owned))];
+            let jump = "FORWARD -m comment --comment x -j mine";
+            assert_eq!(heard(&format!("-A {jump}"), Kind::NewRule), to(Some("mine")));
+            assert_eq!(heard(&format!("-D {jump}"), Kind::DeletedRule), to(Some("mine")));
+            assert_eq!(heard("-A FORWARD -p tcp -g mine", Kind::NewRule), to(Some("mine")));
+            assert_eq!(heard("-A FORWARD -j DROP", Kind::NewRule), to(None));
+            assert_eq!(heard("-D FORWARD 2", Kind::DeletedRule), to(None));
+            assert_eq!(heard("-F FORWARD", Kind::DeletedRule), to(Some("mine")));
         });
     }
 
