@@ -5,6 +5,7 @@
 mod end;
 mod flow;
 mod offer;
+mod through;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -18,7 +19,7 @@ use offer::Unread;
 
 /// How long the kernel may take to bring the rest of a terminal's output.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How far the source of a busy flow gets ahead.
+/// How far the source of a busy flow gets ahead, and its destination catches up.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// What came of one wait.

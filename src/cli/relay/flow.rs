@@ -7,8 +7,11 @@ use rustix::pipe::SpliceFlags;
 
 use super::end::{End, Kind, PIECE};
 use super::offer::{self, Offer, Unread};
+use super::through::Through;
 
-const BUFFER: usize = 256 * 1024;
+/// Bytes that are copied at once: half of what the pipe of a busy flow holds, so that its program goes on
+/// meanwhile.
+const BUFFER: usize = ROOM / 2;
 /// Most bytes that a splice(2) is asked for, and how many follow one another while others wait.
 const SPLICED: usize = 1 << 20;
 const ROUNDS: usize = 16;
@@ -16,8 +19,9 @@ const ROUNDS: usize = 16;
 /// of each, three processes would mostly wait for one another.
 const BUSY: usize = 32 * 1024;
 const ROOM: usize = 1 << 20;
-/// A busy flow that has moved less than this at once lets its source get ahead before it looks again:
-/// a look for each of a program's small writes would cost more than the bytes.
+/// A busy flow that has moved less than this at once lets its source get ahead, or its destination catch
+/// up, before it looks again: a look for each of a program's small writes or reads would cost more than
+/// the bytes.
 const LITTLE: usize = ROOM / 4;
 /// Bytes that a terminal may still hold when its program has ended: the kernel's limit for a tty's
 /// buffers is 64 KiB (drivers/tty/tty_buffer.c), doubled for line ends.
@@ -56,6 +60,8 @@ pub struct Flow<'a> {
     sent: usize,
     /// Whether the kernel moves the bytes, without a copy.
     spliced: bool,
+    /// The way of a busy flow from a pipe into a file.
+    through: Option<Through>,
     /// Something is there to be spliced, and no room for it.
     full: bool,
     grown: bool,
@@ -75,7 +81,7 @@ impl<'a> Flow<'a> {
     pub fn new(direction: Direction, from: End<'a>, to: End<'a>) -> Self {
         // splice(2) needs a pipe at one end, and waits for a socket or terminal whatever it is told.
         let spliced = match (from.kind(), to.kind()) {
-            // A file takes a copy sooner than pages of a pipe.
+            // Into a file there is a way of its own, once there is much.
             (from, to) if from.is_pipe() => !matches!(to, Kind::Socket | Kind::Terminal | Kind::File),
             (Kind::File, to) => to.is_pipe(),
             _ => false,
@@ -88,6 +94,7 @@ impl<'a> Flow<'a> {
             waiting: Vec::new(),
             sent: 0,
             spliced,
+            through: None,
             full: false,
             grown: false,
             pauses: false,
@@ -144,12 +151,13 @@ impl<'a> Flow<'a> {
             },
             Offer::Shown(_) => self.offer.accept(&self.from, &self.to),
             Offer::Over if self.spliced => self.splice(),
-            Offer::Over if self.waiting.is_empty() => self.fill(),
-            Offer::Over => self.empty(),
+            Offer::Over if !self.waiting.is_empty() => self.empty(),
+            Offer::Over if self.through.is_some() => self.pour(),
+            Offer::Over => self.fill(),
         }
     }
 
-    /// Whether its source is to get ahead before the next look.
+    /// Whether the next look is to find more.
     pub fn pauses(&self) -> bool {
         self.pauses
     }
@@ -174,7 +182,7 @@ impl<'a> Flow<'a> {
                 Err(Errno::AGAIN) => {
                     let there = || rustix::io::ioctl_fionread(&self.from).is_ok_and(|bytes| bytes > 0);
                     self.full = self.from.kind() == Kind::File || there();
-                    self.pauses = self.grown && !self.full && moved < LITTLE;
+                    self.pauses = self.grown && moved < LITTLE;
                     return;
                 }
                 Err(Errno::INTR) => {}
@@ -186,6 +194,30 @@ impl<'a> Flow<'a> {
                 Err(e) => return self.refuse(e),
             }
         }
+    }
+
+    fn pour(&mut self) {
+        let Some(through) = &self.through else { return };
+        let most = self.limit.map_or(ROOM, |left| left.min(ROOM as u64) as usize);
+        let count = match through.take(&self.from, most) {
+            Ok(0) => return self.end(),
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            // What can be read is read.
+            Err(_) => return self.through = None,
+        };
+        if let Err(left) = through.put(&self.to, count) {
+            match left.cause {
+                // A file that is appended to, a file system that knows no such way.
+                Errno::INVAL => {
+                    self.waiting = left.bytes;
+                    self.through = None;
+                }
+                cause => self.refuse(cause),
+            }
+        }
+        self.pauses = count < LITTLE;
+        self.count(count);
     }
 
     fn fill(&mut self) {
@@ -235,6 +267,9 @@ impl<'a> Flow<'a> {
         if count >= BUSY && !std::mem::replace(&mut self.grown, true) {
             self.from.grow(ROOM);
             self.to.grow(ROOM);
+            if self.from.kind().is_pipe() && self.to.kind() == Kind::File && self.filter.is_none() {
+                self.through = Through::new(ROOM).ok();
+            }
         }
     }
 

@@ -278,6 +278,48 @@ fn a_file_is_appended_to_and_a_full_one_is_a_failure() {
     assert_eq!(rustix::io::write(&source, b"x"), Err(Errno::PIPE));
 }
 
+/// Sends `bytes` into `file` and tells what went wrong.
+fn send_into(file: &File, bytes: &[u8]) -> Option<Errno> {
+    let ((from, source), mut relay) = (pipe(), Relay::default());
+    relay.add(Flow::new(Direction::FromGuest, End::ours(from), End::lent(file.as_fd())));
+    std::thread::scope(|scope| {
+        // It is refused the rest where the file takes no more.
+        scope.spawn(|| File::from(source).write_all(bytes));
+        run(&mut relay);
+        let failure = relay.failure();
+        drop(relay);
+        failure.map(|failure| failure.cause)
+    })
+}
+
+#[test]
+fn much_output_goes_where_the_file_is_at_or_behind_what_is_there() {
+    let much: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_ne_bytes).collect();
+    for (appending, expected) in [(false, &b"be"[..]), (true, b"before;")] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"before;").unwrap();
+        let mut to = File::options().write(!appending).append(appending).open(file.path()).unwrap();
+        to.seek(std::io::SeekFrom::Start(2)).unwrap();
+        assert_eq!(send_into(&to, &much), None);
+        to.write_all(b"next").unwrap();
+        let got = std::fs::read(file.path()).unwrap();
+        assert!(got == [expected, &much, b"next"].concat(), "appending: {appending}");
+    }
+}
+
+#[test]
+fn a_file_that_takes_no_more_keeps_what_it_took() {
+    let much: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_ne_bytes).collect();
+    let file = rustix::fs::memfd_create("full", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::fs::ftruncate(&file, 2 << 20).unwrap();
+    rustix::fs::fcntl_add_seals(&file, rustix::fs::SealFlags::GROW).unwrap();
+    let file = File::from(file);
+    assert_eq!(send_into(&file, &much), Some(Errno::PERM));
+    let mut got = vec![0; 1 << 20];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut got, 0).unwrap();
+    assert!(got == much[..1 << 20]);
+}
+
 #[test]
 fn a_reader_that_leaves_is_noticed_before_anything_is_printed() {
     let ((from, source), (sink, to)) = (pipe(), pipe());
