@@ -12,7 +12,7 @@ use crate::model::nic::NicOrder;
 use crate::sys::error_text;
 use crate::sys::lock::Lock;
 
-/// How long another command that works on a container is waited for. It sees to the links itself.
+/// How long other commands that work on containers are waited for. They see to the links themselves.
 const PATIENCE: Duration = Duration::from_secs(2);
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -48,11 +48,13 @@ pub fn repair(app: &mut App) -> AppResult<Vec<String>> {
         let done = app.broker.ensure_network(network).map(drop).map_err(AppError::from);
         outcome.try_to(|| format!("network '{}'", network.name), done);
     }
+    // Before the links, some of which may have to be waited for.
+    outcome.try_to(|| "firewall".to_owned(), firewall::repair(app));
+    let patience = Instant::now() + PATIENCE;
     for container in &running {
-        let done = links(app, container, &mut outcome);
+        let done = links(app, container, patience, &mut outcome);
         outcome.try_to(|| format!("container '{}'", container.name), done);
     }
-    outcome.try_to(|| "firewall".to_owned(), firewall::repair(app));
     network::answer_for(app, &networks);
     let Outcome { mended, failed, cut_off } = outcome;
     match (failed.is_empty(), cut_off.is_empty()) {
@@ -83,8 +85,8 @@ fn networks(app: &App, running: &[Container]) -> AppResult<Vec<Network>> {
 }
 
 /// The host's side of a running container's links.
-fn links(app: &mut App, container: &Container, outcome: &mut Outcome) -> AppResult<()> {
-    let Some(_lock) = locked(app, container)? else { return Ok(()) };
+fn links(app: &mut App, container: &Container, patience: Instant, outcome: &mut Outcome) -> AppResult<()> {
+    let Some(_lock) = locked(app, container, patience)? else { return Ok(()) };
     // It may have ended, or been started anew, before we had the lock.
     let Some(container) = app.store.container(&container.name)? else { return Ok(()) };
     if state::of(app, &container) == State::Stopped || container.phase != Phase::Settled {
@@ -117,11 +119,10 @@ fn told(container: &Container, order: &NicOrder, found: &[String]) -> Option<Str
     })
 }
 
-fn locked(app: &App, container: &Container) -> AppResult<Option<Lock>> {
-    let end = Instant::now() + PATIENCE;
+fn locked(app: &App, container: &Container, patience: Instant) -> AppResult<Option<Lock>> {
     loop {
         let lock = lock::try_container(&app.instance, &container.id)?;
-        if lock.is_some() || Instant::now() >= end {
+        if lock.is_some() || Instant::now() >= patience {
             return Ok(lock);
         }
         std::thread::sleep(GLANCE);
