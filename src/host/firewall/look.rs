@@ -7,7 +7,7 @@ use super::{FirewallResult, Owned, policy_name, traffic_names};
 use crate::model::firewall::plan::Plan;
 use crate::model::firewall::traffic::{RuleCount, Traffic};
 use crate::render::nft::blocks as block_rules;
-use crate::render::nft::table::{Element, Table};
+use crate::render::nft::table::{Element, ElementValue, Table, Verdict};
 use crate::render::nft::{owners, policy_table, ports};
 use crate::sys::nft;
 
@@ -69,8 +69,8 @@ pub fn is_in_place(instance: &str, owner: &str) -> FirewallResult<bool> {
     Ok(true)
 }
 
-/// Whether the kernel has as many rules in every chain as the plan asks for, and the same guests'
-/// addresses: what a look at all of it can tell without a program.
+/// Whether the kernel has as many rules in every chain as the plan asks for, and the same elements of sets
+/// and maps, with what they lead to: what a look at all of it can tell without a program.
 pub fn matches(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
     let owner = owned.owner.as_str();
     if !is_in_place(&owned.instance, owner)? || !matches_owners(owned, plan)? {
@@ -88,11 +88,14 @@ fn matches_owners(owned: &Owned, plan: &Plan) -> FirewallResult<bool> {
         Ok(nft::elements(&table, set)?.unwrap_or_default().into_iter().map(|f| f.key).collect())
     };
     let chain = owners::own_chain(owner);
+    let led = nft::elements(&table, owners::OWNERS)?.unwrap_or_default().into_iter();
+    let led: BTreeSet<Vec<u8>> =
+        led.filter(|found| found.chain.as_ref() == Some(&chain.name)).map(|found| found.key).collect();
     let rules = nft::rules(&table)?.iter().filter(|rule| rule.chain == chain.name).count();
     Ok(rules == chain.rules.len()
         && held(&owners::own_set(owner).name)? == own
         && held(owners::ALL)?.is_superset(&own)
-        && held(owners::OWNERS)?.is_superset(&own))
+        && led.is_superset(&own))
 }
 
 fn matches_table(table: &Table) -> FirewallResult<bool> {
@@ -107,11 +110,23 @@ fn matches_table(table: &Table) -> FirewallResult<bool> {
     }
     for set in &table.sets {
         let own = table.elements.iter().filter(|(name, _)| *name == set.name).flat_map(|(_, all)| all);
-        let wanted: BTreeSet<&[u8]> = own.map(|e| e.key.as_slice()).collect();
+        let wanted: BTreeSet<Entry<'_>> = own.map(entry).collect();
         let Some(found) = nft::elements(&table.name, &set.name)? else { return Ok(false) };
-        if wanted != found.iter().map(|f| f.key.as_slice()).collect() {
+        if wanted != found.iter().map(|f| (&*f.key, f.chain.as_deref(), f.value.as_deref())).collect() {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// An element's key, and the chain or else the value that it leads to.
+type Entry<'a> = (&'a [u8], Option<&'a str>, Option<&'a [u8]>);
+
+fn entry(element: &Element) -> Entry<'_> {
+    let (chain, value) = match &element.value {
+        Some(ElementValue::Verdict(Verdict::Jump(chain))) => (Some(chain.as_str()), None),
+        Some(ElementValue::Bytes(bytes)) => (None, Some(bytes.as_slice())),
+        Some(ElementValue::Verdict(_)) | None => (None, None),
+    };
+    (&element.key, chain, value)
 }
