@@ -38,13 +38,14 @@ pub fn add(app: &mut App, name: &Name, device: &str, pairs: &[(String, String)])
     let default = default_network(app, &wanted)?;
     let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
-    let nic = store(app, &request, |app, request| app.store.add_nic(&container.id, request))?;
+    let (nic, note) = store(app, &request, |app, request| app.store.add_nic(&container.id, request))?;
     let written = app.find(name).and_then(|changed| launch::write_manifest(app, &changed));
     if let Err(e) = written.and_then(|()| tell_firewall(app, name, &container.nics)) {
         app.store.remove_nic(&container.id, device)?;
         launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
+    note.take_back();
     Ok(Changed { nic, pending: state::of(app, &container) != State::Stopped })
 }
 
@@ -75,7 +76,7 @@ pub fn set(
     let default = default_network(app, &wanted)?;
     let request = NicRequest::of(device, &wanted, &default)?;
     check(app, &request)?;
-    let nic = store(app, &request, |app, request| app.store.set_nic(&container.id, request))?;
+    let (nic, note) = store(app, &request, |app, request| app.store.set_nic(&container.id, request))?;
     let lives = state::of(app, &container) != State::Stopped;
     let settled = settle(app, name, &container, &old, &nic, lives);
     if let Err(e) = settled.and_then(|()| tell_firewall(app, name, &container.nics)) {
@@ -84,6 +85,7 @@ pub fn set(
         launch::write_manifest(app, &app.find(name)?)?;
         return Err(e);
     }
+    note.take_back();
     let pending = lives && !attached::is_as_started(app, &app.find(name)?, device)?;
     Ok(Changed { nic, pending })
 }
@@ -136,8 +138,10 @@ pub fn remove(app: &mut App, name: &Name, device: &str) -> AppResult<()> {
         // Its address would be given away while the guest still has it.
         return Err(AppError::MustBeStopped(name.clone()));
     }
+    let note = firewall::expect(app);
     app.store.remove_nic(&container.id, device)?;
     firewall::changed(app, name, &container.nics)?;
+    note.take_back();
     launch::write_manifest(app, &app.find(name)?)
 }
 
@@ -166,19 +170,23 @@ fn check(app: &App, request: &NicRequest) -> AppResult<()> {
     }
 }
 
-/// Stores with Ethernet addresses that are drawn until one is free.
+/// Stores with Ethernet addresses that are drawn until one is free, and notes that the firewall is to follow.
 fn store(
     app: &mut App,
     request: &NicRequest,
     mut put: impl FnMut(&mut App, &NicRequest) -> Result<Nic, StoreError>,
-) -> AppResult<Nic> {
+) -> AppResult<(Nic, firewall::Note)> {
     const TRIES: u32 = 20;
-    firewall::expect(app);
+    let note = firewall::expect(app);
     for attempt in 1.. {
         match put(app, &with_mac(request)?) {
             Err(StoreError::MacTaken { mac })
                 if drawn(std::slice::from_ref(request), mac) && attempt < TRIES => {}
-            other => return Ok(other?),
+            Ok(nic) => return Ok((nic, note)),
+            Err(e) => {
+                note.take_back();
+                return Err(e.into());
+            }
         }
     }
     unreachable!("the last try returns")

@@ -9,8 +9,8 @@ use super::layout;
 use crate::model::container::Container;
 use crate::model::instance::Instance;
 use crate::model::name::{ContainerId, Name};
+use crate::sys::error_text;
 use crate::sys::lock::{self, Lock, LockError};
-use crate::sys::{Context, SysError, error_text};
 
 /// How long a command waits for another one that works on the same container, or on the firewall.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +21,8 @@ const BUILD: Duration = Duration::from_secs(2 * 3600);
 /// Who has it is about to store what the firewall is to be, and to tell the kernel. One that a killed
 /// command has left says that the kernel may not have heard of it.
 const FIREWALL: &str = "firewall";
-/// The same, where the lock was not held throughout or the broker was killed.
+/// How the names of notes begin that say the same, where the lock was not held throughout or the broker was
+/// killed. Each belongs to the command that has it locked, or to none any more.
 const BEHIND: &str = "firewall-behind";
 
 fn dir(instance: &Instance) -> Result<PathBuf, LockError> {
@@ -62,7 +63,7 @@ pub fn found(app: &App, name: &Name) -> AppResult<(Container, Lock)> {
 
 /// Removes what commands that were killed have left among the locks.
 pub fn sweep(instance: &Instance) {
-    lock::sweep(&layout::locks(instance), &[FIREWALL, BEHIND]);
+    lock::sweep(&layout::locks(instance), &[FIREWALL]);
 }
 
 /// Held, shared with others, by whoever works in the pool's temporary directory.
@@ -78,36 +79,62 @@ pub fn try_whole_pool(instance: &Instance) -> Result<Option<Lock>, LockError> {
 /// Serialises changes of the firewall: what is stored last is what is applied last.
 pub fn firewall(instance: &Instance) -> Result<Lock, LockError> {
     let lock = lock::exclusive(&dir(instance)?, FIREWALL, PATIENCE)?;
-    if lock.was_left()? {
-        // With this one's end the file goes; what it says does not.
-        expect_firewall(instance);
-    }
+    keep_note(instance, &lock)?;
     Ok(lock)
 }
 
-/// Notes that the firewall may stay behind what is stored, until `forget_firewall`.
-pub fn expect_firewall(instance: &Instance) {
-    let path = layout::locks(instance).join(BEHIND);
-    let noted = dir(instance)
-        .map_err(SysError::from)
-        .and_then(|_| std::fs::File::create(&path).map(drop).cannot(|| format!("make {}", path.display())));
-    if let Err(e) = noted {
-        tracing::warn!("{}", error_text(&e));
-    }
-}
-
-pub fn forget_firewall(instance: &Instance) {
-    let _ = std::fs::remove_file(layout::locks(instance).join(BEHIND));
-}
-
-/// The firewall's lock, where a command that had it was killed, or its being behind was noted; none
-/// also while somebody has it.
+/// The same where a command may have left something behind and nobody has the lock.
 pub fn firewall_left_behind(instance: &Instance) -> Result<Option<Lock>, LockError> {
     let dir = layout::locks(instance);
-    match [FIREWALL, BEHIND].iter().any(|name| dir.join(name).exists()) {
-        true => lock::try_exclusive(&dir, FIREWALL),
-        false => Ok(None),
+    if !notes(instance).is_empty() || dir.join(FIREWALL).exists() {
+        let lock = lock::try_exclusive(&dir, FIREWALL)?;
+        lock.iter().try_for_each(|lock| keep_note(instance, lock))?;
+        return Ok(lock);
     }
+    Ok(None)
+}
+
+/// With a lock that a killed command has left its file goes; what that says does not.
+fn keep_note(instance: &Instance, lock: &Lock) -> Result<(), LockError> {
+    if lock.was_left()? {
+        note_firewall(instance)?.leave();
+    }
+    Ok(())
+}
+
+/// Notes that the firewall may stay behind what is stored, until the note is dropped.
+pub fn note_firewall(instance: &Instance) -> Result<Lock, LockError> {
+    let (dir, process) = (dir(instance)?, std::process::id());
+    let mut number = 0;
+    loop {
+        if let Some(note) = lock::try_exclusive(&dir, format!("{BEHIND}-{process}-{number}"))? {
+            if !note.was_left()? {
+                return Ok(note);
+            }
+            // An earlier process of this number was killed.
+            note.leave();
+        }
+        number += 1;
+    }
+}
+
+/// The notes that nobody has any more. Who has the firewall's lock takes them, and drops them when all of
+/// it was told.
+pub fn left_notes(instance: &Instance) -> Vec<Lock> {
+    let dir = layout::locks(instance);
+    let take = |name| {
+        lock::try_exclusive(&dir, name).unwrap_or_else(|e| {
+            tracing::warn!("{}", error_text(&e));
+            None
+        })
+    };
+    notes(instance).into_iter().filter_map(take).collect()
+}
+
+fn notes(instance: &Instance) -> Vec<std::ffi::OsString> {
+    let entries = std::fs::read_dir(layout::locks(instance)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    names.filter(|name| name.as_encoded_bytes().starts_with(BEHIND.as_bytes())).collect()
 }
 
 /// Serialises the builds of one template: the second to come finds it built. `name` is a checked

@@ -132,7 +132,7 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     check_families(&network)?;
     check_name(app, &network)?;
     // That another network has the subnet says more than that the host has it.
-    firewall::expect(app);
+    let note = firewall::expect(app);
     app.store.add_network_anew(&network)?;
     if let Err(e) = if network.foreign { Ok(()) } else { used.check_both(&network) } {
         app.store.delete_network(name)?;
@@ -151,6 +151,7 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
         app.store.delete_network(name)?;
         return Err(e);
     }
+    note.take_back();
     Ok(network)
 }
 
@@ -217,7 +218,7 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<(
         network.ipv4.filter(|_| network.ipv4 != old.ipv4).map_or(Ok(()), |net| used.check(net.into()))?;
         network.ipv6.filter(|_| network.ipv6 != old.ipv6).map_or(Ok(()), |net| used.check(net.into()))?;
     }
-    firewall::expect(app);
+    let note = firewall::expect(app);
     app.store.set_network(&network)?;
     if let Err(e) = apply(app, &old, &network) {
         app.store.set_network(&old)?;
@@ -226,6 +227,7 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<(
         }
         return Err(e);
     }
+    note.take_back();
     let waiting =
         if seen_by_guests(&old) == seen_by_guests(&network) { Vec::new() } else { waiting(app, name)? };
     Ok((network, waiting))
@@ -324,9 +326,11 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
         return Err(StoreError::NetworkInUse { name: name.to_owned(), users }.into());
     }
     app.broker.remove_network(&row.network)?;
-    firewall::expect(app);
+    let note = firewall::expect(app);
     app.store.delete_network(name)?;
-    firewall::apply_all(app)
+    firewall::apply_all(app)?;
+    note.take_back();
+    Ok(())
 }
 
 fn users_of(row: &NetworkRow) -> Vec<Name> {

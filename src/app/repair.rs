@@ -106,7 +106,7 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
     lines.extend(firewall::restore(&mut app)?);
     kept.put_blocks(&mut app)?;
     // Its rules may be others than those of the database that was.
-    firewall::expect(&app);
+    drop(firewall::expect(&app));
     app.store.take_place()?;
     Ok(lines)
 }

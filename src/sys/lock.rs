@@ -131,12 +131,12 @@ pub fn try_exclusive(dir: &Path, name: impl AsRef<OsStr>) -> Result<Option<Lock>
     }
 }
 
-/// Removes what killed holders have left in a directory of locks, but for those called `but`, whose
-/// being left says something.
+/// Removes what killed holders have left in a directory of locks, but for those whose names begin with one
+/// of `but`, whose being left says something.
 pub fn sweep(dir: &Path, but: &[&str]) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        if !but.iter().any(|kept| name == **kept) {
+        if !but.iter().any(|kept| name.as_encoded_bytes().starts_with(kept.as_bytes())) {
             let _ = try_exclusive(dir, name);
         }
     }

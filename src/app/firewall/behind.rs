@@ -6,25 +6,61 @@ use super::super::error::AppResult;
 use super::super::launch::now;
 use super::super::{lock, network};
 use super::{copy, in_place, put, tell_blocks, wanted};
+use crate::sys::error_text;
+use crate::sys::lock::Lock;
 
-/// Says so before something is stored that the firewall is to follow, where its lock is not held
-/// throughout. Whoever has told the kernel all of it takes that back.
-pub fn expect(app: &App) {
-    lock::expect_firewall(&app.instance);
+/// That the firewall may be behind what is stored. It stays when this is dropped, as where a command is
+/// killed, and is then for the next to see to.
+#[must_use]
+pub struct Note(Option<Lock>);
+
+impl Note {
+    /// The kernel was told all that this command has stored.
+    pub fn take_back(mut self) {
+        drop(self.0.take());
+    }
 }
 
-/// Takes it back.
-pub(super) fn caught_up(app: &App) {
-    lock::forget_firewall(&app.instance);
+impl Drop for Note {
+    fn drop(&mut self) {
+        if let Some(lock) = self.0.take() {
+            lock.leave();
+        }
+    }
+}
+
+/// Says so before something is stored that the firewall is to follow, where its lock is not held
+/// throughout or an error does not undo it, and where nobody knows whether the kernel was told.
+pub fn expect(app: &App) -> Note {
+    let noted = lock::note_firewall(&app.instance);
+    Note(noted.inspect_err(|e| tracing::warn!("{}", error_text(e))).ok())
+}
+
+/// The firewall's lock. What a killed command has left behind is told first, lest who tells only parts of
+/// it, or looks whether all is there, takes it for done.
+pub(super) fn locked(app: &mut App) -> AppResult<Lock> {
+    let lock = lock::firewall(&app.instance)?;
+    settle(app).unwrap_or_else(|e| tracing::warn!("the firewall is behind what is stored of it: {e}"));
+    Ok(lock)
 }
 
 /// Where a command that was at it was killed: makes the kernel's rules and the copy what is stored.
 pub fn catch_up(app: &mut App) -> AppResult<()> {
-    let Some(lock) = lock::firewall_left_behind(&app.instance)? else { return Ok(()) };
+    match lock::firewall_left_behind(&app.instance)? {
+        Some(_lock) => settle(app),
+        None => Ok(()),
+    }
+}
+
+/// The same with the lock held.
+fn settle(app: &mut App) -> AppResult<()> {
+    let notes = lock::left_notes(&app.instance);
+    if notes.is_empty() {
+        return Ok(());
+    }
     let done = all(app);
-    match &done {
-        Ok(()) => caught_up(app),
-        Err(_) => lock.leave(),
+    if done.is_err() {
+        notes.into_iter().for_each(Lock::leave);
     }
     done
 }

@@ -7,8 +7,7 @@ use ipnetwork::IpNetwork;
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
-use super::super::lock;
-use super::{Caution, facts, in_place, put, routed, tell_blocks};
+use super::{Caution, facts, in_place, locked, put, routed, tell_blocks};
 use crate::host::broker::BrokerError;
 use crate::model::firewall::block::{Hits, check_reason};
 use crate::model::firewall::operator::shut_out;
@@ -40,7 +39,7 @@ pub fn block(app: &mut App, caution: &Caution, wish: &BlockWish) -> AppResult<()
         check_reason(reason)?;
     }
     let id = wish.container.as_ref().map(|name| app.find(name)).transpose()?.map(|container| container.id);
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let created_at = now();
     let until = wish.seconds.map(|seconds| created_at.saturating_add_unsigned(seconds));
     let one = |address: &IpNetwork| Block {
@@ -112,7 +111,7 @@ fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
 /// Takes back those of these addresses that are blocked so; returns how many were.
 pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>) -> AppResult<usize> {
     let id = container.map(|name| app.find(name)).transpose()?.map(|container| container.id);
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let block = |address: &IpNetwork| Block {
         address: *address,
         container: container.cloned(),

@@ -3,8 +3,7 @@
 use super::super::context::App;
 use super::super::error::{AppError, AppResult};
 use super::super::launch::now;
-use super::super::lock;
-use super::{Caution, copy, facts, install, push, routed};
+use super::{Caution, copy, facts, install, locked, push, routed};
 use crate::model::firewall::difference::difference;
 use crate::model::firewall::{Plan, Policy, duration};
 
@@ -16,7 +15,7 @@ pub struct Applied {
 
 /// Puts `new` in the place of the policy; with a deadline, until then unless it is confirmed.
 pub fn apply(app: &mut App, new: Policy, caution: &Caution, deadline: Option<i64>) -> AppResult<Applied> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     if let Some(pending) = app.store.pending_policy()? {
         let left = pending.deadline.saturating_sub(now()).max(0).unsigned_abs();
         return Err(AppError::Unconfirmed(duration::text(left)));
@@ -28,7 +27,7 @@ pub fn apply(app: &mut App, new: Policy, caution: &Caution, deadline: Option<i64
 
 /// Keeps the policy that waits for it.
 pub fn confirm(app: &mut App) -> AppResult<()> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     match app.store.confirm_policy()? {
         true => {
             copy::keep(app, &Policy::default(), &app.store.policy()?);
@@ -46,7 +45,7 @@ pub fn roll_back_due(app: &mut App) -> AppResult<bool> {
     if !due(app)? {
         return Ok(false);
     }
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     // Somebody else may have been quicker.
     if !due(app)? {
         return Ok(false);

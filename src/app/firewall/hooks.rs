@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
-use super::super::lock;
-use super::{about, behind, copy, facts, facts_with, heard, in_place, push, put, routed, wanted};
+use super::{about, behind, copy, facts, facts_with, heard, in_place, locked, push, put, routed, wanted};
 use crate::host::broker::BrokerError;
 use crate::model::container::Container;
 use crate::model::firewall::{Change, Plan, Policy};
@@ -16,7 +15,7 @@ use crate::model::nic::Nic;
 
 /// Puts all of it in place: networks have come or gone, or are otherwise than they were.
 pub fn apply(app: &mut App) -> AppResult<()> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let old = app.store.policy()?;
     let mut policy = old.clone();
     let networks = app.store.networks()?;
@@ -31,14 +30,14 @@ pub fn apply(app: &mut App) -> AppResult<()> {
 
 /// The same where anything of it is missing.
 pub fn repair(app: &mut App) -> AppResult<()> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let plan = wanted(app)?;
     put(app, &plan, true)
 }
 
 /// A container's interfaces have changed; `before` are those that it had.
 pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let plan = wanted(app)?;
     let Some(container) = plan.container(name.as_str()) else { return Ok(()) };
     let former: Vec<IpAddr> = before.iter().flat_map(Nic::addresses).collect();
@@ -53,17 +52,19 @@ pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
         let told = app.broker.change_firewall(&change);
         heard(app, told)?;
     }
-    behind::caught_up(app);
     Ok(())
 }
 
 /// Gives a container another name, and what the policy says of it with it.
 pub fn rename(app: &mut App, container: &Container, to: &Name) -> AppResult<()> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let (old, from) = (app.store.policy()?, &container.name);
+    // It has the new name also where the kernel cannot be told.
+    let note = behind::expect(app);
     app.store.rename(&container.id, to)?;
     let new = app.store.policy()?;
     if new == old {
+        note.take_back();
         return Ok(());
     }
     copy::keep(app, &old, &new);
@@ -75,12 +76,14 @@ pub fn rename(app: &mut App, container: &Container, to: &Name) -> AppResult<()> 
     let blocks = app.store.blocks(now())?;
     let before = routed(Plan::of_stored(&old, &former), &blocks);
     let after = routed(Plan::of_stored(&new, &facts), &blocks);
-    push(app, &before, &after)
+    push(app, &before, &after)?;
+    note.take_back();
+    Ok(())
 }
 
 /// A container is being deleted, and is in the database for the last time.
 pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     let name = container.name.as_str();
     let old = app.store.policy_about(name)?;
     let mut new = old.clone();
@@ -99,6 +102,7 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
                 (plan(&all), plan(&rest))
             }
         };
+        let note = behind::expect(app);
         app.store.set_policy_about(name, &new)?;
         copy::keep(app, &old, &new);
         // Neighbours' packets go through the host until the next plan, though nothing meets them there any
@@ -113,6 +117,7 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
             let told = app.broker.change_firewall(&change);
             heard(app, told)?;
         }
+        note.take_back();
     }
     // A command that was killed may have stored it and no more.
     copy::drop(app, name);

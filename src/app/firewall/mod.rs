@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use ask::{Asked, RuleRow, check, export, forwards, rules, trace, traffic};
-pub use behind::{catch_up, expect};
+use behind::locked;
+pub use behind::{Note, catch_up, expect};
 pub use blocks::{BlockRow, BlockWish, block, blocks, unblock};
 pub use confirm::{Applied, apply, confirm, roll_back_due};
 pub use copy::restore;
@@ -27,7 +28,6 @@ pub(super) use hooks::{apply as apply_all, changed, forget, rename};
 use super::context::App;
 use super::error::{AppError, AppResult};
 use super::launch::now;
-use super::lock;
 use crate::host::broker::BrokerError;
 use crate::model::container::{Container, Phase};
 use crate::model::firewall::block::KernelBlock;
@@ -82,7 +82,7 @@ fn change<T>(
     caution: &Caution,
     edit: impl FnOnce(&mut Policy) -> AppResult<T>,
 ) -> AppResult<T> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     check_confirmed(app)?;
     let old = app.store.policy()?;
     let mut new = old.clone();
@@ -99,7 +99,7 @@ fn change_about<T>(
     container: &str,
     edit: impl FnOnce(&mut Policy) -> AppResult<T>,
 ) -> AppResult<T> {
-    let _lock = lock::firewall(&app.instance)?;
+    let _lock = locked(app)?;
     check_confirmed(app)?;
     let old = app.store.policy_about(container)?;
     let mut new = old.clone();
@@ -191,13 +191,13 @@ fn push(app: &mut App, before: &Plan, after: &Plan) -> AppResult<()> {
 fn put(app: &mut App, plan: &Plan, if_needed: bool) -> AppResult<()> {
     let told = app.broker.apply_firewall(plan, if_needed);
     let (anew, dropping) = heard(app, told)?;
-    behind::caught_up(app);
     for place in dropping {
         tracing::warn!("{place} drops guests' traffic: see 'nagaya doctor'");
     }
     if anew && app.store.has_blocks()? {
         let blocks = app.store.blocks(now())?;
-        tell_blocks(app, &blocks, &[])?;
+        // The next time their table is there, and nobody would tell them.
+        tell_blocks(app, &blocks, &[]).inspect_err(|_| drop(behind::expect(app)))?;
     }
     Ok(())
 }
@@ -231,10 +231,10 @@ fn in_place(app: &mut App) -> AppResult<bool> {
     heard(app, told)
 }
 
-/// What the broker answers. One that is gone may have told the kernel or not.
+/// What the broker answers. One that is gone, or failed, may have told the kernel or not.
 fn heard<T>(app: &App, answer: Result<T, BrokerError>) -> AppResult<T> {
-    if let Err(BrokerError::Unreachable(_)) = &answer {
-        behind::expect(app);
+    if let Err(BrokerError::Unreachable(_) | BrokerError::Failed(_)) = &answer {
+        drop(behind::expect(app));
     }
     Ok(answer?)
 }

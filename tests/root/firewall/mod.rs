@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::host::{Host, Running};
 use super::lab::{self, Netns};
 
+mod behind;
 mod blocks;
 mod confirm;
 mod forwards;
