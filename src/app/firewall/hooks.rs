@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use super::super::context::App;
 use super::super::error::AppResult;
 use super::super::launch::now;
-use super::{about, behind, copy, facts, facts_with, heard, in_place, locked, push, put, routed, wanted};
+use super::{
+    about, behind, copy, facts, facts_with, heard, in_place, locked, member, push, put, routed, wanted,
+};
 use crate::host::broker::BrokerError;
 use crate::model::container::Container;
 use crate::model::firewall::{Change, Plan, Policy};
@@ -49,10 +51,24 @@ pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
     };
     // Where it is not in place, the next start puts it there.
     if in_place(app)? {
+        if Change::between(&with_nics(app, name, before)?, &plan).is_none() {
+            // With its rules a network begins or ceases to be led through the host.
+            return put(app, &plan, false);
+        }
         let told = app.broker.change_firewall(&change);
         heard(app, told)?;
     }
     Ok(())
+}
+
+/// What the kernel was to have while a container had these interfaces.
+fn with_nics(app: &App, name: &Name, nics: &[Nic]) -> AppResult<Plan> {
+    let (mut facts, blocks) = (facts(app)?, app.store.blocks(now())?);
+    if let Some(found) = app.store.container(name)? {
+        let former = member(app, Container { nics: nics.to_vec(), ..found });
+        facts.containers.iter_mut().filter(|member| member.name == *name).for_each(|m| *m = former.clone());
+    }
+    Ok(routed(Plan::of_stored(&app.store.policy()?, &facts), &blocks))
 }
 
 /// Gives a container another name, and what the policy says of it with it.

@@ -95,3 +95,20 @@ fn whoever_waits_for_a_command_that_is_killed_makes_up_for_it() {
     let left = |entry: &&std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("firewall");
     assert!(!locks.iter().any(|entry| left(&entry)), "{locks:?}");
 }
+
+#[test]
+fn a_network_is_led_through_the_host_once_a_guest_with_rules_is_on_it() {
+    let site = Site::new();
+    site.ok("network create lan ipv4.address=10.21.0.1/24 ipv6.address=none");
+    site.ok("firewall allow db tcp 80");
+    site.ok("stop --force db");
+    let routed = || {
+        let table = site.host.net().run("nft", &["list", "table", "bridge", site.host.name()]);
+        table.contains("lan")
+    };
+    assert!(!routed());
+    site.ok("device add db eth1 nic network=lan");
+    assert!(routed());
+    site.ok("device remove db eth1");
+    assert!(!routed());
+}
