@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn what_one_owner_holds_up_does_not_hold_up_the_others() {
         let asleep = || {
-            let child = Command::new("sleep").arg("6").spawn().unwrap();
+            let child = Command::new("sleep").arg("8").spawn().unwrap();
             vec![Repair { owner: "asleep".into(), child }]
         };
         beside_slow(asleep, |count| {
@@ -347,7 +347,7 @@ mod tests {
             run("nft", "flush ruleset");
             until("it is back again", REPAIR_AT_MOST + Duration::from_secs(3), has_rule);
             assert_eq!(count.load(Ordering::SeqCst), 2);
-            until("that owner's turn comes", Duration::from_secs(6), || count.load(Ordering::SeqCst) > 2);
+            until("that owner's turn comes", Duration::from_secs(10), || count.load(Ordering::SeqCst) > 2);
         });
     }
 
