@@ -202,13 +202,17 @@ pub struct Events {
 /// When the kernel does not tell: nothing is known of the cgroup then.
 pub fn events(dir: &Path) -> SysResult<Option<Events>> {
     let file = dir.join("cgroup.events");
-    match std::fs::read_to_string(&file) {
+    events_of(std::fs::read_to_string(&file)).cannot(|| format!("read {}", file.display()))
+}
+
+fn events_of(text: std::io::Result<String>) -> std::io::Result<Option<Events>> {
+    match text {
         Ok(text) => {
             Ok(Some(Events { populated: text.contains("populated 1"), frozen: text.contains("frozen 1") }))
         }
         // ENODEV: it was removed while it was read.
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(None),
-        Err(e) => Err(SysError::new(format!("read {}", file.display()), e)),
+        Err(e) => Err(e),
     }
 }
 
@@ -300,25 +304,34 @@ pub fn kill(dir: &Path, patience: std::time::Duration) -> SysResult<()> {
 
 /// Waits until no process is left in the cgroup or below it.
 pub fn wait_empty(dir: &Path, patience: std::time::Duration) -> SysResult<()> {
-    let events = match std::fs::File::open(dir.join("cgroup.events")) {
+    let what = || format!("watch {}", dir.display());
+    let mut file = match std::fs::File::open(dir.join("cgroup.events")) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(SysError::new(format!("watch {}", dir.display()), e)),
+        Err(e) => return Err(SysError::new(what(), e)),
     };
     let end = std::time::Instant::now() + patience;
-    while populated(dir) {
+    // The kernel tells of changes since the file was last read by this very descriptor: of one that was
+    // never read it tells without end.
+    while read_again(&mut file).map_or(true, |events| events.is_some_and(|events| events.populated)) {
         let left = end.saturating_duration_since(std::time::Instant::now());
         if left.is_zero() {
             let what = format!("empty cgroup {}: processes {:?}", dir.display(), processes(dir));
             return Err(SysError::new(what, std::io::ErrorKind::TimedOut));
         }
         // The kernel reports a change of this file as an exceptional condition.
-        let mut fds = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI)];
+        let mut fds = [rustix::event::PollFd::new(&file, rustix::event::PollFlags::PRI)];
         let wait = left.min(std::time::Duration::from_millis(20));
         let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
     }
     Ok(())
+}
+
+fn read_again(file: &mut std::fs::File) -> std::io::Result<Option<Events>> {
+    use std::io::Seek;
+    let mut text = String::new();
+    events_of(file.rewind().and_then(|()| file.read_to_string(&mut text)).map(|_| text))
 }
 
 /// Removes an empty cgroup and all below it, deepest first; one that is gone is fine. A guest can
@@ -388,7 +401,31 @@ pub fn holds(below: &str, pid: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn an_end_is_waited_for_without_asking_all_the_time() {
+        let cpu = || {
+            let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+            Duration::from(nix::time::clock_gettime(clock).unwrap())
+        };
+        let dir = mount_dir().unwrap().join(format!("nagaya-wait-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        std::fs::write(dir.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+        let before = cpu();
+        let waited = wait_empty(&dir, Duration::from_millis(400));
+        let used = cpu() - before;
+        sleeper.kill().unwrap();
+        let ended = wait_empty(&dir, Duration::from_secs(10));
+        sleeper.wait().unwrap();
+        remove(&dir).unwrap();
+        assert!(waited.unwrap_err().to_string().contains("empty cgroup"));
+        ended.unwrap();
+        assert!(used < Duration::from_millis(60), "{used:?}");
+    }
 
     #[test]
     fn counts_what_was_killed_for_want_of_memory() {
