@@ -519,15 +519,17 @@ impl Host1 {
         };
         if order.adopt.is_none() {
             self.check_room(ground, &order.container).await?;
+        }
+        let begun = ground.begin(&order).map_err(failed)?;
+        if order.adopt.is_none() {
             self.count_links(&order)?;
         }
-        let spawned = ground.spawn(&order, &lent, &self.netlink).await.map_err(|e| match e {
+        let meanwhile = || self.give_back_to(&order);
+        ground.spawn(&order, begun, &lent, &self.netlink, meanwhile).await.map_err(|e| match e {
             SpawnError::NoHierarchy(e) => HostError::Lacking(error_text(&e)),
             SpawnError::Limits(e) => limits::told(&e),
             other => failed(other),
-        })?;
-        self.give_back_to(&order);
-        Ok(spawned)
+        })
     }
 
     /// Gives a running container other limits: all of them or, on failure, none.

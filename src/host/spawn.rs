@@ -23,7 +23,7 @@ use crate::sys::limits::{self, ApplyError};
 use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::netlink::{Netlink, NetlinkError, Plug};
 use crate::sys::rlimit::{self, Ceilings};
-use crate::sys::userns::{self, Creator};
+use crate::sys::userns::{self, Creator, Helper};
 use crate::sys::{Context, SysError, SysResult, cgroup, seqpacket};
 
 /// How long a monitor may take to start its guest.
@@ -75,6 +75,14 @@ impl Order {
     }
 }
 
+/// A start's first steps: processes on their way to namespaces.
+pub struct Begun {
+    /// To the guest's own; none for a guest that has them already.
+    home: Option<Helper>,
+    /// To the one by which files of the storage slice are the guest's; a private owner's need none.
+    shift: Option<Helper>,
+}
+
 /// Where containers' cgroups are and whose files they stand on.
 pub struct Ground {
     pub instance: Instance,
@@ -97,16 +105,31 @@ impl Ground {
         others.filter(|other| cgroup::populated(&home.container_dir(other))).count()
     }
 
-    /// Starts `order` and waits until its init runs. Returns the monitor's and init's process
-    /// numbers. On failure nothing of it is left.
+    /// Begins to make the namespaces that `order` needs; to be spawned next.
+    pub fn begin(&self, order: &Order) -> SysResult<Begun> {
+        let home = match order.adopt {
+            None => Some(userns::start(self.creator(order.slice), true, order.ceilings())?),
+            Some(_) => None,
+        };
+        let shift = match self.instance.is_private() {
+            false => Some(userns::start(Creator::Caller, false, Ceilings::NONE)?),
+            true => None,
+        };
+        Ok(Begun { home, shift })
+    }
+
+    /// Starts `order` and waits until its init runs. Meanwhile, once its links are there, `meanwhile` is
+    /// done. Returns the monitor's and init's process numbers. On failure nothing of it is left.
     pub async fn spawn(
         &self,
         order: &Order,
+        begun: Begun,
         lent: &Lent,
         netlink: &Netlink,
+        meanwhile: impl FnOnce(),
     ) -> Result<(i32, i32), SpawnError> {
         let home = Home::find(&self.instance).map_err(SpawnError::NoHierarchy)?;
-        let started = self.try_spawn(order, lent, netlink, &home).await;
+        let started = self.try_spawn(order, begun, lent, netlink, &home, meanwhile).await;
         if started.is_err() && order.adopt.is_none() {
             self.clear(&order.container, netlink).await;
         }
@@ -116,15 +139,13 @@ impl Ground {
     async fn try_spawn(
         &self,
         order: &Order,
+        begun: Begun,
         lent: &Lent,
         netlink: &Netlink,
         place: &Home,
+        meanwhile: impl FnOnce(),
     ) -> Result<(i32, i32), SpawnError> {
-        // The namespaces are on their way while the rest is made ready.
-        let home = match order.adopt {
-            None => Some(userns::start(self.creator(order.slice), true, order.ceilings())?),
-            Some(_) => None,
-        };
+        let Begun { home, shift } = begun;
         let dir = place.container_dir(&order.container);
         // A guest that is taken over has its scope already.
         let scope = place.scope(&order.container).filter(|_| order.adopt.is_none());
@@ -134,7 +155,7 @@ impl Ground {
             (Some(_), _) => None,
         };
         let user = home.as_ref().map(|h| h.map(0, order.slice)).transpose()?;
-        let lending = self.lending(order, lent)?;
+        let lending = self.lending(order, shift.as_ref(), lent)?;
         let namespaces = match (&home, user, order.adopt) {
             (Some(home), Some(user), _) => Namespaces { user, network: home.network()?, init: None },
             (_, _, Some(pid)) => self.namespaces_of(order, pid, place)?,
@@ -169,7 +190,12 @@ impl Ground {
                 SpawnError::Link { container, device, source }
             })?;
         }
-        match lead(&ours) {
+        let meanwhile = || {
+            // What they have made is held by descriptors.
+            drop((home, shift));
+            meanwhile();
+        };
+        match lead(&ours, meanwhile) {
             Ok(init_pid) => Ok((child.pid, init_pid)),
             Err(e) => {
                 child.kill();
@@ -187,13 +213,10 @@ impl Ground {
     }
 
     /// What is handed to the monitor of the host's file systems.
-    fn lending<'a>(&self, order: &Order, lent: &'a Lent) -> SysResult<Lending<'a>> {
+    fn lending<'a>(&self, order: &Order, shift: Option<&Helper>, lent: &'a Lent) -> SysResult<Lending<'a>> {
         let (program, exe) = program::monitors(&self.instance)?;
-        if self.instance.is_private() {
-            return Ok(Lending::ToBeOpened { lent, program });
-        }
-        let shift =
-            userns::start(Creator::Caller, false, Ceilings::NONE)?.map(self.storage.base(), order.slice)?;
+        let Some(shift) = shift else { return Ok(Lending::ToBeOpened { lent, program }) };
+        let shift = shift.map(self.storage.base(), order.slice)?;
         let flags = NODEV | NOSUID | NOEXEC;
         let exe = mount::clone_tree(exe.as_fd())?;
         // Where /run forbids to execute, this mount does not.
@@ -336,8 +359,9 @@ impl Ground {
     }
 }
 
-/// Lets a monitor go on, now that its guest's link is there, and waits for its init.
-fn lead(monitor: &OwnedFd) -> Result<i32, SpawnError> {
+/// Lets a monitor go on, now that its guest's link is there, and waits for its init, doing something
+/// else meanwhile.
+fn lead(monitor: &OwnedFd, meanwhile: impl FnOnce()) -> Result<i32, SpawnError> {
     rustix::net::sockopt::set_socket_timeout(
         monitor,
         rustix::net::sockopt::Timeout::Recv,
@@ -346,6 +370,7 @@ fn lead(monitor: &OwnedFd) -> Result<i32, SpawnError> {
     .cannot(|| "bound the wait for the monitor")?;
     // A monitor that is dead already has said why; its words are read next.
     let _ = seqpacket::send(monitor, &(), &[]);
+    meanwhile();
     match seqpacket::recv::<StartReport>(monitor)? {
         Some((StartReport::Started { init_pid }, _)) => Ok(init_pid),
         Some((StartReport::Failed { reason }, _)) => Err(SpawnError::Guest(reason)),
