@@ -30,7 +30,8 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
     if container.phase == Phase::Creating || state::has_traces(app, container) {
         lifecycle::clear(app, container)?;
     }
-    pool::delete_container(app, &container.id)?;
+    // The files go while the rest is forgotten.
+    let files = pool::delete_container(app, &container.id)?;
     let dir = layout::container_dir(&app.instance, &container.id);
     match std::fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -41,6 +42,7 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
     monitor::forget(app, container);
     let networks = network::of(app, container)?;
     firewall::forget(app, container)?;
+    files.finish()?;
     let doomed = app.store.delete_container(&container.id)?;
     network::answer_for(app, &networks);
     lock::sweep(&app.instance);

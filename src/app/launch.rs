@@ -105,10 +105,11 @@ pub(super) fn drawn(nics: &[NicRequest], mac: Mac) -> bool {
 
 /// The container's directories and its manifest.
 fn fill(app: &mut App, container: &Container) -> AppResult<()> {
+    let tree = pool::make_container(app, &container.id)?;
     let dir = layout::container_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     write_manifest(app, container)?;
-    pool::make_container(app, &container.id)
+    tree.finish()
 }
 
 /// Makes the manifest what the database says. A manifest is not waited for until it is on disk, so one

@@ -11,17 +11,36 @@ use super::layout::{self, POOL_CONTAINERS, POOL_TEMPLATES, POOL_TMP};
 use crate::model::name::ContainerId;
 use crate::model::template::TemplateId;
 use crate::sys::error_text;
-use crate::sys::storage_ns;
+use crate::sys::storage_ns::{self, Running};
 use crate::sys::{Context, SysError, SysResult, erase, forked};
+
+/// Work in the pool that is under way. Dropped, it is ended wherever it is.
+#[must_use]
+pub struct Working<T>(Running<T, (String, Option<i32>)>);
+
+impl<T: serde::de::DeserializeOwned> Working<T> {
+    /// Waits for its end.
+    pub fn finish(self) -> AppResult<T> {
+        self.0.finish()?.map_err(|(text, errno)| AppError::Sys(SysError::from_worker(&text, errno)))
+    }
+}
 
 /// Runs `body` as the storage slice, with the pool's directory.
 fn work<T>(app: &mut App, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<T>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
+    begin_work(app, body)?.finish()
+}
+
+/// The same while the caller does something else.
+fn begin_work<T>(app: &mut App, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<Working<T>>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
     let (namespace, pool) = app.storage()?;
-    let outcome = storage_ns::run(namespace, pool, || body(pool).map_err(|e| (error_text(&e), e.errno())))?;
-    outcome.map_err(|(text, errno)| AppError::Sys(SysError::from_worker(&text, errno)))
+    let begun = storage_ns::start(namespace, pool, || body(pool).map_err(|e| (error_text(&e), e.errno())))?;
+    Ok(Working(begun))
 }
 
 /// Opens a directory below the pool by its path relative to it.
@@ -47,9 +66,9 @@ fn make_dir(pool: &OwnedFd, path: &str, mode: u32) -> SysResult<()> {
 }
 
 /// Makes the directories of a new container: an empty overlay.
-pub fn make_container(app: &mut App, id: &ContainerId) -> AppResult<()> {
+pub fn make_container(app: &mut App, id: &ContainerId) -> AppResult<Working<()>> {
     let data = layout::data_in_pool(id);
-    work(app, |pool| {
+    begin_work(app, |pool| {
         make_dir(pool, POOL_CONTAINERS, 0o711)?;
         make_dir(pool, &data, 0o700)?;
         // The overlay's root shows the owner and mode of `upper`.
@@ -74,9 +93,9 @@ fn delete_tree(pool: &OwnedFd, path: &str) -> SysResult<()> {
     }
 }
 
-pub fn delete_container(app: &mut App, id: &ContainerId) -> AppResult<()> {
+pub fn delete_container(app: &mut App, id: &ContainerId) -> AppResult<Working<()>> {
     let data = layout::data_in_pool(id);
-    work(app, |pool| delete_tree(pool, &data))
+    begin_work(app, |pool| delete_tree(pool, &data))
 }
 
 pub fn delete_template(app: &mut App, id: &TemplateId) -> AppResult<()> {

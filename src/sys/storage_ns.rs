@@ -3,6 +3,7 @@
 //! which the work is, no descriptor of the command's but those that the job names, no terminal, and a
 //! system call filter that leaves it files.
 
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
@@ -11,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::clone::{self, CloneSpec, Exit};
+use super::clone::{self, Child, CloneSpec, Exit};
 use super::{Context, SysError, SysResult, error_text, interrupt, sandbox, seccomp, seqpacket, userns};
 
 /// What a worker says.
@@ -43,8 +44,18 @@ where
     E: Serialize + DeserializeOwned,
     F: FnOnce() -> Result<T, E>,
 {
+    start(namespace, root, body)?.finish()
+}
+
+/// The same, not waited for: the caller goes on with something else meanwhile.
+pub fn start<T, E, F>(namespace: &OwnedFd, root: &OwnedFd, body: F) -> SysResult<Running<T, E>>
+where
+    T: Serialize + DeserializeOwned,
+    E: Serialize + DeserializeOwned,
+    F: FnOnce() -> Result<T, E>,
+{
     let job = Job { namespace, root, input: None };
-    work(&job, UnshareFlags::empty(), |_| body(), &mut Unwatched)
+    begin(&job, UnshareFlags::empty(), |_| body())
 }
 
 /// The same for long work on what strangers have written, which `watch` follows and may end. It has no
@@ -102,6 +113,56 @@ fn wait_for_word(worker: &OwnedFd, watch: &mut dyn Watch) -> SysResult<bool> {
     }
 }
 
+/// A worker that is at work. Dropped, it is ended wherever it is.
+#[must_use]
+pub struct Running<T, E> {
+    /// None once it has been collected.
+    child: Option<Child>,
+    socket: OwnedFd,
+    outcome: PhantomData<fn() -> Result<T, E>>,
+}
+
+impl<T, E> Drop for Running<T, E> {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.kill();
+        }
+    }
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Running<T, E> {
+    /// Waits for its end and hands back what it returns.
+    pub fn finish(self) -> SysResult<Result<T, E>> {
+        self.follow(&mut Unwatched)
+    }
+
+    fn follow(mut self, watch: &mut dyn Watch) -> SysResult<Result<T, E>> {
+        let interrupted = || SysError::new("go on with the file work", std::io::ErrorKind::Interrupted);
+        loop {
+            if !wait_for_word(&self.socket, watch)? {
+                return Err(interrupted());
+            }
+            match seqpacket::recv::<Word<Result<Result<T, E>, String>>>(&self.socket)? {
+                Some((Word::Progress(done), _)) => {
+                    if !watch.progress(done) {
+                        return Err(interrupted());
+                    }
+                }
+                Some((Word::Outcome(outcome), _)) => {
+                    self.collect()?;
+                    return outcome
+                        .map_err(|e| SysError::new("begin the file work", std::io::Error::other(e)));
+                }
+                None => return Err(died(self.collect()?)),
+            }
+        }
+    }
+
+    fn collect(&mut self) -> SysResult<Exit> {
+        self.child.take().map_or(Ok(Exit::Code(0)), |child| child.wait())
+    }
+}
+
 fn work<T, E, F>(
     job: &Job<'_>,
     apart: UnshareFlags,
@@ -113,7 +174,16 @@ where
     E: Serialize + DeserializeOwned,
     F: FnOnce(Tell<'_>) -> Result<T, E>,
 {
-    let (ours, theirs) = seqpacket::pair()?;
+    begin(job, apart, body)?.follow(watch)
+}
+
+fn begin<T, E, F>(job: &Job<'_>, apart: UnshareFlags, body: F) -> SysResult<Running<T, E>>
+where
+    T: Serialize + DeserializeOwned,
+    E: Serialize + DeserializeOwned,
+    F: FnOnce(Tell<'_>) -> Result<T, E>,
+{
+    let (socket, theirs) = seqpacket::pair()?;
     let filter = seccomp::worker_filter()?;
     let parent = rustix::process::getpid();
     let child = clone::fork(&CloneSpec::default(), || {
@@ -124,34 +194,7 @@ where
         let outcome: Result<Result<T, E>, String> = ready.map(|()| body(&mut tell));
         i32::from(seqpacket::send(&theirs, &Word::Outcome(outcome), &[]).is_err())
     })?;
-    drop(theirs);
-    let interrupted = || SysError::new("go on with the file work", std::io::ErrorKind::Interrupted);
-    loop {
-        match wait_for_word(&ours, watch) {
-            Ok(true) => {}
-            Ok(false) => {
-                child.kill();
-                return Err(interrupted());
-            }
-            Err(e) => {
-                child.kill();
-                return Err(e);
-            }
-        }
-        match seqpacket::recv::<Word<Result<Result<T, E>, String>>>(&ours)? {
-            Some((Word::Progress(done), _)) => {
-                if !watch.progress(done) {
-                    child.kill();
-                    return Err(interrupted());
-                }
-            }
-            Some((Word::Outcome(outcome), _)) => {
-                child.wait()?;
-                return outcome.map_err(|e| SysError::new("begin the file work", std::io::Error::other(e)));
-            }
-            None => return Err(died(child.wait()?)),
-        }
-    }
+    Ok(Running { child: Some(child), socket, outcome: PhantomData })
 }
 
 /// In the child: gives up everything that `job` does not name.
