@@ -28,9 +28,16 @@ pub struct App {
     storage_ns: Option<OwnedFd>,
 }
 
+impl Drop for App {
+    fn drop(&mut self) {
+        // The broker ends while the database is closed.
+        self.broker.hang_up();
+    }
+}
+
 impl App {
     /// Closes everything; the broker ends while the caller goes on with something else.
-    pub fn close(self) -> Option<Ending> {
+    pub fn close(mut self) -> Option<Ending> {
         self.broker.end()
     }
 
@@ -102,6 +109,13 @@ impl App {
             self.pool = Some(layout::open_pool(&self.instance)?);
         }
         self.pool.as_ref().ok_or_else(|| AppError::Refused("the pool is not open".to_owned()))
+    }
+
+    /// Has the broker begin with what `storage` will ask of it.
+    pub(super) fn expect_storage(&mut self) {
+        if self.storage_ns.is_none() {
+            self.broker.expect_storage();
+        }
     }
 
     /// The user namespace for file work, and the pool to work in.

@@ -22,6 +22,7 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
 /// Removes everything of a container; the record last.
 /// Idempotent: what an interrupted run has removed already is fine.
 pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
+    app.expect_storage();
     if container.phase != Phase::Deleting {
         // From now on others leave it out of what they tell the kernel.
         app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;

@@ -40,6 +40,10 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     limits::check_granted(app, &asked, |_| true)?;
     let template = templates::ensure(app, &request.template, progress)?;
     let nics = network::requests(app, &request.connect)?;
+    app.expect_storage();
+    if request.start {
+        network::expect(app, &nics)?;
+    }
     let id = ContainerId::from_random(random()? as u32);
     // Held before the row is there, so that no other command takes the row for abandoned.
     let _lock = lock::new_container(&app.instance, &id)?;

@@ -396,6 +396,15 @@ pub(super) fn orders(container: &Container, networks: &[Network]) -> Vec<NicOrde
     container.nics.iter().map(order).collect()
 }
 
+/// Has the broker begin with what `ensure` will ask of it for interfaces that are to be.
+pub(super) fn expect(app: &mut App, nics: &[NicRequest]) -> AppResult<()> {
+    for name in nics.iter().filter_map(NicRequest::network) {
+        let network = find(app, name)?;
+        app.broker.expect_network(&network);
+    }
+    Ok(())
+}
+
 /// Makes sure of the networks and of the firewall around them.
 pub(super) fn ensure(app: &mut App, networks: &[Network]) -> AppResult<()> {
     let mut in_place = true;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use tokio::task::{JoinError, JoinHandle};
 use zbus::Fd;
 
 use super::caller::Caller;
@@ -64,12 +65,20 @@ impl From<HostError> for BrokerError {
 pub struct Broker {
     way: Way,
     connection: Option<(tokio::runtime::Runtime, Host1CallerProxy<'static>)>,
+    ahead: Ahead,
     /// It ends once it has nobody to talk to: what is above goes first.
     process: Option<Ending>,
     /// The slice that a private owner's broker knows by another number.
     outside: Option<Slice>,
     /// Asks the user for a password where polkit wants one.
     _agent: Option<Agent>,
+}
+
+/// What was asked for before it is wanted: the broker works on it meanwhile.
+#[derive(Default)]
+struct Ahead {
+    storage: Option<JoinHandle<Result<zbus::OwnedFd, HostError>>>,
+    networks: Vec<(Network, JoinHandle<Result<bool, HostError>>)>,
 }
 
 /// A broker's process. No process of a command's outlives it: dropping this waits.
@@ -129,7 +138,7 @@ fn fork(work: impl FnOnce(&UnixStream) -> i32, outside: Option<Slice>) -> SysRes
             drop(broker);
             let way = Way::Pair(manager);
             let process = Some(Ending(Some(child)));
-            Ok(Broker { way, connection: None, process, outside, _agent: None })
+            Ok(Broker { way, connection: None, ahead: Ahead::default(), process, outside, _agent: None })
         }
         clone::Forked::Child => {
             // Were it open here too, this half would never see the other's end.
@@ -209,12 +218,55 @@ impl Broker {
     /// The host's, for an ordinary user.
     pub fn of_host(instance: &Instance) -> Self {
         let way = Way::SystemBus(instance.clone());
-        Self { way, connection: None, process: None, outside: None, _agent: None }
+        Self { way, connection: None, ahead: Ahead::default(), process: None, outside: None, _agent: None }
     }
 
     /// Has it end while the caller goes on with something else.
-    pub fn end(self) -> Option<Ending> {
-        self.process
+    pub fn end(&mut self) -> Option<Ending> {
+        self.hang_up();
+        self.process.take()
+    }
+
+    /// Nothing more is asked of it: it begins to end.
+    pub fn hang_up(&mut self) {
+        self.way = Way::Used;
+        self.ahead = Ahead::default();
+        self.connection = None;
+    }
+
+    /// Asks for the storage slice's namespace, which `storage_namespace` hands out later.
+    pub fn expect_storage(&mut self) {
+        if self.ahead.storage.is_none() {
+            self.ahead.storage = self.ask_ahead(|proxy| async move { proxy.storage_namespace().await });
+        }
+    }
+
+    /// Begins with what `ensure_network` hands out later for this network as it is now.
+    pub fn expect_network(&mut self, network: &Network) {
+        let Ok(text) = json(network) else { return };
+        let asked = self.ask_ahead(|proxy| async move { proxy.ensure_network(&text).await });
+        self.ahead.networks.extend(asked.map(|asked| (network.clone(), asked)));
+    }
+
+    /// Has a question sent off and not waited for. None where that is not possible: it is asked when
+    /// its answer is wanted, and tells then what is wrong. The host's broker may want a password for
+    /// each question, and is asked one at a time.
+    fn ask_ahead<T, F>(&mut self, ask: impl FnOnce(Host1CallerProxy<'static>) -> F) -> Option<JoinHandle<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        /// Sending takes the runtime a few turns.
+        const TURNS: usize = 4;
+        self.process.as_ref()?;
+        let (runtime, proxy) = self.connect().ok()?;
+        let asked = runtime.spawn(ask(proxy.clone()));
+        runtime.block_on(async {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        });
+        Some(asked)
     }
 
     fn connect(&mut self) -> Result<(&tokio::runtime::Runtime, &Host1CallerProxy<'static>), BrokerError> {
@@ -248,8 +300,13 @@ impl Broker {
 
     /// A user namespace over the storage slice.
     pub fn storage_namespace(&mut self) -> Result<std::os::fd::OwnedFd, BrokerError> {
+        let asked = self.ahead.storage.take();
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.storage_namespace())?.into())
+        Ok(match asked {
+            Some(asked) => heard(runtime.block_on(asked))?,
+            None => runtime.block_on(proxy.storage_namespace())?,
+        }
+        .into())
     }
 
     /// See `Host1::setup`.
@@ -260,8 +317,13 @@ impl Broker {
 
     /// See `Host1::ensure_network`.
     pub fn ensure_network(&mut self, network: &Network) -> Result<bool, BrokerError> {
+        let asked = self.ahead.networks.iter().position(|(asked, _)| asked == network);
+        let asked = asked.map(|place| self.ahead.networks.swap_remove(place).1);
         let (runtime, proxy) = self.connect()?;
-        Ok(runtime.block_on(proxy.ensure_network(&json(network)?))?)
+        match asked {
+            Some(asked) => heard(runtime.block_on(asked)),
+            None => Ok(runtime.block_on(proxy.ensure_network(&json(network)?))?),
+        }
     }
 
     /// See `Host1::remove_network`.
@@ -408,6 +470,11 @@ fn may_be_asked(instance: &Instance) -> bool {
     let (user, uid) = (instance.user(), rustix::process::geteuid().as_raw());
     let is_silent = grants::own(instance, user).is_ok_and(|grant| grant.is_none_or(|g| g.allow.is_none()));
     is_silent && !polkit::is_member(user, uid, instance.name())
+}
+
+/// The answer to a question that was asked ahead.
+fn heard<T>(answer: Result<Result<T, HostError>, JoinError>) -> Result<T, BrokerError> {
+    Ok(answer.map_err(|e| BrokerError::Failed(error_text(&e)))??)
 }
 
 /// Data of the model as the interface takes it.

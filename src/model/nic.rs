@@ -27,6 +27,14 @@ pub enum NicKind {
 }
 
 impl NicKind {
+    /// The network whose bridge such an interface is a port of.
+    pub fn network(&self) -> Option<&str> {
+        match self {
+            Self::Bridged { network } => Some(network),
+            _ => None,
+        }
+    }
+
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Bridged { .. } => "bridged",
@@ -123,10 +131,7 @@ impl Nic {
 
     /// The network whose bridge it is a port of.
     pub fn network(&self) -> Option<&str> {
-        match &self.kind {
-            NicKind::Bridged { network } => Some(network),
-            _ => None,
-        }
+        self.kind.network()
     }
 
     /// The rules that the fields' types do not enforce.
@@ -235,6 +240,11 @@ pub struct NicRequest {
 }
 
 impl NicRequest {
+    /// The network whose bridge it is to be a port of.
+    pub fn network(&self) -> Option<&str> {
+        self.kind.network()
+    }
+
     /// One on `network`, with addresses that are free.
     pub fn on(device: &str, network: &str) -> Self {
         Self {
