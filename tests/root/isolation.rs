@@ -259,7 +259,8 @@ fn a_guest_has_a_boot_id_of_its_own_and_stands_at_the_root_of_its_cgroups() {
 fn init_and_programs_lack_capabilities_and_system_calls() {
     let host = Host::new();
     host.launch("web");
-    host.sh("web", "sleep 4343 > /dev/null 2>&1 &");
+    // It is looked for by what it executes.
+    host.sh("web", "sleep 4343 > /dev/null 2>&1 & until grep -q ^sleep /proc/$!/cmdline; do :; done");
     let sleeper = super::host::pids()
         .find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c == b"sleep\x004343\0"))
         .expect("the program runs");
