@@ -122,13 +122,10 @@ pub fn shared(dir: &Path, name: impl AsRef<OsStr>, patience: Duration) -> Result
     within(dir, name.as_ref(), true, patience)
 }
 
-/// The lock for oneself if nobody has it.
+/// The lock for oneself if nobody has it. Who has it is not asked: the kernel's list of locks takes
+/// milliseconds, for it waits for all who are about to lock anything.
 pub fn try_exclusive(dir: &Path, name: impl AsRef<OsStr>) -> Result<Option<Lock>, LockError> {
-    match within(dir, name.as_ref(), false, Duration::ZERO) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held { .. }) => Ok(None),
-        Err(e) => Err(e),
-    }
+    Ok(attempt(&dir.join(name.as_ref()), false)?.ok())
 }
 
 /// Removes what killed holders have left in a directory of locks, but for those whose names begin with one
@@ -144,25 +141,35 @@ pub fn sweep(dir: &Path, but: &[&str]) {
 
 fn within(dir: &Path, name: &OsStr, is_shared: bool, patience: Duration) -> Result<Lock, LockError> {
     let path = dir.join(name);
-    let how = match is_shared {
-        true => FlockOperation::NonBlockingLockShared,
-        false => FlockOperation::NonBlockingLockExclusive,
-    };
     let start = Instant::now();
     loop {
-        let Some(file) = open(&path)? else { continue };
-        match rustix::fs::flock(&file, how) {
-            // Whoever had it may have deleted it meanwhile, and another may hold a new one.
-            Ok(()) if is_at(&file, &path) => return Ok(Lock { file, path, is_shared }),
-            Ok(()) | Err(Errno::INTR) => continue,
-            Err(Errno::WOULDBLOCK) => {}
-            Err(e) => return Err(e).cannot(|| format!("lock {}", path.display()))?,
-        }
+        let file = match attempt(&path, is_shared)? {
+            Ok(lock) => return Ok(lock),
+            Err(file) => file,
+        };
         let waited = start.elapsed();
         if waited >= patience {
             return Err(LockError::Held { path, holder: holder(&file), waited });
         }
         std::thread::sleep(if waited < QUICK_FOR { QUICK } else { SLOW }.min(patience - waited));
+    }
+}
+
+/// The lock at `path`, or its file where another has it.
+fn attempt(path: &Path, is_shared: bool) -> Result<Result<Lock, OwnedFd>, LockError> {
+    let how = match is_shared {
+        true => FlockOperation::NonBlockingLockShared,
+        false => FlockOperation::NonBlockingLockExclusive,
+    };
+    loop {
+        let Some(file) = open(path)? else { continue };
+        match rustix::fs::flock(&file, how) {
+            // Whoever had it may have deleted it meanwhile, and another may hold a new one.
+            Ok(()) if is_at(&file, path) => return Ok(Ok(Lock { file, path: path.to_owned(), is_shared })),
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(Err(file)),
+            Err(e) => return Err(e).cannot(|| format!("lock {}", path.display()))?,
+        }
     }
 }
 
