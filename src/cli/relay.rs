@@ -20,7 +20,7 @@ use offer::Unread;
 /// How long the kernel may take to bring the rest of a terminal's output.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How far the source of a busy flow gets ahead, and its destination catches up.
-const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// What came of one wait.
 pub struct Step {

@@ -22,7 +22,7 @@ const ROOM: usize = 1 << 20;
 /// A busy flow that has moved less than this at once lets its source get ahead, or its destination catch
 /// up, before it looks again: a look for each of a program's small writes or reads would cost more than
 /// the bytes.
-const LITTLE: usize = ROOM / 4;
+const LITTLE: usize = ROOM / 2;
 /// Bytes that a terminal may still hold when its program has ended: the kernel's limit for a tty's
 /// buffers is 64 KiB (drivers/tty/tty_buffer.c), doubled for line ends.
 const LEFT_IN_TERMINAL: u64 = 128 * 1024;
@@ -181,8 +181,10 @@ impl<'a> Flow<'a> {
                 }
                 Err(Errno::AGAIN) => {
                     let there = || rustix::io::ioctl_fionread(&self.from).is_ok_and(|bytes| bytes > 0);
-                    self.full = self.from.kind() == Kind::File || there();
-                    self.pauses = self.grown && moved < LITTLE;
+                    let is_file = self.from.kind() == Kind::File;
+                    self.full = is_file || there();
+                    // A file has all that is wanted: only the destination is waited for.
+                    self.pauses = self.grown && !is_file && moved < LITTLE;
                     return;
                 }
                 Err(Errno::INTR) => {}
