@@ -28,11 +28,16 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
         app.store.set_phase(&container.id, Phase::Deleting, Some(false))?;
     }
     // The broker of a command that was killed may be about to start it, and is waited for then.
-    if container.phase == Phase::Creating || state::has_traces(app, container) {
+    if container.phase != Phase::Settled || state::has_traces(app, container) {
         lifecycle::clear(app, container)?;
     }
     // The files go while the rest is forgotten.
     let files = pool::delete_container(app, &container.id)?;
+    monitor::forget(app, container);
+    let networks = network::of(app, container)?;
+    firewall::forget(app, container)?;
+    files.finish()?;
+    // Its manifest is there as long as anything is: a database that is made anew knows of it from there.
     let dir = layout::container_dir(&app.instance, &container.id);
     match std::fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -40,10 +45,6 @@ pub(super) fn erase(app: &mut App, container: &Container) -> AppResult<()> {
         }
         _ => {}
     }
-    monitor::forget(app, container);
-    let networks = network::of(app, container)?;
-    firewall::forget(app, container)?;
-    files.finish()?;
     let doomed = app.store.delete_container(&container.id)?;
     network::answer_for(app, &networks);
     lock::sweep(&app.instance);

@@ -41,14 +41,14 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     let template = templates::ensure(app, &request.template, progress)?;
     let nics = network::requests(app, &request.connect)?;
     app.expect_storage();
-    if request.start {
-        network::expect(app, &nics)?;
-    }
     let id = ContainerId::from_random(random()? as u32);
     // Held before the row is there, so that no other command takes the row for abandoned.
     let _lock = lock::new_container(&app.instance, &id)?;
     let container = insert(app, request, &template, &id, &nics)?;
-    let made = fill(app, &container)
+    // Not before: from now on nobody deletes the networks.
+    let expected = if request.start { network::expect(app, &nics) } else { Ok(()) };
+    let made = expected
+        .and_then(|()| fill(app, &container))
         .and_then(|()| if request.start { lifecycle::boot(app, &container) } else { Ok(()) });
     if let Err(e) = made {
         if let Err(undo) = delete::erase(app, &container) {

@@ -130,7 +130,11 @@ fn check_distinct(leases: &[DnsLease]) -> Result<(), DnsError> {
 /// Ends the network's server, if there is one, and removes all that it had.
 pub async fn stop(instance: &Instance, network: &Network) -> Result<(), DnsError> {
     let server = Server::of(instance, network)?;
+    // The last one takes the directory of all with it.
+    let sweep = || drop(server.dir.parent().map(std::fs::remove_dir));
     if !server.dir.is_dir() {
+        // A broker that was killed may have made no more than that, or left no more.
+        sweep();
         return Ok(());
     }
     let lock = server.lock()?;
@@ -140,8 +144,7 @@ pub async fn stop(instance: &Instance, network: &Network) -> Result<(), DnsError
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(SysError::new(what(), e).into()),
         _ => {}
     }
-    // The last one takes the directory of all with it.
-    let _ = server.dir.parent().map(std::fs::remove_dir);
+    sweep();
     drop(lock);
     Ok(())
 }

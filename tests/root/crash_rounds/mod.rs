@@ -217,7 +217,7 @@ impl<'a> Rounds<'a> {
     /// The end of what the commands have said.
     fn told(&self) -> String {
         let text = fs::read(self.said.path()).unwrap_or_default();
-        String::from_utf8_lossy(&text[text.len().saturating_sub(3000)..]).into_owned()
+        String::from_utf8_lossy(&text[text.len().saturating_sub(300_000)..]).into_owned()
     }
 
     /// Waits until nothing runs any more of the commands that were killed.
