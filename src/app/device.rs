@@ -138,8 +138,7 @@ pub fn remove(app: &mut App, name: &Name, device: &str) -> AppResult<()> {
         // Its address would be given away while the guest still has it.
         return Err(AppError::MustBeStopped(name.clone()));
     }
-    let note = firewall::expect(app);
-    app.store.remove_nic(&container.id, device)?;
+    let (note, _) = firewall::expect(app).of(app.store.remove_nic(&container.id, device))?;
     firewall::changed(app, name, &container.nics)?;
     note.take_back();
     launch::write_manifest(app, &app.find(name)?)

@@ -132,10 +132,10 @@ pub fn create(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResul
     check_families(&network)?;
     check_name(app, &network)?;
     // That another network has the subnet says more than that the host has it.
-    let note = firewall::expect(app);
-    app.store.add_network_anew(&network)?;
+    let (note, ()) = firewall::expect(app).of(app.store.add_network_anew(&network))?;
     if let Err(e) = if network.foreign { Ok(()) } else { used.check_both(&network) } {
         app.store.delete_network(name)?;
+        note.take_back();
         return Err(e);
     }
     let made = app.broker.ensure_network(&network).map_err(AppError::from);
@@ -218,8 +218,7 @@ pub fn set(app: &mut App, name: &str, pairs: &[(String, String)]) -> AppResult<(
         network.ipv4.filter(|_| network.ipv4 != old.ipv4).map_or(Ok(()), |net| used.check(net.into()))?;
         network.ipv6.filter(|_| network.ipv6 != old.ipv6).map_or(Ok(()), |net| used.check(net.into()))?;
     }
-    let note = firewall::expect(app);
-    app.store.set_network(&network)?;
+    let (note, ()) = firewall::expect(app).of(app.store.set_network(&network))?;
     if let Err(e) = apply(app, &old, &network) {
         app.store.set_network(&old)?;
         if let Err(undo) = apply(app, &network, &old) {
@@ -326,8 +325,7 @@ pub fn delete(app: &mut App, name: &str) -> AppResult<()> {
         return Err(StoreError::NetworkInUse { name: name.to_owned(), users }.into());
     }
     app.broker.remove_network(&row.network)?;
-    let note = firewall::expect(app);
-    app.store.delete_network(name)?;
+    let (note, ()) = firewall::expect(app).of(app.store.delete_network(name))?;
     firewall::apply_all(app)?;
     note.take_back();
     Ok(())

@@ -19,6 +19,17 @@ impl Note {
     pub fn take_back(mut self) {
         drop(self.0.take());
     }
+
+    /// What came of storing that: where nothing was stored, there is nothing to follow.
+    pub fn of<T, E>(self, stored: Result<T, E>) -> Result<(Self, T), E> {
+        match stored {
+            Ok(stored) => Ok((self, stored)),
+            Err(e) => {
+                self.take_back();
+                Err(e)
+            }
+        }
+    }
 }
 
 impl Drop for Note {

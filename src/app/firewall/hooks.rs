@@ -76,8 +76,7 @@ pub fn rename(app: &mut App, container: &Container, to: &Name) -> AppResult<()> 
     let _lock = locked(app)?;
     let (old, from) = (app.store.policy()?, &container.name);
     // It has the new name also where the kernel cannot be told.
-    let note = behind::expect(app);
-    app.store.rename(&container.id, to)?;
+    let (note, ()) = behind::expect(app).of(app.store.rename(&container.id, to))?;
     let new = app.store.policy()?;
     if new == old {
         note.take_back();
@@ -118,8 +117,7 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
                 (plan(&all), plan(&rest))
             }
         };
-        let note = behind::expect(app);
-        app.store.set_policy_about(name, &new)?;
+        let (note, ()) = behind::expect(app).of(app.store.set_policy_about(name, &new))?;
         copy::keep(app, &old, &new);
         // Neighbours' packets go through the host until the next plan, though nothing meets them there any
         // more: otherwise all of the firewall would be made anew.
