@@ -181,10 +181,9 @@ fn store(
         match put(app, &with_mac(request)?) {
             Err(StoreError::MacTaken { mac })
                 if drawn(std::slice::from_ref(request), mac) && attempt < TRIES => {}
-            Ok(nic) => return Ok((nic, note)),
-            Err(e) => {
-                note.take_back();
-                return Err(e.into());
+            stored => {
+                let (note, nic) = note.of(stored)?;
+                return Ok((nic, note));
             }
         }
     }

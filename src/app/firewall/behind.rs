@@ -20,7 +20,8 @@ impl Note {
         drop(self.0.take());
     }
 
-    /// What came of storing that: where nothing was stored, there is nothing to follow.
+    /// This note beside what was stored. Where storing failed, the kernel has nothing to follow, and the note is
+    /// taken back.
     pub fn of<T, E>(self, stored: Result<T, E>) -> Result<(Self, T), E> {
         match stored {
             Ok(stored) => Ok((self, stored)),
