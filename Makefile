@@ -36,8 +36,8 @@ manager_dir = $(DESTDIR)/etc/NetworkManager/conf.d
 bus_policy_dir = $(DESTDIR)/etc/dbus-1/system.d
 polkit_rules_dir = $(DESTDIR)/etc/polkit-1/rules.d
 endif
-units := $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.slice))
-user_units := $(notdir $(wildcard systemd/user/*.service))
+units := $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.slice systemd/*.timer))
+user_units := $(notdir $(wildcard systemd/user/*.service systemd/user/*.timer))
 # What names the program by its path names it where it was installed.
 installed = sed 's,/usr/bin/nagaya,$(PREFIX)/bin/nagaya,g'
 put = install -m 0644 /dev/stdin

@@ -1,16 +1,14 @@
-use nagaya::model::monitor::{ARGV0, KEEPER, REGISTRAR};
+use nagaya::entry;
 
 fn main() {
-    // A monitor is this same binary: it lives as long as its container does, so it gets nothing
-    // that only commands need.
-    if std::env::args_os().next().is_some_and(|name| name == ARGV0) {
-        std::process::exit(nagaya::runtime::monitor::run());
-    }
-    if std::env::args_os().next().is_some_and(|name| name == REGISTRAR) {
-        std::process::exit(nagaya::host::machined::run());
-    }
-    if std::env::args_os().next().is_some_and(|name| name == KEEPER) {
-        std::process::exit(nagaya::host::keeper::run());
-    }
-    std::process::exit(nagaya::cli::main());
+    // These are this same binary under other names. A monitor lives as long as its container does, so it
+    // gets nothing that only commands need.
+    let name = std::env::args_os().next();
+    let run = match name.as_deref().and_then(|name| name.to_str()) {
+        Some(entry::MONITOR) => entry::monitor,
+        Some(entry::REGISTRAR) => entry::registrar,
+        Some(entry::NAMESPACE_HOLDER) => entry::namespace_holder,
+        _ => entry::command,
+    };
+    std::process::exit(run());
 }

@@ -51,13 +51,14 @@ fn all_verbs() -> Vec<String> {
     let mut all = verbs("");
     all.extend(verbs("template"));
     all.extend(verbs("config"));
+    all.extend(verbs("profile"));
     all
 }
 
 #[test]
 fn every_verb_of_the_manual_is_there() {
     let wanted = "launch create start stop restart pause resume delete list info events exec shell console logs \
-                  rename config network device firewall forward top template setup doctor repair grant run autostart autostop lxcfs-attach watch";
+                  rename copy snapshot schedule rebuild diff publish apply config profile network device firewall forward top template storage operation setup doctor repair grant run autostart autostop lxcfs-attach watch";
     assert_eq!(verbs("").join(" "), wanted);
     assert_eq!(
         verbs("template").join(" "),
@@ -132,11 +133,11 @@ fn wrong_usage_ends_with_2() {
         "launch debian12 web01 -c limits.memory",
         "top --sort weight",
         "top --interval 0",
-        "setup --slices 1",
+        "setup --id-ranges 1",
         "setup --subnet 10.0.0.1",
         "setup --subnet fd00::1/64",
         "setup --yes",
-        "setup --remove --slices 4",
+        "setup --remove --id-ranges 4",
         "repair now",
     ] {
         let ran = typed(line);

@@ -13,6 +13,22 @@ mod console;
 mod crash;
 #[path = "root/crash_rounds/mod.rs"]
 mod crash_rounds;
+#[path = "root/daemonless.rs"]
+mod daemonless;
+#[path = "root/daemonless_uplink.rs"]
+mod daemonless_uplink;
+#[path = "root/daemonless_user.rs"]
+mod daemonless_user;
+#[path = "root/devices.rs"]
+mod devices;
+#[path = "root/devices_live.rs"]
+mod devices_live;
+#[path = "root/editing.rs"]
+mod editing;
+#[path = "root/engine.rs"]
+mod engine;
+#[path = "root/engine_sessions.rs"]
+mod engine_sessions;
 #[path = "root/errors.rs"]
 mod errors;
 #[path = "root/errors_of_host.rs"]
@@ -25,12 +41,16 @@ mod escape;
 mod exec;
 #[path = "root/firewall/mod.rs"]
 mod firewall;
+#[path = "root/fleet.rs"]
+mod fleet;
 #[path = "root/guest_files.rs"]
 mod guest_files;
 #[path = "root/host.rs"]
 mod host;
 #[path = "root/hostd.rs"]
 mod hostd;
+#[path = "root/hostd_users.rs"]
+mod hostd_users;
 #[path = "root/hostile_archives.rs"]
 mod hostile_archives;
 #[path = "root/hostile_bounds.rs"]
@@ -43,12 +63,16 @@ mod hostile_guests;
 mod hostile_load;
 #[path = "root/hostile_trees.rs"]
 mod hostile_trees;
+#[path = "root/hostile_verbs.rs"]
+mod hostile_verbs;
 #[path = "root/ids.rs"]
 mod ids;
 #[path = "root/isolation.rs"]
 mod isolation;
 #[path = "root/lab.rs"]
 mod lab;
+#[path = "root/layers.rs"]
+mod layers;
 #[path = "root/leftovers.rs"]
 mod leftovers;
 #[path = "root/lifecycle.rs"]
@@ -71,20 +95,20 @@ mod networks_hostile;
 mod networks_repair;
 #[path = "root/networks_users.rs"]
 mod networks_users;
+#[path = "root/operations.rs"]
+mod operations;
 #[path = "root/parallel.rs"]
 mod parallel;
-#[path = "root/people.rs"]
-mod people;
-#[path = "root/person.rs"]
-mod person;
-#[path = "root/private.rs"]
-mod private;
-#[path = "root/private_way_out.rs"]
-mod private_way_out;
+#[path = "root/profiles.rs"]
+mod profiles;
+#[path = "root/released.rs"]
+mod released;
 #[path = "root/service.rs"]
 mod service;
 #[path = "root/several.rs"]
 mod several;
+#[path = "root/snapshots.rs"]
+mod snapshots;
 #[path = "root/systemd.rs"]
 mod systemd;
 #[path = "root/template.rs"]

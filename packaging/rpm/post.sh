@@ -4,7 +4,7 @@
 systemd-sysusers nagaya.conf || :
 systemd-tmpfiles --create nagaya.conf || :
 if [ "$1" -eq 1 ]; then
-    systemctl --no-reload preset nagaya-broker.socket nagaya.service nagaya-lxcfs.service nagaya-watch.service || :
+    systemctl --no-reload preset nagaya-broker.socket nagaya.service nagaya-lxcfs.service nagaya-watch.service nagaya-schedule.timer || :
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
@@ -14,7 +14,7 @@ if [ -d /run/systemd/system ]; then
     /usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/neigh --prefix=/net/ipv6/neigh || :
     systemctl reload dbus.service || systemctl reload dbus-broker.service || :
     # Starting what runs does nothing; what the administrator or the distribution left off stays off.
-    for unit in nagaya-broker.socket nagaya.service nagaya-watch.service; do
+    for unit in nagaya-broker.socket nagaya.service nagaya-watch.service nagaya-schedule.timer; do
         if systemctl is-enabled --quiet "$unit"; then systemctl start "$unit" || :; fi
     done
     if [ "$1" -gt 1 ]; then

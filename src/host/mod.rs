@@ -1,41 +1,13 @@
-//! The broker: the only code that runs with the host's rights. Small enough to be read in an hour.
+//! What needs the host's rights, by who runs it: `broker` as root, `front` as a service without rights, `client` and
+//! `rootless` as the user, `setup` as the administrator. What both ends of a connection share is in `api`.
 
-mod bounded_bus;
+pub mod api;
 pub mod broker;
-pub mod bus;
-mod caller;
-mod callers;
-pub mod coexist;
-pub mod dns;
-pub mod error;
-pub mod firewall;
-pub mod forwarding;
-pub mod grants;
-mod guest_processes;
-mod hold;
-pub mod hostd;
-pub mod interface;
-pub mod keeper;
-mod ledger;
-mod lent;
-mod limits;
-pub mod listener;
-pub mod lxcfs;
-pub mod machined;
-mod network;
-mod owned;
-mod polkit;
-mod ports;
-pub mod private;
-pub mod private_cgroup;
-mod private_socket;
-mod private_stage;
-mod program;
-mod quota;
+pub mod client;
+pub mod front;
+pub mod halves;
 pub mod record;
-mod scope;
+pub mod rootless;
+pub mod services;
 pub mod setup;
-pub mod spawn;
-mod stage;
-pub mod systemd;
-mod workers;
+pub mod sources;

@@ -1,19 +1,22 @@
-//! Records that root's part keeps of what it has given to whom, as TOML files in its own directory.
+//! Records of the claims registry: what root's part has given to whom, as TOML files in its own directory.
+//! Each has a version and the entries; nagaya 0.1.0 wrote the entries alone.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::model::instance::Instance;
+use crate::model::stored::{self, Document, StoredError};
+use crate::model::waits;
 use crate::sys::SysError;
-use crate::sys::atomic_file::{self, Lasting};
-use crate::sys::lock::{self, Lock, LockError};
+use crate::sys::fs::atomic_file;
+use crate::sys::fs::atomic_file::Lasting;
+use crate::sys::fs::lock;
+use crate::sys::fs::lock::{Lock, LockError};
 
-/// A record is in hand for as long as it takes to read and write it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const VERSION: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -24,13 +27,20 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
-    /// `what` is what it was to be, with its article.
+    /// `what` names the file's content, with an article.
     #[error("{} is not {what}", path.display())]
     Syntax {
         path: PathBuf,
         what: &'static str,
         #[source]
         source: Box<toml::de::Error>,
+    },
+    /// The same, where it is of another version.
+    #[error("cannot read {}", path.display())]
+    Stored {
+        path: PathBuf,
+        #[source]
+        source: StoredError,
     },
     #[error("cannot write {}", path.display())]
     Unwritable {
@@ -56,11 +66,16 @@ impl RecordError {
     }
 }
 
-/// A record, locked while it is in hand.
+/// A record, locked until it is dropped.
 pub struct Record<T> {
     path: PathBuf,
-    pub content: T,
+    document: Document<Entries<T>>,
     _lock: Lock,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entries<T> {
+    entries: T,
 }
 
 /// The record called `file`; one that is not there is empty. Waits for others.
@@ -71,16 +86,28 @@ pub fn open<T: DeserializeOwned + Default>(
     let dir = instance.hostd_state_dir();
     let path = dir.join(file);
     lock::closed_dir(&dir)?;
-    let lock = lock::exclusive(&dir, format!("{file}.lock"), PATIENCE)?;
+    let lock = lock::exclusive(&dir, format!("{file}.lock"), waits::LOCK_CLAIMS)?;
     if lock.was_left()? {
         atomic_file::sweep(&dir, Some(file));
     }
-    let content = match std::fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).map_err(RecordError::syntax(&path, "a record of nagaya's"))?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => T::default(),
+    let document = match std::fs::read_to_string(&path) {
+        Ok(text) => read(&path, &text)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => of(T::default()),
         Err(e) => return Err(RecordError::io("read", &path)(e)),
     };
-    Ok(Record { path, content, _lock: lock })
+    Ok(Record { path, document, _lock: lock })
+}
+
+fn of<T>(entries: T) -> Document<Entries<T>> {
+    Document::new(VERSION, Entries { entries })
+}
+
+fn read<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Document<Entries<T>>, RecordError> {
+    let stored = |source| RecordError::Stored { path: path.to_owned(), source };
+    match stored::version(text).map_err(stored)? {
+        Some(_) => Document::read(text, VERSION).map_err(stored),
+        None => toml::from_str(text).map(of).map_err(RecordError::syntax(path, "a record of nagaya's")),
+    }
 }
 
 /// Whether there is one.
@@ -88,9 +115,19 @@ pub fn exists(instance: &Instance, file: &str) -> bool {
     instance.hostd_state_dir().join(file).exists()
 }
 
+impl<T> Record<T> {
+    pub fn content(&self) -> &T {
+        &self.document.content.entries
+    }
+
+    pub fn content_mut(&mut self) -> &mut T {
+        &mut self.document.content.entries
+    }
+}
+
 impl<T: Serialize> Record<T> {
     pub fn write(&self) -> Result<(), RecordError> {
-        Ok(atomic_file::replace(&self.path, to_toml(&self.path, &self.content)?, 0o600, Lasting::OnDisk)?)
+        Ok(atomic_file::replace(&self.path, to_toml(&self.path, &self.document)?, 0o600, Lasting::OnDisk)?)
     }
 
     /// Removes the file.
@@ -99,8 +136,50 @@ impl<T: Serialize> Record<T> {
     }
 }
 
-/// What cannot be written as it is must not be written as nothing.
+/// A record that cannot be written as it is must not be written as an empty one.
 pub fn to_toml(path: &Path, content: &impl Serialize) -> Result<String, RecordError> {
     toml::to_string(content)
         .map_err(|source| RecordError::Unwritable { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// What version 0.1.0 has written.
+#[cfg(test)]
+pub fn released<T: DeserializeOwned>(file: &str) -> T {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/released/0.1.0/var/lib/released-hostd");
+    let path = Path::new(dir).join(file);
+    let text = std::fs::read_to_string(&path).expect("read a record");
+    read(&path, &text).expect("understand a record").content.entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    type Numbers = BTreeMap<String, u32>;
+
+    fn numbers(text: &str) -> Result<Document<Entries<Numbers>>, RecordError> {
+        read(Path::new("/x.toml"), text)
+    }
+
+    #[test]
+    fn entries_of_every_version_are_read_and_more_is_kept() {
+        // An owner may be called so.
+        let first = numbers("ann = 1\n").unwrap();
+        let text = to_toml(Path::new("/"), &first).unwrap();
+        assert_eq!(text, "version = 1\n\n[entries]\nann = 1\n");
+        let mut more = numbers(&format!("news = true\n{text}")).unwrap();
+        assert_eq!(more.content.entries, first.content.entries);
+        more.content.entries.insert("bob".to_owned(), 2);
+        let text = to_toml(Path::new("/"), &more).unwrap();
+        assert!(text.contains("news = true") && text.contains("bob = 2"), "{text}");
+        assert_eq!(numbers("").unwrap().content.entries, Numbers::new());
+    }
+
+    #[test]
+    fn a_later_record_is_refused_by_its_version() {
+        let err = numbers("version = 2\n[entries]\nann = [1]\n").err().unwrap();
+        assert!(matches!(&err, RecordError::Stored { source, .. } if source.is_newer()), "{err:?}");
+        assert!(numbers("version = 1\nentries = 7\n").is_err() && numbers("ann = [1]").is_err());
+    }
 }

@@ -3,50 +3,37 @@
 //! works out.
 
 mod keys;
-mod lxd;
+mod kinds;
 pub mod value;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use keys::{KEYS, Key, Live, find, rlimit_of};
+pub use keys::{CONFIG_KEYS, rlimit_of};
 
-use super::suggest;
+use super::keys::{KeyError, KeyFault, is_unprintable};
 
 /// Most bytes of all keys and values together: the programs that are run in a guest are told of
 /// its variables in one message.
 pub const MAX_BYTES: usize = 32 * 1024;
 
-/// Why a key or a value cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    #[error("there is no configuration key '{key}'")]
-    Unknown { key: String, nearest: Option<String> },
-    #[error("'{key}' is a key of LXD's that nagaya does not have")]
-    Foreign { key: String },
-    #[error("{key} cannot be '{value}': it must be {rule}")]
-    Value { key: String, value: String, rule: String },
-    #[error("'{key}' cannot be set: {reason}")]
-    Key { key: String, reason: &'static str },
-    #[error("{key} is not set")]
-    NotSet { key: String },
-    #[error("the configuration would be longer than {} KiB", MAX_BYTES / 1024)]
-    TooLong,
-}
-
-/// Keys and values, each of which has been checked on its own.
+/// Keys and values, each of which has been checked on its own. What was stored by a later version may have
+/// keys that this one does not know: they are kept, and nothing is made of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Config(BTreeMap<String, String>);
 
 impl TryFrom<BTreeMap<String, String>> for Config {
-    type Error = ConfigError;
+    type Error = KeyError;
 
-    fn try_from(pairs: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+    fn try_from(pairs: BTreeMap<String, String>) -> Result<Self, KeyError> {
         let mut config = Self::default();
         for (key, value) in pairs {
-            config.set(&key, &value)?;
+            match is_strange(&key, &value) {
+                true => config.put(&key, &value)?,
+                false => config.set(&key, &value)?,
+            }
         }
         Ok(config)
     }
@@ -60,7 +47,7 @@ impl From<Config> for BTreeMap<String, String> {
 
 impl Config {
     /// The configuration with all of `pairs`.
-    pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+    pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, KeyError> {
         let mut config = Self::default();
         for (key, value) in pairs {
             config.set(key, value)?;
@@ -68,16 +55,43 @@ impl Config {
         Ok(config)
     }
 
-    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        check(key, value)?;
-        self.0.insert(key.to_owned(), value.to_owned());
-        let bytes: usize = self.0.iter().map(|(k, v)| k.len() + v.len()).sum();
-        if bytes > MAX_BYTES { Err(ConfigError::TooLong) } else { Ok(()) }
+    /// Sets a key. Errors: the key or the value cannot be, or all together would be longer than
+    /// [`MAX_BYTES`].
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), KeyError> {
+        CONFIG_KEYS.set(&mut self.0, key, value)?;
+        self.check_length()
     }
 
-    pub fn unset(&mut self, key: &str) -> Result<(), ConfigError> {
-        known(key)?;
-        self.0.remove(key).map(drop).ok_or_else(|| ConfigError::NotSet { key: key.to_owned() })
+    fn put(&mut self, key: &str, value: &str) -> Result<(), KeyError> {
+        self.0.insert(key.to_owned(), value.to_owned());
+        self.check_length()
+    }
+
+    /// What `layers` say together; of two with the same key the later one counts. Whether it is too long is for the
+    /// caller to ask.
+    pub fn merged<'a>(layers: impl IntoIterator<Item = &'a Self>) -> Self {
+        let pairs = layers.into_iter().flat_map(|layer| &layer.0);
+        Self(pairs.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// All keys and values together.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+
+    fn check_length(&self) -> Result<(), KeyError> {
+        match self.bytes() > MAX_BYTES {
+            true => Err(KeyFault::TooLong { what: CONFIG_KEYS.what, kib: MAX_BYTES / 1024 }.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes a key back to its default. Errors: there is no such key, or it was not set.
+    pub fn unset(&mut self, key: &str) -> Result<(), KeyError> {
+        if !self.0.contains_key(key) {
+            CONFIG_KEYS.known(key)?;
+        }
+        self.0.remove(key).map(drop).ok_or_else(|| KeyError::not_set(key))
     }
 
     /// What was set.
@@ -86,11 +100,12 @@ impl Config {
     }
 
     /// What holds: what was set or the key's default, which is empty where there is none.
-    pub fn effective(&self, key: &str) -> Result<&str, ConfigError> {
-        let known = known(key)?;
+    pub fn effective(&self, key: &str) -> Result<&str, KeyError> {
+        let known = CONFIG_KEYS.known(key)?;
         Ok(self.get(key).unwrap_or(known.default))
     }
 
+    /// Whether no key was set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -98,6 +113,23 @@ impl Config {
     /// Sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    /// Keys that this version does not know.
+    pub fn strangers(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).filter(|key| CONFIG_KEYS.find(key).is_none())
+    }
+
+    /// Only those.
+    pub fn of_strangers(&self) -> Self {
+        let strange = |(key, _): &(&String, &String)| CONFIG_KEYS.find(key).is_none();
+        Self(self.0.iter().filter(strange).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// All but those.
+    pub fn without_strangers(&self) -> Self {
+        let known = |(key, _): &(&String, &String)| CONFIG_KEYS.find(key).is_some();
+        Self(self.0.iter().filter(known).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     /// Variables for the guest's init and for programs that are run in the guest.
@@ -121,36 +153,16 @@ impl Config {
     }
 }
 
-/// The entry of the table for `key`.
-pub fn known(key: &str) -> Result<&'static Key, ConfigError> {
-    if let Some(found) = find(key) {
-        return Ok(found);
-    }
-    if lxd::has(key) {
-        return Err(ConfigError::Foreign { key: key.to_owned() });
-    }
-    let names = KEYS.iter().map(|k| k.name).chain(lxd::names());
-    let nearest = suggest::nearest(key, names).map(str::to_owned);
-    Err(ConfigError::Unknown { key: key.to_owned(), nearest })
-}
-
-/// Whether `key` may have `value`.
-fn check(key: &str, value: &str) -> Result<(), ConfigError> {
-    let entry = known(key)?;
-    let refused = |reason| ConfigError::Key { key: key.to_owned(), reason };
-    let wrong = |rule: String| ConfigError::Value { key: key.to_owned(), value: value.to_owned(), rule };
-    if let Some(rest) = entry.name.strip_suffix('*').and_then(|prefix| key.strip_prefix(prefix)) {
-        keys::check_rest(entry, rest).map_err(refused)?;
-    }
-    if value.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
-        return Err(wrong("without control characters".to_owned()));
-    }
-    entry.kind.check(value).map_err(|rule| wrong(rule.to_owned()))
+/// Whether it may be a key of a later version's with its value.
+fn is_strange(key: &str, value: &str) -> bool {
+    let bounded = (1..=128).contains(&key.len()) && !key.chars().chain(value.chars()).any(is_unprintable);
+    bounded && CONFIG_KEYS.find(key).is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fault::Fault;
     use proptest::prelude::*;
 
     fn refusal(key: &str, value: &str) -> String {
@@ -165,7 +177,7 @@ mod tests {
         assert_eq!(config.effective("limits.cpu"), Ok(""));
         assert_eq!(config.effective("user.other"), Ok(""));
         config.unset("user.owner").unwrap();
-        assert_eq!(config.unset("user.owner"), Err(ConfigError::NotSet { key: "user.owner".into() }));
+        assert_eq!(config.unset("user.owner"), Err(KeyError::not_set("user.owner")));
         assert_eq!(config.iter().collect::<Vec<_>>(), [("limits.memory", "512MiB")]);
     }
 
@@ -179,17 +191,19 @@ mod tests {
 
     #[test]
     fn strangers_are_told_apart() {
-        assert_eq!(
-            Config::of([("limits.memry", "1GiB")]).unwrap_err(),
-            ConfigError::Unknown { key: "limits.memry".into(), nearest: Some("limits.memory".into()) }
-        );
+        let typo = Config::of([("limits.memry", "1GiB")]).unwrap_err();
+        assert_eq!(typo.to_string(), "there is no configuration key 'limits.memry'");
+        assert_eq!(typo.facts().hint.unwrap(), "did you mean 'limits.memory'?");
         for key in
-            ["security.privileged", "raw.lxc", "limits.hugepages.2MB", "linux.sysctl.net.ipv4.ip_forward"]
+            ["security.privileged", "raw.lxc", "limits.memory.hugepages", "linux.sysctl.net.ipv4.ip_forward"]
         {
-            assert_eq!(known(key), Err(ConfigError::Foreign { key: key.into() }), "{key}");
+            let fault = CONFIG_KEYS.known(key).err().unwrap().fault;
+            assert!(matches!(fault, KeyFault::Absent { .. }), "{fault}");
         }
-        assert!(matches!(known(""), Err(ConfigError::Unknown { nearest: None, .. })));
-        assert!(matches!(known("limits.kernel.nofiles"), Err(ConfigError::Unknown { .. })));
+        for key in ["", "limits.kernel.nofiles"] {
+            let fault = CONFIG_KEYS.known(key).err().unwrap().fault;
+            assert!(matches!(fault, KeyFault::Unknown { .. }), "{fault}");
+        }
     }
 
     #[test]
@@ -216,14 +230,37 @@ mod tests {
         for n in 0..3 {
             config.set(&format!("user.{n}"), &long).unwrap();
         }
-        assert_eq!(config.set("user.3", &long), Err(ConfigError::TooLong));
+        assert_eq!(
+            config.set("user.3", &long).unwrap_err().to_string(),
+            "the configuration would be longer than 32 KiB"
+        );
     }
 
     #[test]
     fn reading_checks_what_setting_checks() {
         assert!(serde_json::from_str::<Config>(r#"{"limits.memory":"1GiB"}"#).is_ok());
         assert!(serde_json::from_str::<Config>(r#"{"limits.memory":"0"}"#).is_err());
-        assert!(serde_json::from_str::<Config>(r#"{"raw.lxc":"x"}"#).is_err());
+        assert!(Config::of([("raw.lxc", "x")]).is_err());
+    }
+
+    /// It may have been stored by a later version.
+    #[test]
+    fn a_stored_key_that_is_not_known_is_kept_and_can_be_taken_away() {
+        let text = r#"{"limits.memory":"1GiB","limits.news":"1"}"#;
+        let mut config: Config = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        assert_eq!(config.strangers().collect::<Vec<_>>(), ["limits.news"]);
+        assert!(config.set("limits.news", "2").is_err());
+        config.set("limits.memory", "2GiB").unwrap();
+        assert_eq!(config.get("limits.news"), Some("1"));
+        config.unset("limits.news").unwrap();
+        let fault = config.unset("limits.news").unwrap_err().fault;
+        assert!(matches!(fault, KeyFault::Unknown { .. }), "{fault}");
+        for bad in [r#"{"":"x"}"#, r#"{"a\u0007":"x"}"#, r#"{"a":"x\u0007"}"#] {
+            assert!(serde_json::from_str::<Config>(bad).is_err(), "{bad}");
+        }
+        let long = format!(r#"{{"{}":"x"}}"#, "a".repeat(129));
+        assert!(serde_json::from_str::<Config>(&long).is_err());
     }
 
     proptest! {
@@ -233,8 +270,8 @@ mod tests {
         }
 
         #[test]
-        fn every_key_takes_or_refuses_any_value(at in 0..KEYS.len(), value in "[0-9a-zA-Z%/:,.-]{0,12}") {
-            let key = KEYS[at].name.replace('*', "x");
+        fn every_key_takes_or_refuses_any_value(at in 0..CONFIG_KEYS.keys.len(), value in "[0-9a-zA-Z%/:,.-]{0,12}") {
+            let key = CONFIG_KEYS.keys[at].name.replace('*', "x");
             if let Ok(config) = Config::of([(key.as_str(), value.as_str())]) {
                 let text = serde_json::to_string(&config).unwrap();
                 prop_assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);

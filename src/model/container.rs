@@ -3,9 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::ids::Slice;
+use super::device::{self, Device};
+use super::field::FieldError;
+use super::ids::IdRange;
+use super::layer::LayerId;
 use super::name::{ContainerId, Name};
 use super::nic::{MOST_NICS, Nic, NicRequest};
+use super::profile::{Layered, ProfileName};
+use super::snapshot::Snapshot;
 use super::template::{TemplateId, is_template_name};
 
 /// What is being done to a container, recorded before it is done. A phase other than `Settled`
@@ -24,34 +29,32 @@ pub enum Phase {
 }
 
 /// Everything stored of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
+    /// Never changes, and names what belongs to the container on the host.
     pub id: ContainerId,
+    /// What the operator calls it.
     pub name: Name,
+    /// The content that it uses.
     pub template: TemplateId,
     /// The name it was launched from; the template may have been renamed or deleted since.
     pub template_name: String,
-    /// Its runtime slice.
-    pub slice: Slice,
+    /// Its runtime ids.
+    pub id_range: IdRange,
     /// Random, for the guest's machine id: 32 hexadecimal digits.
     pub uuid: String,
     /// Seconds since 1970.
     pub created_at: i64,
+    /// What is being done to it.
     pub phase: Phase,
     /// Whether the operator wants it running.
     pub wanted_up: bool,
     /// By slot.
     pub nics: Vec<Nic>,
-    pub config: Config,
-}
-
-/// A field of a container that holds what it may not.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} '{value}' is not {rule}")]
-pub struct FieldError {
-    pub field: &'static str,
-    pub value: String,
-    pub rule: &'static str,
+    /// Those besides interfaces, by name.
+    pub devices: Vec<Device>,
+    /// Keys that were set for it, and those of its profiles.
+    pub config: Layered,
 }
 
 /// The last second of the year 9999.
@@ -83,9 +86,10 @@ impl Container {
             &self.created_at,
             "a time from 1970 to 9999",
         )?;
-        // A slice read by serde has not been through its constructor.
-        let base = self.slice.base();
-        rule(Slice::at(base).is_some(), "slice", &base, "the first id of a slice")?;
+        // An id range read by serde has not been through its constructor.
+        let base = self.id_range.base();
+        rule(IdRange::at(base).is_some(), "slice", &base, "the first id of an id range")?;
+        self.config.check()?;
         let most = usize::from(MOST_NICS);
         rule(self.nics.len() <= most, "nics", &self.nics.len(), "a number of interfaces up to 6")?;
         self.nics.iter().try_for_each(Nic::check)?;
@@ -95,7 +99,7 @@ impl Container {
             rule(before.iter().all(|b| b.device != nic.device), "device", &nic.device, "another name")?;
             rule(before.iter().all(|b| b.name != nic.name), "name", &nic.name, "another interface's name")?;
         }
-        Ok(())
+        device::check_all(&self.devices, &self.nics)
     }
 
     /// The address by which the host knows it: the first of its first interface that has one.
@@ -104,21 +108,40 @@ impl Container {
     }
 }
 
-/// What a container is to be made of; its slice and, unless they are asked for, its addresses are
-/// picked when it is created.
+/// What a container is made of. Its ids and, unless they are asked for, its addresses are picked when it is
+/// stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewContainer {
+    /// Drawn by the caller.
     pub id: ContainerId,
+    /// What the operator calls it.
     pub name: Name,
+    /// The content that it uses.
     pub template: TemplateId,
+    /// The name under which the template was found.
     pub template_name: String,
+    /// The layers above it, the lowest first. Those that are not recorded yet are about to be made.
+    pub layers: Vec<LayerId>,
+    /// Those that it has from its beginning.
+    pub snapshots: Vec<Snapshot>,
+    /// Random, for the guest's machine id: 32 hexadecimal digits.
     pub uuid: String,
+    /// Seconds since 1970.
     pub created_at: i64,
     /// `Creating`, or a later phase to save the commit that would set it.
     pub phase: Phase,
+    /// Whether the operator wants it running.
     pub wanted_up: bool,
+    /// Its interfaces, in the order of their slots.
     pub nics: Vec<NicRequest>,
+    /// Its other devices.
+    pub devices: Vec<Device>,
+    /// Keys of its own.
     pub config: Config,
+    /// Those that it uses, in their order.
+    pub profiles: Vec<ProfileName>,
+    /// The file that describes it, if it is made from one.
+    pub fleet: Option<String>,
 }
 
 /// What the kernel says of a container.
@@ -135,6 +158,7 @@ pub enum State {
 }
 
 impl State {
+    /// As users see it and JSON has it.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Running => "running",

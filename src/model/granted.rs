@@ -2,10 +2,10 @@
 
 use super::config::value::{NO_LIMIT, size_text};
 use super::grant::Grant;
-use super::limits::Limits;
+use super::limits::{Limits, MEMORY_HIGH, MEMORY_MAX, PIDS_MAX};
 use super::rlimits;
 
-/// A limit above the grant, as it is said to people.
+/// A limit above the grant, as users are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excess {
     /// The configuration's key.
@@ -33,10 +33,9 @@ impl Excess {
 /// together hold anyway. Every field is named here, so that a new one is not forgotten.
 pub fn clamp(limits: &mut Limits, grant: &Grant) -> Vec<Excess> {
     let Limits {
-        memory_max,
-        memory_high,
-        // The bound of all containers together holds for swap as well.
-        swap_max: _,
+        // Those that a grant bounds follow; the bound of all containers together holds for swap as well,
+        // and the others only take away.
+        numbers,
         cpu_quota,
         cpu_period,
         // Shares among the owner's own containers, whose parent has one share like everybody's.
@@ -45,7 +44,6 @@ pub fn clamp(limits: &mut Limits, grant: &Grant) -> Vec<Excess> {
         // These only take away.
         cpus: _,
         io_max: _,
-        pids_max,
         rlimits,
     } = limits;
     let mut excess = Vec::new();
@@ -58,9 +56,15 @@ pub fn clamp(limits: &mut Limits, grant: &Grant) -> Vec<Excess> {
                 *value = most;
             }
         };
-    number(memory_max, grant.memory, "limits.memory", "memory", size_text);
-    number(memory_high, grant.memory, "limits.memory", "memory", size_text);
-    number(pids_max, grant.processes, "limits.processes", "processes", |n| n.to_string());
+    for (file, most, key, setting, text) in [
+        (MEMORY_MAX, grant.memory, "limits.memory", "memory", size_text as fn(u64) -> String),
+        (MEMORY_HIGH, grant.memory, "limits.memory", "memory", size_text),
+        (PIDS_MAX, grant.processes, "limits.processes", "processes", |n| n.to_string()),
+    ] {
+        let mut asked = numbers.get(file);
+        number(&mut asked, most, key, setting, text);
+        numbers.set(file, asked);
+    }
     if let Some(percent) = grant.cpu.map(u64::from).filter(|_| *cpu_quota != NO_LIMIT) {
         let mut asked = cpu_quota.saturating_mul(100).div_ceil((*cpu_period).max(1));
         number(&mut asked, Some(percent), "limits.cpu.allowance", "cpu", |n| format!("{n}%"));
@@ -99,7 +103,9 @@ mod tests {
 
     fn grant(settings: &[&str]) -> Grant {
         let mut grant = Grant::default();
-        settings.iter().for_each(|setting| grant.set(setting).unwrap());
+        for (key, value) in settings.iter().map(|setting| Grant::key_and_value(setting).unwrap()) {
+            grant.set(key, value).unwrap();
+        }
         grant
     }
 
@@ -118,17 +124,17 @@ mod tests {
         assert_eq!(told(&usual(), &small), [""; 0]);
         for (limits, text) in [
             (
-                Limits { memory_max: 1 << 30, ..usual() },
+                Limits { numbers: [(MEMORY_MAX, 1 << 30)].into(), ..usual() },
                 "limits.memory: 1 GiB is above your grant of 512 MiB; an administrator can allow more: \
                  nagaya grant ann memory=1GiB",
             ),
             (
-                Limits { memory_high: 3 << 29, ..usual() },
+                Limits { numbers: [(MEMORY_HIGH, 3 << 29)].into(), ..usual() },
                 "limits.memory: 1536 MiB is above your grant of 512 MiB; an administrator can allow more: \
                  nagaya grant ann memory=1536MiB",
             ),
             (
-                Limits { pids_max: 101, ..usual() },
+                Limits { numbers: [(PIDS_MAX, 101)].into(), ..usual() },
                 "limits.processes: 101 is above your grant of 100; an administrator can allow more: \
                  nagaya grant ann processes=101",
             ),
@@ -173,11 +179,12 @@ mod tests {
     fn what_is_clamped_is_within_the_grant() {
         let small = grant(&["memory=512MiB", "cpu=50", "processes=100", "kernel.rtprio=5"]);
         let mut limits = with("rtprio", 3, 99);
-        (limits.memory_max, limits.memory_high) = (64 << 30, 64 << 30);
-        (limits.cpu_quota, limits.cpu_period, limits.pids_max) = (333_333, 99_999, 5000);
+        limits.numbers = [(MEMORY_MAX, 64 << 30), (MEMORY_HIGH, 64 << 30), (PIDS_MAX, 5000)].into();
+        (limits.cpu_quota, limits.cpu_period) = (333_333, 99_999);
         assert_eq!(clamp(&mut limits, &small).len(), 5);
         assert_eq!(clamp(&mut limits, &small), []);
-        assert_eq!((limits.memory_max, limits.pids_max, limits.rlimits[0].hard), (512 << 20, 100, 5));
+        let wanted = [(MEMORY_MAX, 512 << 20), (MEMORY_HIGH, 512 << 20), (PIDS_MAX, 100)];
+        assert_eq!((limits.numbers, limits.rlimits[0].hard), (wanted.into(), 5));
         assert_eq!((limits.rlimits[0].soft, limits.cpu_quota), (3, 49_999));
     }
 }

@@ -2,10 +2,12 @@
 
 use super::template::NetworkStyle;
 
-/// What there is in a tree. Any of it is hearsay, and chooses which files are written there.
+/// What there is in a tree. None of it is trusted; it decides only which files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuestTools {
+    /// What sets up its interfaces.
     pub network: NetworkStyle,
+    /// What becomes of systemd-resolved.
     pub resolved: Resolved,
     /// resolvconf has a directory for what the administrator has to say.
     pub has_resolvconf: bool,

@@ -22,8 +22,8 @@ enum Holder {
     Service,
     /// An ordinary user, through the host's broker.
     User { uid: u32, user: String },
-    /// An ordinary user alone, in namespaces of the user's own.
-    Private { user: String, state_dir: PathBuf, run_dir: PathBuf },
+    /// An ordinary user in daemonless mode, in namespaces of the user's own.
+    Daemonless { user: String, state_dir: PathBuf, run_dir: PathBuf },
 }
 
 /// A name that cannot be an instance's.
@@ -61,11 +61,11 @@ impl Instance {
         Self { name: self.name.clone(), holder: Holder::User { uid, user: user.to_owned() } }
     }
 
-    /// An ordinary user's that needs nobody's help, in namespaces and directories of the user's own.
-    pub fn private(&self, user: &str, state_dir: PathBuf, run_dir: PathBuf) -> Self {
+    /// An ordinary user's in daemonless mode, in namespaces and directories of the user's own.
+    pub fn daemonless(&self, user: &str, state_dir: PathBuf, run_dir: PathBuf) -> Self {
         Self {
             name: self.name.clone(),
-            holder: Holder::Private { user: user.to_owned(), state_dir, run_dir },
+            holder: Holder::Daemonless { user: user.to_owned(), state_dir, run_dir },
         }
     }
 
@@ -74,23 +74,24 @@ impl Instance {
         &self.name
     }
 
-    /// The uid of the ordinary user whose instance it is by the host's broker.
-    pub fn person(&self) -> Option<u32> {
+    /// The uid of the ordinary user to whom it belongs, if that user uses the host's broker.
+    pub fn uid_of_user(&self) -> Option<u32> {
         match self.holder {
             Holder::User { uid, .. } => Some(uid),
             _ => None,
         }
     }
 
-    pub fn is_private(&self) -> bool {
-        matches!(self.holder, Holder::Private { .. })
+    /// Whether it is an ordinary user's in daemonless mode.
+    pub fn is_daemonless(&self) -> bool {
+        matches!(self.holder, Holder::Daemonless { .. })
     }
 
     /// The owner: the service user, who has a group of the same name, or the ordinary user.
     pub fn user(&self) -> &str {
         match &self.holder {
             Holder::Service => &self.name,
-            Holder::User { user, .. } | Holder::Private { user, .. } => user,
+            Holder::User { user, .. } | Holder::Daemonless { user, .. } => user,
         }
     }
 
@@ -129,7 +130,7 @@ impl Instance {
         }
         match self.holder {
             Holder::User { uid, .. } => (1..36).any(|n| bridge == self.users_bridge(uid, n)),
-            Holder::Private { .. } => is_network_name(bridge),
+            Holder::Daemonless { .. } => is_network_name(bridge),
             Holder::Service => {
                 let of_user = bridge.starts_with(&format!("{}-", self.name));
                 is_network_name(bridge) && !is_host_link(bridge) && !is_shaper_link(bridge) && !of_user
@@ -139,10 +140,11 @@ impl Instance {
 
     /// What an interface of this owner's says of itself on the host (its alias).
     pub fn bridge_alias(&self, network: &str) -> String {
-        let way = if self.is_private() { "private " } else { "" };
+        let way = if self.is_daemonless() { "private " } else { "" };
         format!("{ALIAS}network {network} of {way}{}", self.nft_table())
     }
 
+    /// The name of its tables in nftables, which others append to: `nagaya` or `nagaya-1000`.
     pub fn nft_table(&self) -> String {
         match self.holder {
             Holder::User { uid, .. } => format!("{}-{uid}", self.name),
@@ -206,19 +208,21 @@ impl Instance {
         }
     }
 
+    /// Where its database, manifests and pool are; the owner's.
     pub fn state_dir(&self) -> PathBuf {
         match &self.holder {
             Holder::Service => PathBuf::from("/var/lib").join(&self.name),
             Holder::User { uid, .. } => self.users_state_dir().join(uid.to_string()),
-            Holder::Private { state_dir, .. } => state_dir.clone(),
+            Holder::Daemonless { state_dir, .. } => state_dir.clone(),
         }
     }
 
+    /// Where its sockets and locks are, until the next boot of the host; the owner's.
     pub fn run_dir(&self) -> PathBuf {
         match &self.holder {
             Holder::Service => PathBuf::from("/run").join(&self.name),
             Holder::User { uid, .. } => self.users_run_dir().join(uid.to_string()),
-            Holder::Private { run_dir, .. } => run_dir.clone(),
+            Holder::Daemonless { run_dir, .. } => run_dir.clone(),
         }
     }
 
@@ -242,6 +246,7 @@ impl Instance {
         PathBuf::from(format!("/run/{}-hostd", self.name))
     }
 
+    /// Directory of the broker's records that outlive a boot; root's.
     pub fn hostd_state_dir(&self) -> PathBuf {
         PathBuf::from(format!("/var/lib/{}-hostd", self.name))
     }

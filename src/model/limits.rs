@@ -1,19 +1,23 @@
 //! What the kernel is told of a container's limits: plain numbers, worked out of its configuration
 //! and of what the host has.
 
+mod numbers;
+
+use crate::model::fault::{Code, Facts, Fault};
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::config::value::{Allowance, Cpus, Memory, NO_LIMIT, Pair, Rate, Swap, cpu_list, integer};
-use super::config::{Config, rlimit_of};
+use super::config::{CONFIG_KEYS, Config, rlimit_of};
+pub use numbers::{
+    LEAST_MEMORY, MEMORY_HIGH, MEMORY_MAX, NUMBERS, Number, Numbers, PIDS_MAX, SWAP_MAX, lacking,
+};
 
 /// The kernel's own default of cpu.weight and io.weight.
 pub const USUAL_WEIGHT: u32 = 100;
 /// Microseconds; the kernel's own default.
 pub const USUAL_PERIOD: u64 = 100_000;
-/// Least memory that a limit may leave, in bytes: with less not even a shell starts.
-pub const LEAST_MEMORY: u64 = 1 << 20;
 
 /// Resources of setrlimit(2) that can be limited, as `limits.kernel.*` names them.
 pub const RLIMITS: [&str; 15] = [
@@ -35,14 +39,11 @@ pub const RLIMITS: [&str; 15] = [
 ];
 
 /// Limits of a container. `NO_LIMIT` stands for none; the default limits nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, zbus::Type)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
-    /// Bytes.
-    pub memory_max: u64,
-    /// Bytes beyond which its processes are slowed.
-    pub memory_high: u64,
-    /// Bytes, apart from memory.
-    pub swap_max: u64,
+    /// Files that take one number.
+    pub numbers: Numbers,
     /// Microseconds in a period.
     pub cpu_quota: u64,
     /// Microseconds.
@@ -51,46 +52,50 @@ pub struct Limits {
     pub cpu_weight: u32,
     /// As in "0-3,5"; empty for all.
     pub cpus: String,
-    pub pids_max: u64,
     /// 1 to 10000.
     pub io_weight: u32,
+    /// One entry for each disk that is limited.
     pub io_max: Vec<IoMax>,
+    /// Those that were set; others are the usual ones.
     pub rlimits: Vec<Rlimit>,
 }
 
 /// What a container may do on one disk in a second.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, zbus::Type)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoMax {
+    /// The disk's device number.
     pub major: u32,
+    /// The disk's device number.
     pub minor: u32,
     /// Bytes.
     pub rbps: u64,
+    /// Bytes that are written.
     pub wbps: u64,
     /// Operations.
     pub riops: u64,
+    /// Operations that write.
     pub wiops: u64,
 }
 
 /// A limit of setrlimit(2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, zbus::Type)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
     /// One of `RLIMITS`.
     pub resource: String,
+    /// What holds, in the resource's unit; [`NO_LIMIT`] for none.
     pub soft: u64,
+    /// How far a process may raise it.
     pub hard: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory_max: NO_LIMIT,
-            memory_high: NO_LIMIT,
-            swap_max: NO_LIMIT,
+            numbers: Numbers::default(),
             cpu_quota: NO_LIMIT,
             cpu_period: USUAL_PERIOD,
             cpu_weight: USUAL_WEIGHT,
             cpus: String::new(),
-            pids_max: NO_LIMIT,
             io_weight: USUAL_WEIGHT,
             io_max: Vec::new(),
             rlimits: Vec::new(),
@@ -103,6 +108,7 @@ impl Default for Limits {
 pub struct HostFacts {
     /// Bytes.
     pub memory: u64,
+    /// Numbers of the CPUs that are online.
     pub cpus: BTreeSet<u32>,
     /// Controllers of cgroup v2.
     pub controllers: BTreeSet<String>,
@@ -137,7 +143,9 @@ impl Default for HostFacts {
 /// A whole disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
+    /// Its device number.
     pub major: u32,
+    /// Its device number.
     pub minor: u32,
     /// The kernel's name for it.
     pub name: String,
@@ -149,19 +157,24 @@ pub struct Disk {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} cannot be '{value}' here: {reason}")]
 pub struct LimitError {
+    /// The configuration's key.
     pub key: String,
+    /// What it was set to.
     pub value: String,
+    /// Why not; completes "cannot be … here: …".
     pub reason: String,
     /// The host lacks something, as opposed to a value that makes no sense on it.
     pub lacking: bool,
 }
 
-/// Why a controller's limits cannot be enforced.
-pub fn no_controller(controller: &str, is_legacy: bool) -> String {
-    if is_legacy {
-        format!("this host's cgroup v2 has no '{controller}' controller: it is bound to cgroup v1")
-    } else {
-        format!("this host's cgroup v2 has no '{controller}' controller")
+impl Fault for LimitError {
+    fn facts(&self) -> Facts {
+        match self.lacking {
+            true => {
+                Facts::host(Code::HostLacks).hint("see which limits this host can enforce: nagaya doctor")
+            }
+            false => Facts::user(Code::LimitRefused),
+        }
     }
 }
 
@@ -174,8 +187,12 @@ pub fn resolve(config: &Config, host: &HostFacts) -> Result<Limits, LimitError> 
     let mut limits = Limits::default();
     asked.memory(&mut limits)?;
     asked.cpu(&mut limits)?;
-    if let Some(value) = asked.value("limits.processes", "pids")? {
-        limits.pids_max = integer(value).and_then(|n| u64::try_from(n).ok()).unwrap_or(NO_LIMIT);
+    for number in NUMBERS {
+        if let Some(read) = number.read
+            && let Some(value) = asked.value(number.key, number.needs)?
+        {
+            limits.numbers.set(number.file, read(value).unwrap_or(NO_LIMIT));
+        }
     }
     asked.disk(&mut limits)?;
     asked.rlimits(&mut limits)?;
@@ -189,13 +206,12 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// What `key` was set to, provided that there is the controller which enforces it.
-    fn value(&self, key: &str, controller: &str) -> Result<Option<&'a str>, LimitError> {
+    fn value(&self, key: &str, needs: &str) -> Result<Option<&'a str>, LimitError> {
         let Some(value) = self.config.get(key) else { return Ok(None) };
-        if self.host.controllers.contains(controller) {
-            return Ok(Some(value));
+        match lacking(needs, &self.host.controllers, &self.host.legacy) {
+            None => Ok(Some(value)),
+            Some(reason) => Err(LimitError { lacking: true, ..wrong(key, value, reason) }),
         }
-        let reason = no_controller(controller, self.host.legacy.contains(controller));
-        Err(LimitError { lacking: true, ..wrong(key, value, reason) })
     }
 
     fn memory(&self, limits: &mut Limits) -> Result<(), LimitError> {
@@ -210,11 +226,11 @@ impl<'a> Asked<'a> {
                 let reason = format!("it leaves {bytes} bytes, and at least 1MiB is needed");
                 return Err(wrong("limits.memory", value, reason));
             }
-            *(if soft { &mut limits.memory_high } else { &mut limits.memory_max }) = bytes;
+            limits.numbers.set(if soft { MEMORY_HIGH } else { MEMORY_MAX }, bytes);
         }
         match self.value("limits.memory.swap", "memory")?.and_then(Swap::parse) {
-            Some(Swap::Allowed(false)) => limits.swap_max = 0,
-            Some(Swap::Bytes(bytes)) => limits.swap_max = bytes,
+            Some(Swap::Allowed(false)) => limits.numbers.set(SWAP_MAX, 0),
+            Some(Swap::Bytes(bytes)) => limits.numbers.set(SWAP_MAX, bytes),
             Some(Swap::Allowed(true)) | None => {}
         }
         Ok(())
@@ -300,7 +316,7 @@ impl<'a> Asked<'a> {
     }
 
     fn rlimits(&self, limits: &mut Limits) -> Result<(), LimitError> {
-        for (key, value) in self.config.iter() {
+        for (key, value) in self.config.iter().filter(|(key, _)| CONFIG_KEYS.find(key).is_some()) {
             let (Some(resource), Some(Pair { soft, hard })) = (rlimit_of(key), Pair::parse(value)) else {
                 continue;
             };
@@ -366,13 +382,26 @@ mod tests {
 
     #[test]
     fn memory_is_hard_or_soft() {
-        assert_eq!(limits(&[("limits.memory", "512MiB")]).memory_max, 512 << 20);
+        let number = |pairs: &[_], file| limits(pairs).numbers.get(file);
+        assert_eq!(number(&[("limits.memory", "512MiB")], MEMORY_MAX), 512 << 20);
         let soft = limits(&[("limits.memory", "50%"), ("limits.memory.enforce", "soft")]);
-        assert_eq!((soft.memory_max, soft.memory_high), (NO_LIMIT, (8u64 << 30) / 100 * 50));
-        assert_eq!(limits(&[("limits.memory.swap", "false")]).swap_max, 0);
-        assert_eq!(limits(&[("limits.memory.swap", "1GiB")]).swap_max, 1 << 30);
-        assert_eq!(limits(&[("limits.memory.swap", "true")]).swap_max, NO_LIMIT);
+        assert_eq!(soft.numbers, [(MEMORY_HIGH, (8u64 << 30) / 100 * 50)].into());
+        assert_eq!(number(&[("limits.memory.swap", "false")], SWAP_MAX), 0);
+        assert_eq!(number(&[("limits.memory.swap", "1GiB")], SWAP_MAX), 1 << 30);
+        assert_eq!(number(&[("limits.memory.swap", "true")], SWAP_MAX), NO_LIMIT);
+        assert_eq!(number(&[("limits.processes", "500")], PIDS_MAX), 500);
         assert!(!refusal(&host(), "limits.memory", "4kB").lacking);
+    }
+
+    #[test]
+    fn huge_pages_are_those_taken_and_those_reserved() {
+        let mut host = host();
+        host.controllers.extend(["hugetlb", "hugetlb.2MB"].map(str::to_owned));
+        let config = Config::of([("limits.hugepages.2MB", "64MiB")]).unwrap();
+        let wanted = [("hugetlb.2MB.max", 64 << 20), ("hugetlb.2MB.rsvd.max", 64 << 20)];
+        assert_eq!(resolve(&config, &host).unwrap().numbers, wanted.into());
+        let refused = refusal(&host, "limits.hugepages.1GB", "1GiB");
+        assert!(refused.lacking && refused.reason.ends_with("no huge pages of 1GB"), "{refused}");
     }
 
     #[test]
@@ -430,7 +459,7 @@ mod tests {
         assert_eq!(limits.rlimits, [rlimit("core", NO_LIMIT, NO_LIMIT), rlimit("nofile", 1024, 4096)]);
         assert!(refusal(&host(), "limits.kernel.nofile", "unlimited").reason.contains("fs.nr_open"));
         for resource in RLIMITS {
-            assert!(crate::model::config::find(&format!("limits.kernel.{resource}")).is_some(), "{resource}");
+            assert!(CONFIG_KEYS.find(&format!("limits.kernel.{resource}")).is_some(), "{resource}");
         }
     }
 

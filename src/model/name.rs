@@ -1,4 +1,4 @@
-//! Names that people choose, and the identifiers that nagaya makes.
+//! Names that users choose, and the identifiers that nagaya makes.
 
 use std::fmt;
 
@@ -19,8 +19,8 @@ pub enum NameError {
     DigitsOnly(String),
 }
 
-/// A container's name: an RFC 1123 label in lower case, for it becomes a host name. Digits only
-/// is refused: such a name is read as an address by some resolvers and as a pid by people.
+/// A container's name: an RFC 1123 label in lower case, for it becomes a host name. Digits only is refused:
+/// some resolvers would read such a name as an address, and users as a pid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -46,6 +46,7 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -89,15 +90,18 @@ pub struct ContainerId(String);
 pub struct IdError(String);
 
 impl ContainerId {
+    /// Reads an id. Errors: `text` is not 8 hexadecimal digits in lower case.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let good = text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if good { Ok(Self(text.to_owned())) } else { Err(IdError(text.to_owned())) }
     }
 
+    /// The id that is this number.
     pub fn from_random(bits: u32) -> Self {
         Self(format!("{bits:08x}"))
     }
 
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

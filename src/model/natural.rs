@@ -1,4 +1,4 @@
-//! Order as people have it: `n2` before `n10`.
+//! Natural order: `n2` before `n10`.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;

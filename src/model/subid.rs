@@ -1,20 +1,22 @@
 //! /etc/subuid and /etc/subgid: what they say, and where a new range fits.
 
-use super::ids::{Range, SLICE};
+use super::ids::{IDS_PER_RANGE, SubordinateIds};
 
-/// Slices that an instance is given where nobody asked otherwise: the storage slice and 1023
-/// containers.
-pub const DEFAULT_SLICES: u32 = 1024;
+/// Id ranges that an instance usually gets: the storage ids and those of 1023 containers.
+pub const DEFAULT_ID_RANGES: u32 = 1024;
 
-/// The same for an ordinary user.
-pub const USERS_SLICES: u32 = 64;
+/// How many an instance can be given: one for storage and, besides that, one for a container at least.
+pub const ID_RANGES: std::ops::RangeInclusive<u32> = 2..=65_535;
+
+/// The usual number for an ordinary user.
+pub const USERS_ID_RANGES: u32 = 64;
 
 /// Ids that systemd's allocation (<https://systemd.io/UIDS-GIDS/>) leaves to nobody: between its
 /// containers, which end below 1879048192, and the foreign ids, which begin at 2147352576.
 const PREFERRED: Window = Window { start: 1_879_048_192, end: 2_147_352_576 };
 
-/// Where a range goes when the preferred window is full. Below it live people, services and the
-/// ranges that useradd hands out; at 2^31 some programs begin to see negative numbers.
+/// Where a range goes when the preferred window is full. Below it are users, services and the ranges that
+/// useradd hands out; at 2^31 some programs begin to see negative numbers.
 const FALLBACK: Window = Window { start: 1_000_000, end: PREFERRED.end };
 
 #[derive(Clone, Copy)]
@@ -26,13 +28,16 @@ struct Window {
 /// One `owner:start:count` line. The owner is a user's name or uid, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
+    /// A name or a uid.
     pub owner: &'a str,
-    pub range: Range,
+    /// The ids that the line gives.
+    pub range: SubordinateIds,
     /// Counted from 1.
     pub line: usize,
 }
 
 impl Entry<'_> {
+    /// Whether the line is this user's, by name or by uid.
     pub fn belongs_to(&self, user: &str, uid: u32) -> bool {
         self.owner == user || self.owner == uid.to_string()
     }
@@ -72,7 +77,7 @@ fn entry(raw: &str, line: usize) -> Option<Entry<'_>> {
     if owner.is_empty() || fields.next().is_some() {
         return None;
     }
-    let range = Range { start: number(start)?, count: number(count)? };
+    let range = SubordinateIds { start: number(start)?, count: number(count)? };
     (range.count > 0).then_some(Entry { owner, range, line })
 }
 
@@ -90,26 +95,26 @@ fn number(text: &str) -> Option<u32> {
 }
 
 /// The ranges of one user, in the file's order, whether the lines name it or number it.
-pub fn ranges_of(text: &str, user: &str, uid: u32) -> Vec<Range> {
+pub fn ranges_of(text: &str, user: &str, uid: u32) -> Vec<SubordinateIds> {
     parse(text).0.iter().filter(|e| e.belongs_to(user, uid)).map(|e| e.range).collect()
 }
 
-/// The range to work with: the first that both files give the user, and holds a slice at least.
-pub fn common_range(uids: &[Range], gids: &[Range]) -> Option<Range> {
+/// The range to work with: the first that both files give the user, and holds an id range at least.
+pub fn common_range(uids: &[SubordinateIds], gids: &[SubordinateIds]) -> Option<SubordinateIds> {
     uids.iter().copied().find(|range| range.storage().is_some() && gids.contains(range))
 }
 
-/// A free range of `slices` slices, beginning at a multiple of 65,536. `existing` holds every range
+/// A free range of `id_ranges` id ranges, beginning at a multiple of 65,536. `existing` holds every range
 /// of both files and, as ranges of one, the uids and gids of real users and groups.
-pub fn choose_range(existing: &[Range], slices: u32) -> Option<Range> {
-    let count = slices.checked_mul(SLICE).filter(|count| *count > 0)?;
+pub fn choose_range(existing: &[SubordinateIds], id_ranges: u32) -> Option<SubordinateIds> {
+    let count = id_ranges.checked_mul(IDS_PER_RANGE).filter(|count| *count > 0)?;
     let mut taken = existing.to_vec();
     taken.sort_by_key(|range| range.start);
     [PREFERRED, FALLBACK].into_iter().find_map(|window| lowest_gap(&taken, window, count))
 }
 
 /// `taken` is sorted by start.
-fn lowest_gap(taken: &[Range], window: Window, count: u32) -> Option<Range> {
+fn lowest_gap(taken: &[SubordinateIds], window: Window, count: u32) -> Option<SubordinateIds> {
     let mut start = aligned(window.start);
     for range in taken {
         if u64::from(range.start) >= start + u64::from(count) {
@@ -118,11 +123,11 @@ fn lowest_gap(taken: &[Range], window: Window, count: u32) -> Option<Range> {
         start = start.max(aligned(range.end()));
     }
     let fits = start + u64::from(count) <= window.end;
-    fits.then(|| u32::try_from(start).ok().map(|start| Range { start, count })).flatten()
+    fits.then(|| u32::try_from(start).ok().map(|start| SubordinateIds { start, count })).flatten()
 }
 
 fn aligned(id: u64) -> u64 {
-    id.next_multiple_of(u64::from(SLICE))
+    id.next_multiple_of(u64::from(IDS_PER_RANGE))
 }
 
 #[cfg(test)]
@@ -131,8 +136,8 @@ mod tests {
 
     use super::*;
 
-    fn range(start: u32, count: u32) -> Range {
-        Range { start, count }
+    fn range(start: u32, count: u32) -> SubordinateIds {
+        SubordinateIds { start, count }
     }
 
     #[test]
@@ -159,19 +164,19 @@ mod tests {
 
     #[test]
     fn prefers_the_ids_that_nobody_was_given() {
-        assert_eq!(choose_range(&[], 1024), Some(range(1_879_048_192, 1024 * SLICE)));
+        assert_eq!(choose_range(&[], 1024), Some(range(1_879_048_192, 1024 * IDS_PER_RANGE)));
         let first = choose_range(&[], 1024).unwrap();
         let second = choose_range(&[first], 1024).unwrap();
         assert_eq!(u64::from(second.start), first.end());
-        // One id in the first slice pushes the range to the next boundary.
-        assert_eq!(choose_range(&[range(1_879_048_200, 1)], 1).unwrap().start, 1_879_048_192 + SLICE);
+        // One id in the first id range pushes the range to the next boundary.
+        assert_eq!(choose_range(&[range(1_879_048_200, 1)], 1).unwrap().start, 1_879_048_192 + IDS_PER_RANGE);
     }
 
     #[test]
     fn falls_back_to_the_lowest_gap_above_a_million() {
         let upper = range(1_879_048_192, 268_435_456);
-        assert_eq!(choose_range(&[upper], 2), Some(range(1_048_576, 2 * SLICE)));
-        assert_eq!(choose_range(&[upper, range(1_048_576, 10)], 1), Some(range(1_114_112, SLICE)));
+        assert_eq!(choose_range(&[upper], 2), Some(range(1_048_576, 2 * IDS_PER_RANGE)));
+        assert_eq!(choose_range(&[upper, range(1_048_576, 10)], 1), Some(range(1_114_112, IDS_PER_RANGE)));
         assert_eq!(choose_range(&[range(0, u32::MAX)], 1), None);
         assert_eq!(choose_range(&[], 0), None);
         assert_eq!(choose_range(&[], 65_536), None);
@@ -181,13 +186,13 @@ mod tests {
         #[test]
         fn never_overlaps_never_passes_2_31(
             taken in prop::collection::vec((any::<u32>(), 1u32..500_000_000), 0..12),
-            slices in 1u32..5000,
+            id_ranges in 1u32..5000,
         ) {
-            let taken: Vec<Range> = taken.into_iter().map(|(s, c)| range(s, c)).collect();
-            if let Some(got) = choose_range(&taken, slices) {
+            let taken: Vec<SubordinateIds> = taken.into_iter().map(|(s, c)| range(s, c)).collect();
+            if let Some(got) = choose_range(&taken, id_ranges) {
                 prop_assert!(taken.iter().all(|r| !r.overlaps(got)), "{got:?}");
-                prop_assert!(got.start % SLICE == 0 && got.start >= 1_000_000 && got.end() <= 1 << 31);
-                prop_assert_eq!(got.slices(), slices);
+                prop_assert!(got.start % IDS_PER_RANGE == 0 && got.start >= 1_000_000 && got.end() <= 1 << 31);
+                prop_assert_eq!(got.id_ranges(), id_ranges);
             }
         }
     }

@@ -68,7 +68,7 @@ impl InitKind {
 }
 
 /// Which of the guest's own tools configures its network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkStyle {
     Networkd,
@@ -81,24 +81,32 @@ pub enum NetworkStyle {
     /// busybox's ifupdown, or ifupdown-ng.
     Alpine,
     /// Nothing that we know: the kernel's configuration stands alone.
+    #[default]
     None,
 }
 
 /// Facts read out of an unpacked tree. Strings come from the tree: bounded, printable, untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateFacts {
+    /// What `/sbin/init` is. Without it nobody could say how its guests are shut down.
     pub init: InitKind,
+    /// What sets up its network.
+    #[serde(default)]
     pub network: NetworkStyle,
     /// PRETTY_NAME of os-release, at most 100 characters, control characters removed; may be empty.
+    #[serde(default)]
     pub os: String,
     /// As uname(2) would say of the ELF init: `x86_64`, `aarch64`, …, or `unknown`.
+    #[serde(default)]
     pub arch: String,
 }
 
 /// One unpacked root filesystem in the pool, however many names it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
+    /// Names its directory in the pool.
     pub id: TemplateId,
+    /// What was read out of its tree.
     pub facts: TemplateFacts,
     /// What its files take on disk.
     pub bytes: u64,
@@ -126,16 +134,18 @@ pub struct TemplateId(String);
 pub struct TemplateIdError(String);
 
 impl TemplateId {
+    /// Reads an id. Errors: `text` is not 64 hexadecimal digits in lower case.
     pub fn new(text: &str) -> Result<Self, TemplateIdError> {
         let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if good { Ok(Self(text.to_owned())) } else { Err(TemplateIdError(text.to_owned())) }
     }
 
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first 12 digits, for people.
+    /// The first 12 digits, as users see it.
     pub fn short(&self) -> &str {
         &self.0[..12]
     }
@@ -163,6 +173,14 @@ impl From<TemplateId> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::stored::tests::value_outlives;
+
+    #[test]
+    fn facts_outlive_versions() {
+        let (os, arch) = ("Debian".to_owned(), "x86_64".to_owned());
+        let (init, network) = (InitKind::Systemd, NetworkStyle::Networkd);
+        value_outlives(&TemplateFacts { init, network, os, arch }, &["init"], &[]);
+    }
 
     #[test]
     fn template_names_are_bounded_and_plain() {

@@ -1,5 +1,5 @@
-//! What dnsmasq is told of one network and its guests. Names are those of containers, never those
-//! that guests give themselves.
+//! dnsmasq's configuration for one network and its guests. Names are those of containers, never those that
+//! guests give themselves.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,8 +35,8 @@ pub struct Place<'a> {
     /// The unprivileged account that it runs as.
     pub user: &'a str,
     pub group: &'a str,
-    /// Whom it asks for names that are not its own; none: those of the host's /etc/resolv.conf, as
-    /// that changes.
+    /// The resolvers that it asks for other names; none: those of the host's /etc/resolv.conf, as that
+    /// changes.
     pub resolvers: &'a [IpAddr],
 }
 

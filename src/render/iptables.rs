@@ -1,5 +1,5 @@
-//! Rules that let guests' traffic through the chains of others that drop it: text for
-//! `iptables-restore --noflush`, in the words in which `iptables -S` prints them.
+//! Rules that accept guests' traffic in chains of others that would drop it: text for `iptables-restore
+//! --noflush`, in the form that `iptables -S` prints.
 
 /// One interface of the host's that guests are behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub enum Family {
     Ip6,
 }
 
-/// Interfaces of other programs' container networks. What goes there they filter themselves, and
-/// being let through would pass their filters by.
+/// Interfaces of other programs' container networks. These programs filter traffic to them; an exception of
+/// ours would bypass their filters.
 const STRANGERS: [&str; 10] =
     ["docker+", "br-+", "podman+", "cni+", "cali+", "flannel+", "virbr+", "lxcbr+", "lxdbr+", "incusbr+"];
 
@@ -40,8 +40,8 @@ impl Chains {
     }
 }
 
-/// What is in an owner's chain for forwarded traffic: to a guest, everything, for the owner's own
-/// tables decide about that; from a guest, everything but to strangers.
+/// An owner's chain for forwarded traffic. It accepts everything to a guest, because the owner's own tables
+/// decide about that; and everything from a guest but to other programs' networks.
 pub fn forward_rules(chain: &str, links: &[Link]) -> Vec<String> {
     if links.is_empty() {
         return Vec::new();
@@ -52,7 +52,7 @@ pub fn forward_rules(chain: &str, links: &[Link]) -> Vec<String> {
     to.chain(strangers).chain(from).collect()
 }
 
-/// What is in an owner's chain for traffic to the host itself.
+/// An owner's chain for traffic to the host itself.
 pub fn input_rules(chain: &str, family: Family, links: &[Link]) -> Vec<String> {
     let dhcp = match family {
         Family::Ip4 => 67,
@@ -68,7 +68,7 @@ pub fn input_rules(chain: &str, family: Family, links: &[Link]) -> Vec<String> {
     links.iter().filter(|link| link.is_answered).flat_map(of_link).collect()
 }
 
-/// The rule by which `built_in` goes to an owner's chain.
+/// The rule by which `built_in` jumps to an owner's chain.
 pub fn jump(built_in: &str, chain: &str) -> String {
     format!("-A {built_in} -m comment --comment nagaya -j {chain}")
 }
@@ -87,7 +87,7 @@ pub fn links_of<'a>(
     })
 }
 
-/// A change of one built-in chain's way: `rules` in the place of what is in the owner's chain.
+/// A change: replaces the rules of the owner's chain that `built_in` jumps to by `rules`.
 pub fn put(built_in: &str, chain: &str, rules: &[String], has_jump: bool) -> String {
     let mut text = format!("*filter\n:{chain} - [0:0]\n");
     rules.iter().for_each(|rule| text.push_str(&format!("{rule}\n")));
@@ -98,7 +98,7 @@ pub fn put(built_in: &str, chain: &str, rules: &[String], has_jump: bool) -> Str
     text + "COMMIT\n"
 }
 
-/// Takes an owner's chain away with all `jumps` to it.
+/// Removes an owner's chain with all `jumps` to it.
 pub fn take_away(built_in: &str, chain: &str, jumps: usize) -> String {
     let delete = jump(built_in, chain).replacen("-A ", "-D ", 1);
     format!("*filter\n{}-F {chain}\n-X {chain}\nCOMMIT\n", format!("{delete}\n").repeat(jumps))

@@ -1,6 +1,5 @@
-//! What a guest may send: a classic BPF program for the ingress of the host's end of its link. It
-//! goes with the link, costs the same however many containers there are, and no firewall's `flush`
-//! lifts it.
+//! What a guest may send: a classic BPF program for the ingress of the host's end of its link. It goes with
+//! the link, costs the same however many containers there are, and no flush of a firewall removes it.
 //!
 //! The decisions, where the protocols leave a choice:
 //! - A load from behind a frame's end would let it pass, so its length is asked before each.
@@ -29,35 +28,35 @@ mod assembler;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use assembler::Instruction;
 use assembler::{Assembler, Is, Label, Size};
-pub use assembler::{DROP, Instruction, PASS};
 
 use crate::model::mac::Mac;
 use crate::model::nic::Nic;
 
-/// What a guest may say it is. Where something is `None`, its filter is off.
+/// The addresses that a guest may send from. `None` switches that filter off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guard {
+pub struct SpoofFilter {
     pub mac: Option<Mac>,
     pub ipv4: Option<Vec<Ipv4Addr>>,
     /// The link-local address too.
     pub ipv6: Option<Vec<Ipv6Addr>>,
 }
 
-impl Guard {
-    /// The guard of an interface; none where nothing is to be filtered or there is nothing to put it on.
+impl SpoofFilter {
+    /// The filter of an interface; none if nothing is filtered or the interface has no host link.
     pub fn of(nic: &Nic) -> Option<Self> {
         let settings = &nic.settings;
         let own6 = nic.ipv6.map(|net| net.ip());
-        let guard = Self {
+        let spoof_filter = Self {
             mac: settings.mac_filtering.then_some(nic.mac),
             ipv4: settings.ipv4_filtering.then(|| nic.ipv4.iter().map(|net| net.ip()).collect()),
             ipv6: settings
                 .ipv6_filtering
                 .then(|| std::iter::once(nic.mac.link_local()).chain(own6).collect()),
         };
-        let on = guard.mac.is_some() || guard.ipv4.is_some() || guard.ipv6.is_some();
-        (on && nic.has_host_end()).then_some(guard)
+        let on = spoof_filter.mac.is_some() || spoof_filter.ipv4.is_some() || spoof_filter.ipv6.is_some();
+        (on && nic.has_host_end()).then_some(spoof_filter)
     }
 }
 
@@ -93,28 +92,28 @@ const DHCPV4: (u32, u32) = (67, 68);
 const DHCPV6: (u32, u32) = (547, 546);
 
 /// The program that drops what the guest may not send and leaves the rest to later filters.
-pub fn program(guard: &Guard) -> Vec<Instruction> {
+pub fn program(spoof_filter: &SpoofFilter) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     let (arp, ipv4, ipv6, pass) = (asm.label(), asm.label(), asm.label(), asm.label());
-    ethernet(&mut asm, guard);
+    ethernet(&mut asm, spoof_filter);
     asm.load(Size::Half, 12);
     for tagged in VLAN {
         asm.forbid(Is::Equal(tagged));
     }
     asm.goto_if(Is::Equal(ARP), arp);
-    asm.goto_if(Is::Equal(IPV4), if guard.ipv4.is_some() { ipv4 } else { pass });
-    asm.goto_if(Is::Equal(IPV6), if guard.ipv6.is_some() { ipv6 } else { pass });
-    match guard.ipv4.is_some() || guard.ipv6.is_some() {
+    asm.goto_if(Is::Equal(IPV4), if spoof_filter.ipv4.is_some() { ipv4 } else { pass });
+    asm.goto_if(Is::Equal(IPV6), if spoof_filter.ipv6.is_some() { ipv6 } else { pass });
+    match spoof_filter.ipv4.is_some() || spoof_filter.ipv6.is_some() {
         true => asm.drop(),
         false => asm.pass(),
     }
     asm.place(arp);
-    arp_rules(&mut asm, guard, pass);
-    if let Some(own) = &guard.ipv4 {
+    arp_rules(&mut asm, spoof_filter, pass);
+    if let Some(own) = &spoof_filter.ipv4 {
         asm.place(ipv4);
         ipv4_rules(&mut asm, own, pass);
     }
-    if let Some(own) = &guard.ipv6 {
+    if let Some(own) = &spoof_filter.ipv6 {
         asm.place(ipv6);
         ipv6_rules(&mut asm, own, pass);
     }
@@ -123,11 +122,11 @@ pub fn program(guard: &Guard) -> Vec<Instruction> {
     asm.finish()
 }
 
-fn ethernet(asm: &mut Assembler, guard: &Guard) {
+fn ethernet(asm: &mut Assembler, spoof_filter: &SpoofFilter) {
     asm.need(ETHERNET);
     asm.load_vlan_tag_present();
     asm.require(Is::Equal(0));
-    if let Some(mac) = guard.mac {
+    if let Some(mac) = spoof_filter.mac {
         require_mac(asm, 6, mac);
     }
 }
@@ -140,12 +139,12 @@ fn require_mac(asm: &mut Assembler, offset: u32, mac: Mac) {
     asm.require(Is::Equal(u32::from_be_bytes([0, 0, e, f])));
 }
 
-fn arp_rules(asm: &mut Assembler, guard: &Guard, pass: Label) {
+fn arp_rules(asm: &mut Assembler, spoof_filter: &SpoofFilter, pass: Label) {
     const REQUEST: u32 = 1;
     const REPLY: u32 = 2;
     const SENDER: u32 = ETHERNET + 14;
     const TARGET: u32 = ETHERNET + 24;
-    if guard.mac.is_some() || guard.ipv4.is_some() {
+    if spoof_filter.mac.is_some() || spoof_filter.ipv4.is_some() {
         asm.need(ETHERNET + 28);
         // Hardware type Ethernet and protocol IPv4, with addresses of that length.
         asm.load(Size::Word, ETHERNET);
@@ -153,10 +152,10 @@ fn arp_rules(asm: &mut Assembler, guard: &Guard, pass: Label) {
         asm.load(Size::Half, ETHERNET + 4);
         asm.require(Is::Equal(0x0604));
     }
-    if let Some(mac) = guard.mac {
+    if let Some(mac) = spoof_filter.mac {
         require_mac(asm, ETHERNET + 8, mac);
     }
-    if let Some(own) = &guard.ipv4 {
+    if let Some(own) = &spoof_filter.ipv4 {
         let (known, announced) = (asm.label(), asm.label());
         asm.load(Size::Half, ETHERNET + 6);
         asm.goto_if(Is::Equal(REPLY), announced);

@@ -1,33 +1,30 @@
-//! Bringing a guest's init into being, or taking over one whose monitor was killed.
+//! Starting a guest's init, or taking over one whose monitor was killed.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::config::MonitorConfig;
 use super::init::{self, Boot, InitReport};
 use super::interests::{Interests, Source};
 use super::rootfs;
-use crate::sys::clone::{self, Child, CloneSpec};
+use crate::model::waits;
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, caps, cgroup, seqpacket};
-
-/// How long a newborn init may take for our own first steps.
-const BUILD_PATIENCE: Duration = Duration::from_secs(30);
-/// How long one that has failed may take to end.
-const KILL_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a guest that is taken over may take to have its console renewed.
-const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
+use crate::sys::net::seqpacket;
+use crate::sys::process::caps;
+use crate::sys::process::child;
+use crate::sys::process::child::Child;
+use crate::sys::process::fork::Fork;
+use crate::sys::{Context, SysError, SysResult, cgroup};
 
 /// The guest's process 1.
 pub struct Init {
     pub pid: i32,
     pub pidfd: OwnedFd,
-    /// Whether it is our child, whose end we are told.
+    /// Whether it is our child, so that the kernel tells us how it ends.
     pub ours: bool,
 }
 
-/// What a boot leaves with the monitor.
+/// What the monitor keeps of a boot.
 pub struct Booted {
     pub init: Init,
     /// The console's master side, and the root of the guest's devpts; none where a guest that was
@@ -73,7 +70,7 @@ pub fn boot(
 }
 
 impl Booting {
-    /// Makes the process that will be init; it returns at once.
+    /// Makes the process that will be init, and returns at once.
     pub fn begin(
         config: &MonitorConfig,
         payload: &OwnedFd,
@@ -81,8 +78,6 @@ impl Booting {
         boot: Boot,
     ) -> SysResult<Self> {
         let boot_id = random_uuid()?;
-        let (socket, theirs) = seqpacket::pair()?;
-        rustix::io::ioctl_fionbio(&socket, true).cannot(|| "prepare to hear of init")?;
         let mut flags = libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWUTS
@@ -92,9 +87,13 @@ impl Booting {
             flags |= libc::CLONE_NEWNET;
         }
         let guest = cgroup::guest_dir(payload.as_fd())?;
-        let spec = CloneSpec { flags: flags as u64, cgroup: Some(guest.as_fd()) };
-        let child = clone::fork(&spec, || init::run(config, boot, &boot_id, network, &theirs))?;
-        Ok(Self { child, socket, fds: None, until: Instant::now() + BUILD_PATIENCE })
+        // Init gets nothing else of what the monitor has open, above all neither the control socket nor the
+        // operators' connections.
+        let fork = Fork::new("boot the guest").namespaces(flags).cgroup(guest.as_fd()).keep([network]);
+        let (child, socket) =
+            fork.start_with_socket(|report| init::run(config, boot, &boot_id, network, &report))?;
+        rustix::io::ioctl_fionbio(&socket, true).cannot(|| "prepare to hear of init")?;
+        Ok(Self { child, socket, fds: None, until: Instant::now() + waits::INIT_BUILD })
     }
 
     /// Ready when `advance` has something to do.
@@ -102,7 +101,7 @@ impl Booting {
         &self.socket
     }
 
-    /// When it has taken too long.
+    /// When the boot has taken too long.
     pub fn until(&self) -> Instant {
         self.until
     }
@@ -117,15 +116,16 @@ impl Booting {
         &self.child.pidfd
     }
 
-    /// Goes on without waiting; what has booted, once it has. `go` is called before init may execute.
+    /// Goes on without waiting; returns the booted guest once it has booted. `go` is called before init may
+    /// execute.
     ///
     /// # Errors
     /// What init's first steps said, or that they take too long; nothing is left running then.
     pub fn advance(&mut self, go: impl FnOnce() -> SysResult<()>) -> SysResult<Option<Booted>> {
         let heard = self.hear(go);
         if heard.is_err() {
-            let _ = clone::signal(&self.child.pidfd, libc::SIGKILL);
-            let _ = self.child.wait_within(KILL_PATIENCE);
+            let _ = child::signal(&self.child.pidfd, libc::SIGKILL);
+            let _ = self.child.wait_within(waits::INIT_KILL);
         }
         heard
     }
@@ -140,12 +140,15 @@ impl Booting {
             other => other?,
         };
         match (heard, self.fds.take()) {
-            (Some((InitReport::Failed { reason }, _)), _) => Err(failed(&reason)),
+            (Some((InitReport::Failed { reason, errno: None }, _)), _) => Err(failed(&reason)),
+            (Some((InitReport::Failed { reason, errno }, _)), _) => {
+                Err(SysError::from_worker(&format!("boot the guest: {reason}"), errno))
+            }
             (Some((InitReport::Built, fds)), None) => {
                 let fds = fds.try_into().map_err(|_| failed("its first process sent no descriptors"))?;
                 self.fds = Some(fds);
                 go()?;
-                // One that has failed meanwhile has ended: its words are read next.
+                // If it has failed meanwhile, the send fails; its report is read next.
                 let _ = seqpacket::send(&self.socket, &(), &[]);
                 Ok(None)
             }
@@ -168,10 +171,9 @@ impl Booting {
 
 /// Takes over the guest whose init is process `pid`, with a new console.
 pub fn adopt(pid: i32, pidfd: OwnedFd, network: OwnedFd) -> SysResult<Booted> {
-    let (ours, theirs) = seqpacket::pair()?;
-    let child: Child = clone::fork(&CloneSpec::default(), || {
+    let fork = Fork::new("renew the guest's console").keep([&pidfd]);
+    let (child, ours) = fork.start_with_socket(|theirs| {
         caps::undumpable();
-        clone::keep_only(&[&pidfd, &theirs]);
         let renewed = rustix::thread::move_into_thread_name_spaces(
             pidfd.as_fd(),
             rustix::thread::ThreadNameSpaceType::MOUNT,
@@ -186,11 +188,9 @@ pub fn adopt(pid: i32, pidfd: OwnedFd, network: OwnedFd) -> SysResult<Booted> {
         }
         0
     })?;
-    // Were it open here too, a child that fails would never be heard of.
-    drop(theirs);
-    // It looks at the guest's /dev, where a file system may be that never answers.
-    if child.wait_within(CONSOLE_PATIENCE)?.is_none() {
-        let _ = clone::signal(&child.pidfd, libc::SIGKILL);
+    // The child looks at the guest's /dev, where a file system may be mounted that never answers.
+    if child.wait_within(waits::ADOPTED_CONSOLE)?.is_none() {
+        let _ = child::signal(&child.pidfd, libc::SIGKILL);
         tracing::debug!("no console for an adopted guest: its /dev does not answer");
     }
     rustix::io::ioctl_fionbio(&ours, true).cannot(|| "hear of the guest's console")?;

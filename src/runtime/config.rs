@@ -1,14 +1,16 @@
 //! What a monitor is told at its start, and the descriptors that it is given.
+#![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::net::IpAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::guest_settings::GuestSettings;
 use crate::model::limits::Rlimit;
-use crate::model::monitor::MAX_CONFIG;
+use crate::model::monitor::{DESCRIPTORS, GuestMount, MAX_CONFIG};
 use crate::model::name::Name;
 use crate::model::nic::Nic;
 use crate::model::template::InitKind;
@@ -30,6 +32,9 @@ pub struct MonitorConfig {
     /// By slot.
     #[serde(default)]
     pub nics: Vec<Nic>,
+    /// What it has of other devices, those further up first.
+    #[serde(default)]
+    pub mounts: Vec<GuestMount>,
     /// Limits of the guest's processes.
     #[serde(default)]
     pub rlimits: Vec<Rlimit>,
@@ -37,18 +42,7 @@ pub struct MonitorConfig {
     pub adopt: Option<i32>,
 }
 
-/// What a guest's files speak of, besides its name and interfaces. Which files those are is seen at
-/// each boot, by what is in its tree.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuestSettings {
-    /// Instead of the container's name, and of what the guest calls itself.
-    pub hostname: Option<String>,
-    pub resolvers: Vec<IpAddr>,
-    /// Of the network that answers for names.
-    pub domain: Option<String>,
-}
-
-/// The descriptors that a monitor finds open, by number. 0 to 2 are /dev/null.
+/// The descriptors that a monitor finds open, by name. 0 to 2 are /dev/null.
 pub struct Inherited {
     pub config: File,
     /// Listening SOCK_SEQPACKET.
@@ -68,31 +62,37 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// How many descriptors a monitor starts with, 0 to 2 included.
-    pub const COUNT: i32 = 12;
-
     /// Takes the descriptors over; to be called once, first thing.
     ///
     /// # Errors
     /// When one of them is not open: this process was not started as a monitor.
     pub fn take() -> SysResult<Self> {
-        for number in 0..Self::COUNT {
+        let end = 3 + DESCRIPTORS.len() as i32;
+        for number in 0..end {
             // SAFETY: fcntl(2) on any number is harmless.
             if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
                 return Err(SysError::last(format!("use descriptor {number}: not started as a monitor")));
             }
         }
         // SAFETY: each number is open, as just seen, and nothing else in this process owns it.
-        let fd = |number: i32| unsafe { OwnedFd::from_raw_fd(number) };
+        let mut given: HashMap<&str, OwnedFd> = DESCRIPTORS
+            .into_iter()
+            .zip(3..end)
+            .map(|(name, n)| (name, unsafe { OwnedFd::from_raw_fd(n) }))
+            .collect();
+        let mut fd = |name: &str| {
+            let none = || SysError::new(format!("use descriptor '{name}'"), std::io::ErrorKind::NotFound);
+            given.remove(name).ok_or_else(none)
+        };
         Ok(Self {
-            config: File::from(fd(3)),
-            control: fd(4),
-            state: fd(5),
-            logs: [fd(6), fd(7)],
-            payload: fd(8),
-            network: fd(9),
-            broker: fd(10),
-            init: fd(11),
+            config: File::from(fd("config")?),
+            control: fd("control")?,
+            state: fd("state")?,
+            logs: [fd("log")?, fd("other-log")?],
+            payload: fd("payload")?,
+            network: fd("network")?,
+            broker: fd("broker")?,
+            init: fd("init")?,
         })
     }
 }
@@ -160,13 +160,14 @@ mod tests {
             seccomp: String::new(),
             guest: GuestSettings::default(),
             nics: Vec::new(),
+            mounts: Vec::new(),
             rlimits: Vec::new(),
             adopt: None,
         }
     }
 
     #[test]
-    fn what_may_be_lent_can_be_read() {
+    fn what_may_be_passed_can_be_read() {
         let large = config("x".repeat(MAX_CONFIG as usize - 1000));
         let mut file = File::from(large.seal().unwrap());
         assert_eq!(MonitorConfig::read(&mut file).unwrap(), large);

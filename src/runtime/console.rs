@@ -1,5 +1,5 @@
-//! A guest's console: what it prints goes to the history and to those who watch, what they type to the
-//! guest. Nothing here waits for the guest or for a watcher.
+//! A guest's console: what the guest prints goes to the history and to the watchers, and what these type
+//! goes to the guest. Nothing here waits for the guest or for a watcher.
 
 mod log;
 mod watchers;
@@ -14,16 +14,14 @@ pub use self::log::Log;
 pub use self::watchers::WATCHERS;
 use self::watchers::Watchers;
 use super::interests::{Id, Interests, Source};
+use crate::model::waits;
 use crate::sys::SysResult;
 
-/// Bytes that are taken of the guest at once.
+/// Bytes that are read from the guest at once.
 const PIECE: usize = 4096;
 /// Bytes that a terminal may hold: the kernel's limit is 64 KiB (drivers/tty/tty_buffer.c), doubled for
 /// line ends.
 const LEFT_IN_TERMINAL: usize = 128 * 1024;
-/// How soon a console that was hung up is opened again, and how seldom while that fails.
-const REOPEN: Duration = Duration::from_millis(5);
-const REOPEN_SELDOM: Duration = Duration::from_secs(5);
 
 fn open_slave(master: &OwnedFd) -> Option<OwnedFd> {
     use rustix::pty::OpenptFlags;
@@ -35,10 +33,10 @@ fn open_slave(master: &OwnedFd) -> Option<OwnedFd> {
 pub struct Console {
     /// Non-blocking.
     master: OwnedFd,
-    /// The guest's side, held open, or reading the master would fail whenever no process of the guest has
-    /// the console open. A guest's init hangs its console up now and then, and our end with it.
+    /// The guest's side, held open: otherwise reading the master fails whenever no process of the guest has
+    /// the console open. A guest's init hangs its console up now and then, and this descriptor with it.
     slave: Option<OwnedFd>,
-    /// When one that was hung up is opened again, and how long that was put off.
+    /// When a console that was hung up is opened again, and the present pause.
     reopen: (Instant, Duration),
     log: Log,
     watchers: Watchers,
@@ -46,7 +44,7 @@ pub struct Console {
 
 impl Console {
     pub fn new(master: OwnedFd, log: Log) -> Self {
-        let reopen = (Instant::now(), REOPEN);
+        let reopen = (Instant::now(), waits::CONSOLE_REOPEN);
         let mut console = Self { master, slave: None, reopen, log, watchers: Watchers::default() };
         console.open();
         console
@@ -55,7 +53,7 @@ impl Console {
     fn open(&mut self) {
         let _ = rustix::io::ioctl_fionbio(&self.master, true);
         self.slave = open_slave(&self.master);
-        self.reopen = (Instant::now() + REOPEN, REOPEN);
+        self.reopen = (Instant::now() + waits::CONSOLE_REOPEN, waits::CONSOLE_REOPEN);
     }
 
     pub fn master(&self) -> &OwnedFd {
@@ -69,7 +67,7 @@ impl Console {
         self.watchers.forget_typed();
     }
 
-    /// Shows the latest history to a new watcher, and from now on what comes.
+    /// Shows a new watcher the latest history, and from now on what the guest prints.
     ///
     /// # Errors
     /// For what is no stream socket, and when too many watch.
@@ -79,7 +77,7 @@ impl Console {
 
     pub fn interests<'a>(&'a self, interests: &mut Interests<'a>) {
         self.watchers.interests(interests);
-        // The master of a terminal that is hung up would be ready for ever.
+        // The master of a terminal that is hung up would always be ready.
         if self.slave.is_none() {
             return interests.wake(Some(self.reopen.0));
         }
@@ -105,13 +103,13 @@ impl Console {
         }
     }
 
-    /// Passes on what was typed, as far as the guest has room for it.
+    /// Passes on to the guest what was typed, as far as its terminal has room.
     fn give(&mut self) {
         let master = &self.master;
         self.watchers.give(|bytes| match rustix::io::write(master, bytes) {
             Ok(n) => n,
             Err(Errno::AGAIN | Errno::INTR) => 0,
-            // Nobody will ever take it.
+            // The terminal is gone, so nobody will ever take it.
             Err(_) => bytes.len(),
         });
     }
@@ -120,13 +118,13 @@ impl Console {
         self.watchers.tick(now);
         let (reopen_at, pause) = self.reopen;
         if self.slave.is_none() && reopen_at <= now {
-            let pause = (pause * 2).min(REOPEN_SELDOM);
+            let pause = (pause * 2).min(waits::CONSOLE_REOPEN_MOST);
             self.slave = open_slave(&self.master);
             self.reopen = (now + pause, pause);
         }
     }
 
-    /// Whether the last that the guest has printed is an init's announcement of a restart.
+    /// Whether the last lines that the guest printed announce a restart.
     pub fn says_reboot(&self) -> bool {
         // systemd-shutdown, busybox init, sysvinit and OpenRC.
         const WORDS: [&str; 4] =
@@ -137,12 +135,12 @@ impl Console {
         WORDS.iter().any(|words| last.contains(words))
     }
 
-    /// Says something to history and watchers that the guest did not.
+    /// Writes a line of nagaya's own to history and watchers.
     pub fn note(&mut self, text: &str) {
         self.spread(format!("\r\n[nagaya] {text}\r\n").as_bytes());
     }
 
-    /// Takes all that a guest that has ended has left.
+    /// Reads everything that a guest that has ended has printed.
     pub fn drain_rest(&mut self) {
         for _ in 0..LEFT_IN_TERMINAL / PIECE {
             if !rustix::io::ioctl_fionread(&self.master).is_ok_and(|n| n > 0) || !self.drain() {
@@ -151,7 +149,7 @@ impl Console {
         }
     }
 
-    /// Takes what the guest has written; whether there was anything.
+    /// Reads what the guest has printed; returns whether there was anything.
     fn drain(&mut self) -> bool {
         let mut bytes = [0u8; PIECE];
         match rustix::io::read(&self.master, &mut bytes) {
@@ -169,7 +167,7 @@ impl Console {
 
     fn hung_up(&mut self) {
         self.slave = None;
-        self.reopen = (Instant::now() + REOPEN, REOPEN);
+        self.reopen = (Instant::now() + waits::CONSOLE_REOPEN, waits::CONSOLE_REOPEN);
     }
 
     fn spread(&mut self, bytes: &[u8]) {
@@ -201,11 +199,11 @@ mod tests {
         theirs
     }
 
-    /// One turn of the loop, at most until `patience` is over; whether anything was ready.
-    fn turn(console: &mut Console, patience: Duration) -> bool {
+    /// One turn of the loop, at most until `timeout` is over; whether anything was ready.
+    fn turn(console: &mut Console, timeout: Duration) -> bool {
         let mut interests = Interests::default();
         console.interests(&mut interests);
-        interests.wake(Some(Instant::now() + patience));
+        interests.wake(Some(Instant::now() + timeout));
         let ready = interests.wait().unwrap();
         for (source, flags) in &ready {
             match source {
@@ -278,7 +276,7 @@ mod tests {
         console.hung_up();
         let begun = Instant::now();
         assert!(!turn(&mut console, Duration::from_millis(100)));
-        assert!(begun.elapsed() >= REOPEN);
+        assert!(begun.elapsed() >= waits::CONSOLE_REOPEN);
         assert!(console.slave.is_some());
         let slave = open_slave(&console.master).unwrap();
         rustix::io::write(&slave, b"back").unwrap();

@@ -1,22 +1,30 @@
-//! Running a program in a living guest: a process born in the guest's cgroup, moved into its
-//! namespaces, stripped as its init was, and reported on by the monitor.
+//! Running a program in a living guest: a process that starts in the guest's cgroup, enters its namespaces
+//! and gives up the rights that its init gave up. The monitor reports on it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 use serde::{Deserialize, Serialize};
 
-use super::byte_string::ByteString;
-use super::init::{drop_monitor_signals, new_session_keyring, place_stdio, take_standard_terminal};
-use super::protocol::{ExecRequest, Reply};
-use super::{guest_files, program};
+use super::init::take_standard_terminal;
+use super::not_started::NotStarted;
+use super::program;
+use super::protocol::ExecRequest;
+use crate::guest::files;
+use crate::model::byte_string::ByteString;
 use crate::model::limits::Rlimit;
-use crate::sys::clone::{self, Child, CloneSpec, Forked};
+use crate::sys::accounts::passwd;
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, caps, cgroup, mount, passwd, rlimit, seccomp, seqpacket};
+use crate::sys::fs::mount;
+use crate::sys::net::seqpacket;
+use crate::sys::process::child;
+use crate::sys::process::child::Child;
+use crate::sys::process::fork::Fork;
+use crate::sys::process::{caps, descriptors, interrupt, rlimit, sandbox, seccomp};
+use crate::sys::{Context, SysError, SysResult, cgroup};
 
-/// Where programs are looked for: in NixOS, where all of these lack them, in its own place.
+/// The default search path; the last directory is NixOS's, which has no programs in the others.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
 /// The longest /etc/passwd and /etc/group that are read: some 100,000 accounts.
@@ -25,7 +33,7 @@ const MAX_ACCOUNTS: u64 = 8 << 20;
 /// Standard input, output and error of an exec'ed process.
 pub enum Stdio {
     Terminal(OwnedFd),
-    /// Where `null`, the guest's own `/dev/null` is better, if it has one.
+    /// Where `null` is true, the guest's own `/dev/null` is used if it has one.
     Separate {
         fds: [OwnedFd; 3],
         null: [bool; 3],
@@ -35,7 +43,7 @@ pub enum Stdio {
 }
 
 impl Stdio {
-    /// Those that are there before the guest is entered.
+    /// The descriptors that exist before the process enters the guest.
     fn of_ours(&self) -> Option<[BorrowedFd<'_>; 3]> {
         match self {
             Self::Terminal(slave) => Some([slave.as_fd(); 3]),
@@ -44,35 +52,23 @@ impl Stdio {
         }
     }
 
-    /// Puts the guest's null device where it is to be, once its root is this process's.
+    /// Opens the guest's null device for streams that want it, once the guest's root is this process's.
     fn place_null(&self, root: &OwnedFd) -> Result<(), NotStarted> {
         let (places, is_needed) = match self {
             Self::Terminal(_) => return Ok(()),
             Self::Separate { null, .. } => (*null, false),
-            // The monitor's own 0 to 2 end here.
+            // The process's 0 to 2, which are the monitor's, are replaced here.
             Self::Null => ([true; 3], true),
         };
         if places == [false; 3] {
             return Ok(());
         }
         match null_of(root) {
-            Ok(null) => place_stdio(places.map(|is_one| is_one.then(|| null.as_fd()))).map_err(other),
+            Ok(null) => descriptors::place_streams(places.map(|is_one| is_one.then(|| null.as_fd())))
+                .map_err(|e| other(e.into())),
             Err(e) if is_needed => Err(e),
             Err(_) => Ok(()),
         }
-    }
-}
-
-/// What stopped an exec before the program ran.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NotStarted {
-    pub code: i32,
-    pub reason: String,
-}
-
-impl NotStarted {
-    pub fn reply(self) -> Reply {
-        Reply::NotStarted { code: self.code, reason: self.reason }
     }
 }
 
@@ -85,15 +81,14 @@ pub(super) enum Report {
     NotStarted(NotStarted),
 }
 
-/// What a program in a guest is held by, as its init is.
+/// What confines a program in a guest, as it confines its init.
 pub struct Confinement<'a> {
     /// Of system calls.
     pub filter: &'a [u8],
     pub rlimits: &'a [Rlimit],
 }
 
-/// A child on its way into the guest, which ends once it has made the process that will be the
-/// program.
+/// A child that is entering the guest. It ends once it has made the process that becomes the program.
 pub struct Entering {
     pub child: Child,
     pub(super) reports: OwnedFd,
@@ -108,12 +103,12 @@ pub struct Execed {
 }
 
 impl Execed {
-    /// Why it has not run; none where it has. To be asked after its end.
+    /// Why the program has not run; none if it has. Call it after the program's end.
     pub fn failure(&self) -> Option<NotStarted> {
         self.begun().and_then(Result::err)
     }
 
-    /// Whether the program runs, or what has kept it from that; none as long as that is not known.
+    /// Whether the program runs, or why it does not; none as long as neither is known.
     pub fn begun(&self) -> Option<Result<(), NotStarted>> {
         if let Some(failed) = &self.failed {
             return Some(Err(failed.clone()));
@@ -144,17 +139,23 @@ pub fn begin(
     payload: &OwnedFd,
     confinement: &Confinement<'_>,
 ) -> Result<Entering, NotStarted> {
-    let (reports, report) = seqpacket::pair().map_err(not_made)?;
     let mut made =
         Err(SysError::new("run a program", std::io::Error::other("the guest has no cgroup for it")));
     for leaf in cgroup::exec_leaves(payload.as_fd()) {
-        let spec = CloneSpec { flags: 0, cgroup: Some(leaf.as_fd()) };
-        made = clone::fork(&spec, || enter(request, stdio, init, confinement, &report));
+        // What enters the guest holds the program's standard input, output and error and the socket for
+        // reporting a failure, and nothing else: from the moment at which it is in the guest's pid namespace,
+        // the guest's processes can name it.
+        let mut fork = Fork::new("run a program").cgroup(leaf.as_fd()).keep([init]);
+        if let Some(streams) = stdio.of_ours() {
+            fork = fork.streams(streams.map(Some));
+        }
+        made = fork.start_with_socket(|report| enter(request, stdio, init, confinement, &report));
         if made.is_ok() {
             break;
         }
     }
-    Ok(Entering { child: made.map_err(not_made)?, reports })
+    let (child, reports) = made.map_err(not_made)?;
+    Ok(Entering { child, reports })
 }
 
 impl Entering {
@@ -164,7 +165,8 @@ impl Entering {
     /// When no process was made in the guest; what fails later is told by `Execed::begun`.
     pub fn finish(self) -> Result<Execed, NotStarted> {
         let (mut pid, mut failed) = (None, None);
-        // At most one of each kind; they are there by now, unless the guest has ended the sender.
+        // There is at most one report of each kind, and they have arrived by now, unless the guest has
+        // killed the sender.
         while let Ok(Some((report, _))) = seqpacket::recv_now::<Report>(&self.reports) {
             match report {
                 Report::Entered(number) => pid = Some(number),
@@ -173,7 +175,7 @@ impl Entering {
         }
         match pid {
             Some(pid) => {
-                let pidfd = clone::pidfd_open(pid).map_err(not_made)?;
+                let pidfd = child::pidfd_open(pid).map_err(not_made)?;
                 Ok(Execed { child: Child { pid, pidfd }, reports: self.reports, failed })
             }
             None => Err(failed.unwrap_or_else(going_down)),
@@ -181,9 +183,8 @@ impl Entering {
     }
 }
 
-/// The child's whole life. What crosses into the guest holds the program's standard input, output and
-/// error and the way to report a failure, and nothing else: the guest's processes can name it from
-/// the moment in which it stands in their pid namespace.
+/// The child's whole life: it enters the guest's namespaces, the pid namespace last, and makes the process
+/// in it. That is a child of the monitor, not of this process, which ends then.
 fn enter(
     request: &ExecRequest,
     stdio: &Stdio,
@@ -191,14 +192,20 @@ fn enter(
     confinement: &Confinement<'_>,
     report: &OwnedFd,
 ) -> i32 {
-    let failed = match cross(request, stdio, init, confinement, report) {
-        Ok((Forked::Parent(child), _)) => {
-            let _ = seqpacket::send(report, &Report::Entered(child.pid), &[]);
-            return 0;
-        }
-        Ok((Forked::Child, who)) => become_program(request, stdio, confinement, &who),
-        Err(failed) => failed,
-    };
+    let made = cross(request, stdio, init, confinement).and_then(|who| {
+        // Here already, as the program's process is in the guest's reach from its beginning.
+        descriptors::keep_only([report.as_raw_fd()].into_iter());
+        let fork = Fork::new("run a program").sibling().keep([report]);
+        fork.start(|| tell(report, become_program(request, stdio, confinement, &who))).map_err(other)
+    });
+    match made {
+        Ok(child) => i32::from(seqpacket::send(report, &Report::Entered(child.pid), &[]).is_err()),
+        Err(failed) => tell(report, failed),
+    }
+}
+
+/// Tells the monitor what has kept a program from running; the exit code.
+fn tell(report: &OwnedFd, failed: NotStarted) -> i32 {
     let code = failed.code;
     let _ = seqpacket::send(report, &Report::NotStarted(failed), &[]);
     code
@@ -212,25 +219,20 @@ fn refused(reason: String) -> NotStarted {
     NotStarted { code: 126, reason }
 }
 
-/// Enters the guest's namespaces, the pid namespace last, and makes the process that stands in it, as
-/// a child of the monitor rather than of this process, which has done its work.
+/// Enters the guest's namespaces, the pid namespace last.
 fn cross(
     request: &ExecRequest,
     stdio: &Stdio,
     init: &OwnedFd,
     confinement: &Confinement<'_>,
-    report: &OwnedFd,
-) -> Result<(Forked, Who), NotStarted> {
+) -> Result<Who, NotStarted> {
     caps::undumpable();
-    if let Some(streams) = stdio.of_ours() {
-        place_stdio(streams.map(Some)).map_err(other)?;
-    }
-    clone::keep_only(&[init, report]);
-    drop_monitor_signals();
-    new_session_keyring();
+    interrupt::reset();
+    let _ = sandbox::leave_keyring();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     join(init, ThreadNameSpaceType::MOUNT)?;
-    // What looks at the guest's files is done while the guest cannot name this process.
+    // Everything that looks at the guest's files comes before this, while the guest cannot name this
+    // process.
     let root = mount::open_dir("/").map_err(other)?;
     stdio.place_null(&root)?;
     let who = Who::find(&root, &request.user).map_err(refused)?;
@@ -250,9 +252,7 @@ fn cross(
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::CONTROL_GROUP;
     join(init, rest)?;
-    clone::close(init);
-    let spec = CloneSpec { flags: libc::CLONE_PARENT as u64, cgroup: None };
-    Ok((clone::clone3(&spec).map_err(other)?, who))
+    Ok(who)
 }
 
 fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarted> {
@@ -267,7 +267,8 @@ fn going_down() -> NotStarted {
     refused("cannot enter the guest: it is going down".to_owned())
 }
 
-/// The guest's null device: what it has put in its place is no stream for a program of ours.
+/// The guest's null device. It is checked: what a guest has put in its place must not become a program's
+/// stream.
 fn null_of(root: &OwnedFd) -> Result<OwnedFd, NotStarted> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
     let cannot = |why: String| refused(format!("cannot give the program the guest's /dev/null: {why}"));
@@ -304,12 +305,11 @@ fn become_program(
         words => (words.to_vec(), false),
     };
     let env = who.environment(&request.env);
-    // SAFETY: integers only; sets a flag.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    descriptors::close_all_on_exec();
     program::execute(&argv, login, &env, PATH)
 }
 
-/// This process has a user's rights to files, and no more than those, until it is dropped.
+/// While this value lives, the process has only one user's rights to files.
 struct FileRights;
 
 impl FileRights {
@@ -329,7 +329,7 @@ impl Drop for FileRights {
     }
 }
 
-/// Whom a program runs as.
+/// The user as whom a program runs.
 struct Who {
     name: String,
     uid: u32,
@@ -346,7 +346,7 @@ impl Who {
         let text = |name: &str| -> String {
             mount::open_in_root(root.as_fd(), "etc", OFlags::PATH | OFlags::DIRECTORY)
                 .ok()
-                .and_then(|etc| guest_files::read_regular(&etc, name, MAX_ACCOUNTS))
+                .and_then(|etc| files::read_regular(&etc, name, MAX_ACCOUNTS))
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                 .unwrap_or_default()
         };

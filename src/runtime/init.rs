@@ -1,5 +1,5 @@
-//! The first steps of a guest's process 1, from its birth in fresh namespaces to the exec of the
-//! guest's own init. Our code, in the guest's place: it does nothing that the guest could not.
+//! The first steps of a guest's process 1, from its birth in fresh namespaces to the exec of the guest's
+//! own init. It is nagaya's code with the guest's rights: it does nothing that the guest could not do.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,10 +8,14 @@ use rustix::thread::LinkNameSpaceType;
 use serde::{Deserialize, Serialize};
 
 use super::config::MonitorConfig;
-use super::{guest_files, rootfs};
+use super::rootfs;
+use crate::guest::files;
 use crate::model::nic::Nic;
 use crate::sys::error_text;
-use crate::sys::{Context, SysError, SysResult, caps, guest_net, mount, rlimit, seccomp, seqpacket, userns};
+use crate::sys::fs::mount;
+use crate::sys::net::{guest_net, seqpacket};
+use crate::sys::process::{caps, descriptors, interrupt, rlimit, sandbox, seccomp, userns};
+use crate::sys::{Context, SysError, SysResult};
 
 /// What a newborn init says to its monitor. End of file means that exec has worked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +26,8 @@ pub enum InitReport {
     Built,
     Failed {
         reason: String,
+        /// The kernel's answer, where that was the cause.
+        errno: Option<i32>,
     },
 }
 
@@ -41,8 +47,9 @@ pub fn run(config: &MonitorConfig, boot: Boot, boot_id: &str, network: &OwnedFd,
         Ok(never) => match never {},
         Err(error) => error,
     };
-    let _ = seqpacket::send(report, &InitReport::Failed { reason: error_text(&error) }, &[]);
-    crate::sys::clone::exit_now(1)
+    let failed = InitReport::Failed { reason: error_text(&error), errno: error.errno() };
+    let _ = seqpacket::send(report, &failed, &[]);
+    crate::sys::process::fork::exit_now(1)
 }
 
 fn prepare(
@@ -53,13 +60,11 @@ fn prepare(
     report: &OwnedFd,
 ) -> SysResult<std::convert::Infallible> {
     caps::undumpable();
-    // Of all that the monitor has open, the control socket and the operators' connections first of all.
-    crate::sys::clone::keep_only(&[network, report]);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if boot == Boot::First {
         userns::enter(network, LinkNameSpaceType::Network, "network")?;
     }
-    let terminals = rootfs::build(boot_id, &config.uuid)?;
+    let terminals = rootfs::build(boot_id, &config.uuid, &config.mounts)?;
     let own_network = userns::open_ns(1, "net")?;
     let mut nics = config.nics.clone();
     if boot == Boot::Again {
@@ -73,21 +78,29 @@ fn prepare(
     ];
     seqpacket::send(report, &InitReport::Built, &fds)?;
     let root = mount::open_dir("/")?;
-    let placed = guest_files::place(&root, config, &nics);
+    let guest = files::Guest {
+        name: &config.name,
+        uuid: &config.uuid,
+        init_kind: config.init_kind,
+        settings: &config.guest,
+        nics: &nics,
+    };
+    let placed = files::place(&root, &guest);
     placed.tell(&terminals.console_slave);
     rustix::system::sethostname(placed.hostname.as_bytes()).cannot(|| "set the host name")?;
-    // Everything that can fail by the guest's doing has been done; now the network must be there.
+    // Everything that a guest can make fail is done; from here on the network must be there.
     if seqpacket::recv::<()>(report)?.is_none() {
         return Err(SysError::new("start the guest", std::io::Error::other("its monitor is gone")));
     }
     guest_net::configure(&nics)
         .map_err(|e| SysError::new("set up the guest's network", std::io::Error::other(error_text(&e))))?;
-    new_session_keyring();
+    // Lest the guest see the operator's keys.
+    let _ = sandbox::leave_keyring();
     let console = terminals.console_slave.as_fd();
-    place_stdio([Some(console); 3])?;
+    descriptors::place_streams([Some(console); 3])?;
     take_standard_terminal()?;
     let (argv, env) = (strings(&config.init)?, environment(&config.env)?);
-    drop_monitor_signals();
+    interrupt::reset();
     rlimit::apply(&config.rlimits)?;
     caps::confine_guest()?;
     seccomp::install(&config.filter())?;
@@ -102,40 +115,10 @@ fn bring_interfaces(old: &OwnedFd, own: &OwnedFd, nics: &mut Vec<Nic>) -> SysRes
     userns::enter(own, LinkNameSpaceType::Network, "network")
 }
 
-/// A session keyring of its own, lest the guest see the operator's keys.
-pub fn new_session_keyring() {
-    const JOIN_SESSION_KEYRING: libc::c_int = 1;
-    // SAFETY: keyctl(2) with a null name: an anonymous keyring.
-    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
-}
-
 /// Makes the terminal that is standard input the controlling one of a new session.
 pub fn take_standard_terminal() -> SysResult<()> {
     rustix::process::setsid().cannot(|| "start a session")?;
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).cannot(|| "take the terminal")
-}
-
-/// Puts three descriptors at 0, 1 and 2, from other numbers than these.
-pub fn place_stdio(fds: [Option<std::os::fd::BorrowedFd<'_>>; 3]) -> SysResult<()> {
-    for (target, fd) in (0i32..).zip(fds) {
-        let Some(fd) = fd else { continue };
-        // SAFETY: 0 to 2 are this process's standard descriptors, which nothing here owns.
-        if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&fd), target) } < 0 {
-            return Err(SysError::last("place standard input and output"));
-        }
-    }
-    Ok(())
-}
-
-/// Undoes what the monitor blocks and ignores; both would be inherited.
-pub fn drop_monitor_signals() {
-    for signal in 1..=64 {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            // SAFETY: back to the default disposition; numbers 32 and 33 are refused by libc.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-        }
-    }
-    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
 /// C strings for exec.
@@ -158,8 +141,7 @@ pub fn environment<T: AsRef<[u8]>>(pairs: &[(T, T)]) -> SysResult<Vec<CString>> 
 
 fn exec(argv: &[CString], env: &[CString]) -> SysError {
     // Every descriptor of ours is close-on-exec; this also covers what a library may have opened.
-    // SAFETY: integers only; sets a flag.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    descriptors::close_all_on_exec();
     let Some(program) = argv.first() else {
         return SysError::new("execute the guest's init", std::io::ErrorKind::InvalidInput);
     };

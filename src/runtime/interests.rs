@@ -1,5 +1,5 @@
-//! What the monitor waits for: descriptors and a point in time. Each part of it says what it wants to
-//! hear of; nothing is waited for anywhere else.
+//! What the monitor waits for: descriptors and a point in time. Each part of the monitor adds what it waits
+//! for; nothing else in the monitor waits.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::sys::{Context, SysResult};
 
-/// Numbers that are given out once, so that what has gone is never taken for what came after it.
+/// Numbers that are used once, so that something that is gone is never taken for something newer.
 pub type Id = u64;
 
 /// Something that can become ready.
@@ -23,8 +23,10 @@ pub enum Source {
     Client(Id),
     /// A program's end.
     Program(Id),
-    /// A program's word on whether it has begun.
+    /// A program's report on whether it has begun.
     Begun(Id),
+    /// The outcome of a change of the guest's devices.
+    Change(Id),
     Frozen,
     Signal,
 }

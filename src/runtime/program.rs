@@ -7,11 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 
-use super::byte_string::ByteString;
-use super::exec::NotStarted;
 use super::init::{environment, strings};
+use super::not_started::NotStarted;
+use crate::model::byte_string::ByteString;
 
-/// What runs a script that does not say what runs it.
+/// The interpreter of a script that names none.
 const SHELL: &CStr = c"/bin/sh";
 /// As much of a file as the kernel looks at (BINPRM_BUF_SIZE).
 const BEGINNING: usize = 256;
@@ -66,7 +66,8 @@ fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     dirs.map(|dir| [dir, b"/", program].concat()).collect()
 }
 
-/// Of a file that the kernel says is not there: what is missing if the file itself is not.
+/// For a file that the kernel reports as missing: which interpreter is missing, if the file itself is
+/// there.
 fn lacks_interpreter(file: &CStr) -> Option<String> {
     let start = beginning(file)?;
     Some(match start.strip_prefix(b"#!") {
@@ -92,7 +93,7 @@ fn is_script(file: &CStr) -> bool {
 fn beginning(file: &CStr) -> Option<Vec<u8>> {
     let path = std::ffi::OsStr::from_bytes(file.to_bytes());
     let mut options = std::fs::OpenOptions::new();
-    // A named pipe is not to be waited for.
+    // Opening a named pipe must not wait.
     let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;

@@ -1,16 +1,18 @@
-//! A guest's file system tree as its init finds it: overlay, /dev, /proc, /sys, /run. Built in the
-//! guest's own namespaces, as its root, out of the trees that the monitor was lent.
+//! A guest's file system tree as its init finds it: overlay, /dev, /proc, /sys, /run. Built in the guest's
+//! own namespaces, as its root, from the trees that the monitor got.
+#![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
-use crate::model::monitor::{DEVICES, LXCFS_PROC, LXCFS_SYS, place};
-use crate::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
+use super::devices;
+use crate::model::monitor::{DEVICES, GuestMount, LXCFS_PROC, LXCFS_SYS, place};
+use crate::sys::fs::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::sys::{Context, SysError, SysResult};
 
-/// Files of /proc that say things of the host; each is covered.
+/// Files of /proc that tell about the host; each is covered.
 const MASKED: [&str; 5] = ["kcore", "keys", "kallsyms", "timer_list", "sysrq-trigger"];
 
 /// Below /proc/sys: what belongs to the guest's own IPC namespace, so that its root may set it.
@@ -38,21 +40,26 @@ pub struct Terminals {
     pub notify: OwnedFd,
 }
 
-/// Stacks the container's own changes over the template, in the monitor's mount namespace.
-/// Both layers are on mounts that the host attached before the monitor entered its user namespace.
+/// Stacks the container's own changes over its layers, in the monitor's mount namespace. All of them are on mounts that the host attached before the monitor entered its user namespace.
 pub fn mount_overlay() -> SysResult<()> {
     let upper = format!("{}/upper", place::DATA);
     let work = format!("{}/work", place::DATA);
+    let what = || "list the layers";
+    let lower = lower_layers(std::fs::read_dir(place::LAYERS).cannot(what)?.count());
+    // Names from within the directory: the kernel takes 255 bytes for all layers together.
+    rustix::process::chdir(place::LAYERS).cannot(what)?;
     let options = [
         ("source", "nagaya"),
-        ("lowerdir", place::TEMPLATE),
+        ("lowerdir", &lower),
         ("upperdir", &upper),
         ("workdir", &work),
         ("userxattr", ""),
         // A kernel that does this of itself refuses layers of which an overlay is still being taken down.
         ("index", "off"),
     ];
-    let overlay = mount::fresh("overlay", &options, 0)?;
+    let overlay = mount::fresh("overlay", &options, 0);
+    rustix::process::chdir("/").cannot(what)?;
+    let overlay = overlay?;
     let target = mount::open_dir(place::ROOTFS)?;
     mount::attach(overlay.as_fd(), target.as_fd())?;
     let stat = rustix::fs::fstatvfs(&overlay).cannot(|| "look at the guest's root file system")?;
@@ -61,6 +68,12 @@ pub fn mount_overlay() -> SysResult<()> {
         return Err(SysError::new("mount the guest's root file system", std::io::Error::other(hint)));
     }
     Ok(())
+}
+
+/// The template and so many layers above it, as overlayfs finds them in the directory of these: the highest first.
+fn lower_layers(above: usize) -> String {
+    let names = (1..=above).rev().map(|number| number.to_string());
+    names.chain([format!("..{}", place::TEMPLATE)]).collect::<Vec<_>>().join(":")
 }
 
 /// Mounts the overlay anew for a guest that has rebooted: one that has remounted its root read-only, as
@@ -72,8 +85,8 @@ pub fn renew_overlay() -> SysResult<()> {
 }
 
 /// Builds the whole tree below `place::ROOTFS` and makes it this process's root. `boot_id` and
-/// `uuid` are written where init looks for them.
-pub fn build(boot_id: &str, uuid: &str) -> SysResult<Terminals> {
+/// `uuid` are written where init looks for them; `mounts` are the guest's other devices.
+pub fn build(boot_id: &str, uuid: &str, mounts: &[GuestMount]) -> SysResult<Terminals> {
     let root = mount::open_dir(place::ROOTFS)?;
     let dev = build_dev(&root)?;
     let devpts = attach_dir(&dev, "pts", &devpts()?)?;
@@ -86,6 +99,7 @@ pub fn build(boot_id: &str, uuid: &str) -> SysResult<Terminals> {
     let (console_master, console_slave) = open_terminal(devpts.as_fd(), 0)?;
     bind_console(&dev, devpts.as_fd())?;
     let notify = notify_socket(&run)?;
+    devices::attach_all(root.as_fd(), mounts)?;
     mount::pivot_into(root.as_fd())?;
     rustix::mount::mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::SHARED)
         .cannot(|| "share the guest's mounts")?;
@@ -110,11 +124,11 @@ fn bind(source: &str, target: BorrowedFd<'_>) -> SysResult<()> {
     mount::attach(mount::clone_tree(fd.as_fd())?.as_fd(), target)
 }
 
-/// Binds what lxcfs has at `path` over `target`. A host without lxcfs has none, and one that has
+/// Binds lxcfs's file at `path` over `target`. It does nothing on a host without lxcfs; an lxcfs that has
 /// crashed must not keep a guest from booting.
 fn cover_by_lxcfs(path: &str, target: BorrowedFd<'_>) {
     let source = format!("{}/{path}", place::LXCFS);
-    // What is dead still opens as a path: it has to be asked something.
+    // A dead file can still be opened as a path, so this asks it something.
     if std::fs::metadata(&source).is_ok()
         && let Err(e) = bind(&source, target)
     {
@@ -217,7 +231,8 @@ fn build_proc(root: &OwnedFd, dev: &OwnedFd, boot_id: &str) -> SysResult<()> {
     mount::attach(source.as_fd(), inside(&sys, "kernel/random/boot_id")?.as_fd())
 }
 
-/// Mounts of those that the kernel lets the guest's root write: older ones leave them to the host's.
+/// Mounts of the settings that the kernel lets the guest's root write; older kernels reserve them for the
+/// host's root.
 fn own_settings(proc: &OwnedFd) -> SysResult<Vec<(&'static str, OwnedFd)>> {
     let mut own = Vec::new();
     for name in OWN_SETTINGS {
@@ -311,4 +326,17 @@ pub fn renew_console() -> SysResult<(OwnedFd, OwnedFd)> {
     let target = rustix::fs::open("/dev/console", flags, Mode::empty()).cannot(what)?;
     mount::attach(slave.as_fd(), target.as_fd())?;
     Ok((master, devpts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::monitor::MOST_LAYERS;
+
+    #[test]
+    fn the_highest_layer_is_first_and_all_fit_in_one_option() {
+        assert_eq!(lower_layers(0), "../template");
+        assert_eq!(lower_layers(2), "2:1:../template");
+        assert!(lower_layers(MOST_LAYERS - 1).len() < 256);
+    }
 }

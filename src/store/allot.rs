@@ -1,6 +1,6 @@
 //! Picking what is free.
 
-use crate::model::ids::{Range, SLICE, Slice};
+use crate::model::ids::{IDS_PER_RANGE, IdRange, SubordinateIds};
 
 /// The first of `candidates` that is not in `taken`. Both ascend; `taken` is read no further than
 /// the first gap.
@@ -20,22 +20,23 @@ pub(super) fn lowest_free<E>(
     Ok(None)
 }
 
-/// The runtime slices of `range`, by their first ids.
-pub(super) fn runtime_bases(range: Range) -> impl Iterator<Item = u32> {
-    (0..).map_while(move |n| range.runtime(n)).map(Slice::base)
+/// The id ranges of `range` that containers can have, by their first ids.
+pub(super) fn runtime_bases(range: SubordinateIds) -> impl Iterator<Item = u32> {
+    (0..).map_while(move |n| range.runtime(n)).map(IdRange::base)
 }
 
-/// Whether `slice` is one of the runtime slices of `range`: inside, past the storage slice, and a
-/// whole number of slices from the start. Two such slices are the same or have no id in common.
-fn is_runtime(range: Range, slice: Slice) -> bool {
-    let Some(offset) = slice.base().checked_sub(range.start) else { return false };
-    offset >= SLICE && offset.is_multiple_of(SLICE) && range.runtime(offset / SLICE - 1) == Some(slice)
+/// Whether a container can have `id_range`: it lies in `range`, after the storage ids, a whole number of id
+/// ranges from the start. Two such ranges are the same or have no id in common.
+fn is_runtime(range: SubordinateIds, id_range: IdRange) -> bool {
+    let Some(offset) = id_range.base().checked_sub(range.start) else { return false };
+    offset >= IDS_PER_RANGE
+        && offset.is_multiple_of(IDS_PER_RANGE)
+        && range.runtime(offset / IDS_PER_RANGE - 1) == Some(id_range)
 }
 
-/// Whether a container may run on `slice`: on one of its own, or where all share the storage slice,
-/// on that.
-pub(super) fn may_run_on(range: Range, shared: bool, slice: Slice) -> bool {
-    if shared { range.storage() == Some(slice) } else { is_runtime(range, slice) }
+/// Whether a container may run on `id_range`: on ids of its own, or where all share the storage ids, on those.
+pub(super) fn may_run_on(range: SubordinateIds, shared: bool, id_range: IdRange) -> bool {
+    if shared { range.storage() == Some(id_range) } else { is_runtime(range, id_range) }
 }
 
 #[cfg(test)]
@@ -45,33 +46,33 @@ mod tests {
     use std::collections::BTreeSet;
     use std::convert::Infallible;
 
-    fn pick(range: Range, taken: &BTreeSet<u32>) -> Option<u32> {
+    fn pick(range: SubordinateIds, taken: &BTreeSet<u32>) -> Option<u32> {
         let taken = taken.iter().map(|base| Ok::<_, Infallible>(*base));
         let Ok(picked) = lowest_free(runtime_bases(range), taken);
         picked
     }
 
     #[test]
-    fn the_storage_slice_is_not_a_runtime_slice() {
-        let range = Range { start: 1_000_000, count: 3 * SLICE };
-        let is = |base| is_runtime(range, Slice::at(base).unwrap());
+    fn the_storage_ids_are_no_runtime_ids() {
+        let range = SubordinateIds { start: 1_000_000, count: 3 * IDS_PER_RANGE };
+        let is = |base| is_runtime(range, IdRange::at(base).unwrap());
         assert!(!is(1_000_000));
-        assert!(is(1_000_000 + SLICE));
-        assert!(is(1_000_000 + 2 * SLICE));
-        assert!(!is(1_000_000 + 3 * SLICE));
-        assert!(!is(1_000_001 + SLICE));
+        assert!(is(1_000_000 + IDS_PER_RANGE));
+        assert!(is(1_000_000 + 2 * IDS_PER_RANGE));
+        assert!(!is(1_000_000 + 3 * IDS_PER_RANGE));
+        assert!(!is(1_000_001 + IDS_PER_RANGE));
         assert!(!is(999_999));
     }
 
     proptest! {
         #[test]
         fn allotting_and_freeing_never_doubles_and_never_wastes(
-            start in 1u32..4_000_000_000, slices in 0u32..12, extra in 0..SLICE,
+            start in 1u32..4_000_000_000, id_ranges in 0u32..12, extra in 0..IDS_PER_RANGE,
             steps in proptest::collection::vec(proptest::option::of(0usize..12), 0..60),
         ) {
-            let count = (slices * SLICE + extra).min(u32::MAX - start);
+            let count = (id_ranges * IDS_PER_RANGE + extra).min(u32::MAX - start);
             prop_assume!(count > 0);
-            let range = Range { start, count };
+            let range = SubordinateIds { start, count };
             let all: Vec<u32> = runtime_bases(range).collect();
             let mut taken = BTreeSet::new();
             for step in steps {
@@ -82,7 +83,7 @@ mod tests {
                         let expected = all.iter().find(|base| !taken.contains(base)).copied();
                         prop_assert_eq!(picked, expected);
                         if let Some(base) = picked {
-                            prop_assert!(is_runtime(range, Slice::at(base).unwrap()));
+                            prop_assert!(is_runtime(range, IdRange::at(base).unwrap()));
                             prop_assert!(taken.insert(base));
                         }
                     }

@@ -1,4 +1,4 @@
-//! Types of the model as columns. What is read passes the same constructors as what people type.
+//! Types of the model as columns. What is read passes the same constructors as what users type.
 
 use std::error::Error;
 
@@ -7,14 +7,19 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 
 use crate::model::config::Config;
 use crate::model::container::Phase;
-use crate::model::ids::Slice;
+use crate::model::device::Device;
+use crate::model::ids::IdRange;
+use crate::model::layer::LayerId;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::Nic;
+use crate::model::operation::{OperationKind, OperationStatus};
+use crate::model::profile::{Profile, ProfileName, ProfileSpec};
+use crate::model::snapshot::SnapshotName;
 use crate::model::template::TemplateId;
 
-/// As it stands in a column of its own.
+/// A value as the JSON of a column.
 pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|err| rusqlite::Error::ToSqlConversionFailure(Box::new(err)))
 }
@@ -46,6 +51,9 @@ macro_rules! text_column {
 text_column!(Name);
 text_column!(ContainerId);
 text_column!(TemplateId);
+text_column!(LayerId);
+text_column!(SnapshotName);
+text_column!(ProfileName);
 
 impl ToSql for Mac {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -59,16 +67,16 @@ impl FromSql for Mac {
     }
 }
 
-impl ToSql for Slice {
+impl ToSql for IdRange {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.base().into())
     }
 }
 
-impl FromSql for Slice {
+impl FromSql for IdRange {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let base = u32::column_result(value)?;
-        Slice::at(base).ok_or(FromSqlError::OutOfRange(base.into()))
+        IdRange::at(base).ok_or(FromSqlError::OutOfRange(base.into()))
     }
 }
 
@@ -96,8 +104,28 @@ impl FromSql for Phase {
     }
 }
 
+impl FromSql for OperationKind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+impl FromSql for OperationStatus {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(FromSqlError::InvalidType)
+    }
+}
+
 impl FromSql for Config {
     /// A JSON object of keys and values.
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text))
+    }
+}
+
+impl FromSql for ProfileSpec {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         parsed(value, |text| serde_json::from_str(text))
     }
@@ -115,6 +143,21 @@ impl FromSql for Nic {
     }
 }
 
+impl FromSql for Device {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text))
+    }
+}
+
+/// A container's other devices: a JSON array.
+pub(super) struct Devices(pub Vec<Device>);
+
+impl FromSql for Devices {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text).map(Self))
+    }
+}
+
 /// A container's interfaces, each with the network that it is on: a JSON array of `[nic, network or
 /// null]`.
 pub(super) struct Connected(pub Vec<(Nic, Option<Network>)>);
@@ -122,5 +165,19 @@ pub(super) struct Connected(pub Vec<(Nic, Option<Network>)>);
 impl FromSql for Connected {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         parsed(value, |text| serde_json::from_str(text).map(Self))
+    }
+}
+
+/// A container's profiles in their order: a JSON array of `[position, name, description, spec]`.
+pub(super) struct Used(pub Vec<Profile>);
+
+impl FromSql for Used {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| {
+            let mut rows: Vec<(u32, ProfileName, String, ProfileSpec)> = serde_json::from_str(text)?;
+            rows.sort_by_key(|row| row.0);
+            let profile = |(_, name, description, spec)| Profile { name, description, spec };
+            Ok::<_, serde_json::Error>(Self(rows.into_iter().map(profile).collect()))
+        })
     }
 }

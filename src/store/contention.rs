@@ -16,8 +16,8 @@ const NUMBER: &str = "NAGAYA_TEST_NUMBER";
 
 fn assert_nothing_is_shared(path: &Path, expected: u32) {
     let containers = Store::open_existing(path).unwrap().containers().unwrap();
-    let bases: BTreeSet<u32> = containers.iter().map(|c| c.slice.base()).collect();
-    // Nothing was freed in between, so the slices and addresses given are the lowest ones.
+    let bases: BTreeSet<u32> = containers.iter().map(|c| c.id_range.base()).collect();
+    // Nothing was freed in between, so the id ranges and addresses given are the lowest ones.
     let lowest: BTreeSet<u32> = (0..expected).map(|n| RANGE.runtime(n).unwrap().base()).collect();
     assert_eq!(bases, lowest);
     let addresses: BTreeSet<_> = containers.iter().map(|c| c.nics[0].ipv4.unwrap().ip()).collect();
@@ -26,14 +26,15 @@ fn assert_nothing_is_shared(path: &Path, expected: u32) {
 }
 
 #[test]
-fn fifty_processes_are_given_fifty_slices() {
+fn fifty_processes_are_given_fifty_id_ranges() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nagaya.db");
     drop(stocked(&path));
+    let one = format!("{}::one_process", module_path!().trim_start_matches("nagaya::"));
     let children: Vec<Child> = (1..=COMMANDS)
         .map(|number| {
             Command::new(env::current_exe().unwrap())
-                .args(["--exact", "store::contention::one_process", "--ignored", "--test-threads=1", "-q"])
+                .args(["--exact", &one, "--ignored", "--test-threads=1", "-q"])
                 .env(DATABASE, &path)
                 .env(NUMBER, number.to_string())
                 .stdout(std::process::Stdio::null())

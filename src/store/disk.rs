@@ -16,10 +16,11 @@ const DIRECTORY: &str = "NAGAYA_TEST_DIRECTORY";
 /// Runs the ignored test `name` in new user and mount namespaces; all it mounts goes with them.
 fn in_namespaces(name: &str) {
     let dir = tempfile::tempdir().unwrap();
+    let module = module_path!().trim_start_matches("nagaya::");
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "--propagation", "private"])
         .arg(env::current_exe().unwrap())
-        .args(["--exact", &format!("store::disk::{name}"), "--ignored", "--nocapture"])
+        .args(["--exact", &format!("{module}::{name}"), "--ignored", "--nocapture"])
         .env(DIRECTORY, dir.path())
         .output()
         .expect("needs unshare(1) of util-linux");

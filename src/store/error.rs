@@ -1,18 +1,22 @@
 //! What can go wrong with the database, and what it refuses.
 
+mod facts;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
-use crate::model::container::FieldError;
-use crate::model::ids::Slice;
+use crate::model::field::FieldError;
+use crate::model::ids::IdRange;
+use crate::model::keys::KeyError;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
-use crate::model::network::KeyError;
+use crate::model::profile::ProfileName;
+use crate::model::snapshot::SnapshotName;
 use crate::model::template::TemplateId;
-use crate::sys::lock::LockError;
+use crate::sys::fs::lock::LockError;
 
 /// Why the database did not do what was asked. Nothing was changed. A `cause` has nothing to add to
 /// the message.
@@ -58,6 +62,13 @@ pub enum StoreError {
     #[error("network '{name}' would leave container '{container}' without its address")]
     AddressLost { name: String, container: Name },
 
+    #[error("there is a profile '{name}' already")]
+    ProfileTaken { name: ProfileName },
+    #[error("there is no profile '{name}'")]
+    NoSuchProfile { name: ProfileName },
+    #[error("profile '{name}' is used by {}", listed(users))]
+    ProfileInUse { name: ProfileName, users: Vec<Name> },
+
     #[error("'{name}' cannot name a template")]
     BadTemplateName { name: String },
     #[error("there is a template '{name}' already")]
@@ -71,18 +82,21 @@ pub enum StoreError {
     #[error("template content {} is being deleted", .id.short())]
     TemplateDoomed { id: TemplateId },
 
+    #[error("container '{container}' has a snapshot '{name}' already")]
+    SnapshotTaken { container: Name, name: SnapshotName },
+
     #[error("there is a container '{name}' already")]
     NameTaken { name: Name },
     #[error("container id {id} or its uuid is taken")]
     IdTaken { id: ContainerId },
     #[error("there is no container with id {id}")]
     NoSuchContainer { id: ContainerId },
-    #[error("all {total} runtime slices of the id range are in use")]
-    NoSliceLeft { total: u32 },
-    #[error("the slice from id {} belongs to another container", .slice.base())]
-    SliceTaken { slice: Slice },
-    #[error("the slice from id {} is not a runtime slice of the id range", .slice.base())]
-    SliceOutsideRange { slice: Slice },
+    #[error("all {total} runtime id ranges are in use")]
+    NoIdRangeLeft { total: u32 },
+    #[error("the id range from {} on belongs to another container", .id_range.base())]
+    IdRangeTaken { id_range: IdRange },
+    #[error("the id range from {} on is none of the instance's runtime id ranges", .id_range.base())]
+    IdRangeOutside { id_range: IdRange },
     #[error("network '{name}' has no address left")]
     NoAddressLeft { name: String },
     #[error("address {ip} belongs to another interface ({place})")]
@@ -105,6 +119,10 @@ pub enum StoreError {
     BadField { name: Name, source: FieldError },
 }
 
+/// The hint if a template does not exist.
+pub const NO_TEMPLATE: &str = "'nagaya template list' shows the templates, 'nagaya template recipes' what can be \
+                               built; 'nagaya template import FILE --name NAME' adds one";
+
 /// The first few of `names`, and how many more there are.
 fn listed(names: &[Name]) -> String {
     const SHOWN: usize = 5;
@@ -118,7 +136,7 @@ impl StoreError {
     pub(super) fn from_sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let Some(&failure) = source.sqlite_error() else {
-            // Whatever does not come from SQLite itself is a value that we would not have stored.
+            // Any other error is about a value that we would not have stored.
             return match source {
                 rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)

@@ -12,12 +12,13 @@ use crate::model::firewall::policy::ContainerPolicy;
 use crate::model::firewall::traffic::Traffic;
 use crate::model::firewall::{Block, Policy};
 use crate::model::name::{ContainerId, Name};
+use crate::model::stored;
 
 /// A change of the policy that somebody has still to confirm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingPolicy {
     pub previous: Policy,
-    /// Unix time in seconds, from which on the previous policy is to hold again.
+    /// Unix time in seconds at which the previous policy comes back.
     pub deadline: i64,
 }
 
@@ -45,7 +46,8 @@ impl Store {
         })
     }
 
-    /// Stores what is said of one container, of which `policy` says all; nobody has to confirm it.
+    /// Stores the policy's part about one container, which is all that `policy` contains; nobody has to
+    /// confirm it.
     pub fn set_policy_about(&mut self, container: &str, policy: &Policy) -> Result<(), StoreError> {
         self.write("store the firewall's policy", |tx| {
             match policy.parts().get(container) {
@@ -65,7 +67,8 @@ impl Store {
         })
     }
 
-    /// Stores a policy of which something has gone or has another name; one to be confirmed still is.
+    /// Stores a policy from which something was removed or renamed. If it has to be confirmed, it still has
+    /// to.
     pub fn amend_policy(&mut self, policy: &Policy) -> Result<(), StoreError> {
         self.write("store the firewall's policy", |tx| Ok(put(tx, policy)?))
     }
@@ -93,7 +96,8 @@ impl Store {
         )
     }
 
-    /// Back to the policy before the one that nobody has confirmed; None: there is no such.
+    /// Goes back to the policy before the one that nobody has confirmed. None: there is none to be
+    /// confirmed.
     pub fn take_policy_back(&mut self) -> Result<Option<Policy>, StoreError> {
         self.write("take the firewall's policy back", |tx| {
             let Some(pending) = pending(tx)? else { return Ok(None) };
@@ -172,7 +176,7 @@ impl Store {
         })
     }
 
-    /// What has passed every link in all its time.
+    /// The traffic of every link since it was made.
     pub fn traffic(&self) -> Result<BTreeMap<(ContainerId, String), Traffic>, StoreError> {
         self.read("read the traffic", |conn| {
             let sql = "SELECT total, seen, container, link FROM traffic";
@@ -195,14 +199,14 @@ fn joined(parts: impl Iterator<Item = rusqlite::Result<Policy>>) -> rusqlite::Re
     Ok(policy)
 }
 
-/// A container goes by another name.
+/// Renames a container in the policy.
 pub(super) fn renamed(conn: &Connection, from: &str, to: &str) -> rusqlite::Result<()> {
     let mut policy = whole(conn)?;
     policy.rename(from, to);
     put(conn, &policy)
 }
 
-/// Writes what is otherwise than it was.
+/// Writes what differs from what is stored.
 fn put(conn: &Connection, policy: &Policy) -> rusqlite::Result<()> {
     let sql = "SELECT container, document FROM policy";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -250,7 +254,7 @@ fn block(row: &Row<'_>) -> rusqlite::Result<Block> {
 
 /// Column `index`, JSON.
 fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(index)?.as_str()?).map_err(|err| unfit(index, err))
+    stored::from_json(row.get_ref(index)?.as_str()?).map_err(|err| unfit(index, err))
 }
 
 fn unfit(index: usize, err: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

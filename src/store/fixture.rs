@@ -4,17 +4,17 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::Store;
+use super::{Store, StoreError, containers};
 use crate::model::config::Config;
-use crate::model::container::{NewContainer, Phase};
-use crate::model::ids::{Range, SLICE};
+use crate::model::container::{Container, NewContainer, Phase};
+use crate::model::ids::{IDS_PER_RANGE, SubordinateIds};
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::NicRequest;
 use crate::model::template::{InitKind, NetworkStyle, Template, TemplateFacts, TemplateId};
 
-pub const RANGE: Range = Range { start: 1_000_000, count: 201 * SLICE };
+pub const RANGE: SubordinateIds = SubordinateIds { start: 1_000_000, count: 201 * IDS_PER_RANGE };
 
 pub fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -52,14 +52,30 @@ pub fn web(n: u32) -> NewContainer {
         name: Name::new(&format!("web{n:02}")).unwrap(),
         template: template('c').id,
         template_name: "centos7".into(),
+        layers: Vec::new(),
+        snapshots: Vec::new(),
         uuid: format!("{n:032x}"),
         created_at: 1_700_000_000,
         phase: Phase::Creating,
         wanted_up: false,
+        devices: Vec::new(),
         nics: vec![NicRequest {
             mac: Some(Mac::guest([0, 0, b, c, d])),
             ..NicRequest::on("eth0", "nagaya0")
         }],
         config: Config::default(),
+        profiles: Vec::new(),
+        fleet: None,
+    }
+}
+
+impl Store {
+    /// A container without an operation that makes it.
+    pub fn create_container(&mut self, new: &NewContainer) -> Result<Container, StoreError> {
+        self.write("create a container", |tx| containers::create(tx, new))
+    }
+
+    pub fn delete_container(&mut self, id: &ContainerId) -> Result<Option<TemplateId>, StoreError> {
+        self.write("delete a container", |tx| containers::delete(tx, id))
     }
 }

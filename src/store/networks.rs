@@ -29,7 +29,7 @@ impl Store {
         })
     }
 
-    /// Adds a network that is not there yet.
+    /// Adds a network that does not exist yet.
     pub fn add_network_anew(&mut self, network: &Network) -> Result<(), StoreError> {
         self.write("add a network", |tx| match may_add(tx, network)? {
             true => insert(tx, network),
@@ -97,7 +97,7 @@ pub(super) fn all(conn: &Connection) -> rusqlite::Result<Vec<Network>> {
     conn.prepare_cached("SELECT spec FROM network ORDER BY name")?.query_map([], from_row)?.collect()
 }
 
-/// True: it is new and fits; false: it is there already.
+/// True: it is new and fits; false: it exists already.
 pub(super) fn may_add(conn: &Connection, new: &Network) -> Attempt<bool> {
     new.check().map_err(|source| StoreError::BadNetwork { name: new.name.clone(), source })?;
     for old in all(conn)? {

@@ -38,7 +38,7 @@ impl Store {
         })
     }
 
-    /// Takes an interface away; its addresses are free.
+    /// Removes an interface; its addresses are free.
     pub fn remove_nic(&mut self, id: &ContainerId, device: &str) -> Result<(), StoreError> {
         self.write("remove an interface", |tx| remove(tx, id, device).map(drop))
     }
@@ -52,7 +52,7 @@ fn remove(conn: &Connection, id: &ContainerId, device: &str) -> Attempt<u8> {
     Ok(slot.ok_or_else(|| StoreError::NoSuchDevice { device: device.to_owned() })?)
 }
 
-/// Where addresses must differ from one another.
+/// The segment within which addresses must differ from one another.
 fn segment(kind: &NicKind) -> String {
     match kind {
         NicKind::Bridged { network } => network.clone(),
@@ -61,7 +61,7 @@ fn segment(kind: &NicKind) -> String {
     }
 }
 
-/// What `request` is given: the lowest free slot, and addresses that nobody has.
+/// The interface for `request`: in the lowest free slot, with addresses that nobody has.
 pub(super) fn allot(conn: &Connection, id: &ContainerId, request: &NicRequest) -> Attempt<Nic> {
     let slots = conn
         .prepare_cached("SELECT slot FROM nic WHERE container = ?1 ORDER BY slot")?
@@ -90,7 +90,7 @@ pub(super) fn allot(conn: &Connection, id: &ContainerId, request: &NicRequest) -
             place(&mut nic, &network, ipv4, ipv6);
             // Nobody but the bridge's own network knows what is free there.
             nic.settings.dhcp |= network.foreign && ipv4.is_none() && ipv6.is_none();
-            // What somebody else will give it cannot be known to a filter.
+            // A filter cannot know which address somebody else will give it.
             if nic.settings.dhcp {
                 nic.settings.ipv4_filtering &= ipv4.is_some();
                 nic.settings.ipv6_filtering &= ipv6.is_some();
@@ -160,7 +160,8 @@ pub(super) fn check_free(conn: &Connection, id: &ContainerId, nic: &Nic) -> Atte
     if conn.prepare_cached("SELECT 1 FROM nic WHERE mac = ?1")?.exists([nic.mac])? {
         return Err(StoreError::MacTaken { mac: nic.mac }.into());
     }
-    let own = "SELECT 1 FROM nic WHERE container = ?1 AND (device = ?2 OR name = ?3)";
+    let own = "SELECT 1 FROM nic WHERE container = ?1 AND (device = ?2 OR name = ?3)
+               UNION ALL SELECT 1 FROM device WHERE container = ?1 AND name = ?2";
     if conn.prepare_cached(own)?.exists((id, &nic.device, &nic.name))? {
         return Err(StoreError::DeviceTaken { device: nic.device.clone(), name: nic.name.clone() }.into());
     }
@@ -173,7 +174,7 @@ fn pick4(conn: &Connection, network: &Network, wanted: Wanted<Ipv4Addr>) -> Atte
         Wanted::None => Ok(None),
         Wanted::At(ip) if network.is_guest_address4(ip) => Ok(Some(ip)),
         Wanted::At(ip) => Err(StoreError::OutsideNetwork { name: name(), ip: ip.into() }.into()),
-        // On a bridge of the host's own others give addresses out too.
+        // On a bridge of the host's own, others give out addresses too.
         Wanted::Auto if network.ipv4.is_none() || network.foreign => Ok(None),
         Wanted::Auto => {
             let sql = "SELECT ipv4 FROM nic WHERE segment = ?1 AND ipv4 IS NOT NULL ORDER BY ipv4";
@@ -186,7 +187,7 @@ fn pick4(conn: &Connection, network: &Network, wanted: Wanted<Ipv4Addr>) -> Atte
     }
 }
 
-/// One that is free is the twin of the IPv4 address, or the lowest.
+/// The twin of the IPv4 address if that is free, else the lowest free address.
 fn pick6(
     conn: &Connection,
     network: &Network,

@@ -1,23 +1,17 @@
-//! Finding, making and upgrading the database file.
+//! Opening the database.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use rustix::fs::{Access, AtFlags, CWD};
+use rusqlite::{Connection, OpenFlags};
 
-use super::schema::{MIGRATIONS, VERSION};
-use super::{Store, StoreError, replace, reserve};
-use crate::sys::lock::{self, Lock};
-
-const OPEN: &str = "open the database";
-/// How long a command waits for another one that makes or upgrades the database.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+use super::connection::{connect, create, migrate, unopened, version};
+use super::database::Store;
+use super::error::StoreError;
+use super::files::{beside, exists, lock, sync_directory};
+use super::schema::VERSION;
+use super::{replace, reserve};
+use crate::model::waits;
 
 impl Store {
     /// Opens the database at `path`, an absolute path; makes it where there is none, and brings an
@@ -36,15 +30,20 @@ impl Store {
         }
     }
 
-    /// As `open`, but where there is none that is the error `NotSetUp`.
+    /// As `open`, but if there is no database, that is the error `NotSetUp`.
     pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
         reserve::give_up_if_full(path);
+        let is_logged = exists(&beside(path, "-wal"))?;
         let mut conn = connect(path)?;
         let found = version(&conn, path)?;
+        if !is_logged {
+            // SQLite has made it just now, and does not flush directories (.cargo/config.toml).
+            sync_directory(path)?;
+        }
         if found > VERSION {
             return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
         }
-        // A database is complete before it is given its name, so this one was made by others.
+        // A database is complete before it gets its name, so another program made this one.
         if found <= 0 {
             return Err(StoreError::Foreign { path: path.to_owned() });
         }
@@ -55,13 +54,13 @@ impl Store {
         Ok(Self { conn, path: path.to_owned(), looks_only: false, place: None })
     }
 
-    /// Opens the database at `path` to be read only, as it is: none is made or brought to another
-    /// schema, and nobody is waited for longer than a moment.
+    /// Opens the database at `path` for reading only, as it is: it makes none, changes no schema, and waits
+    /// for nobody longer than a moment.
     pub fn look(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(|err| unopened(path, err))?;
         let settle = || {
-            conn.busy_timeout(Duration::from_millis(200))?;
+            conn.busy_timeout(waits::LOCK_DATABASE_TO_LOOK)?;
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         };
         settle().map_err(|err| unopened(path, err))?;
@@ -75,133 +74,10 @@ impl Store {
     }
 }
 
-/// A connection to an existing file, with the settings that do not live in it.
-pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|err| unopened(path, err))?;
-    let settle = || {
-        conn.busy_timeout(Duration::from_secs(10))?;
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-        // Commands come one at a time, so nearly each is the last to close the file; it is not to
-        // pay for two more flushes by copying the WAL each time. The WAL is kept short instead,
-        // for the next command reads through it.
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 100;")?;
-        conn.set_prepared_statement_cache_capacity(32);
-        Ok(())
-    };
-    settle().map_err(|err| unopened(path, err))?;
-    Ok(conn)
-}
-
-fn version(conn: &Connection, path: &Path) -> Result<i32, StoreError> {
-    conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|err| unopened(path, err))
-}
-
-/// SQLite says no more than "unable to open database file"; the kernel says why.
-fn unopened(path: &Path, err: rusqlite::Error) -> StoreError {
-    if err.sqlite_error_code() == Some(ErrorCode::CannotOpen) {
-        let access = rustix::fs::accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS);
-        match access.map_err(io::Error::from) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {
-                return StoreError::NotSetUp { path: path.to_owned() };
-            }
-            Err(why) if why.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                return StoreError::ReadOnly { doing: OPEN, path: path.to_owned(), cause: err };
-            }
-            Err(source) => return StoreError::File { doing: "open database", path: path.to_owned(), source },
-            Ok(()) => {}
-        }
-    }
-    StoreError::from_sqlite(path, OPEN, err)
-}
-
-/// Makes a database, complete before it appears under its name. The caller holds the lock.
-pub(super) fn create(path: &Path) -> Result<(), StoreError> {
-    // SQLite would replay a WAL that an earlier database of this name left behind.
-    let new = beside(path, ".new");
-    for suffix in ["-wal", "-shm", ".new", ".new-wal", ".new-shm", ".new-journal"] {
-        remove(&beside(path, suffix))?;
-    }
-    // The -wal and -shm that SQLite makes get the mode of the database.
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(|source| StoreError::File { doing: "create database", path: new.clone(), source })?;
-    let mut conn = connect(&new)?;
-    let sqlite = |err| StoreError::from_sqlite(path, "create the database", err);
-    conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)).map_err(sqlite)?;
-    migrate(&mut conn, path)?;
-    // This once everything has to be in the file itself, which closing then sees to.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sqlite)?;
-    conn.close().map_err(|(_, err)| sqlite(err))?;
-    fs::rename(&new, path).map_err(|source| StoreError::File {
-        doing: "create database",
-        path: path.to_owned(),
-        source,
-    })?;
-    sync_directory(path)
-}
-
-/// The caller holds the lock: the version is read before the transaction that changes it.
-fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    // A step that puts a new table in an old one's place would delete what refers to that.
-    let foreign_keys = |conn: &Connection, on| {
-        let set = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, on);
-        set.map_err(|err| StoreError::from_sqlite(path, "prepare the database for its new schema", err))
-    };
-    conn.set_transaction_behavior(TransactionBehavior::Immediate);
-    foreign_keys(conn, false)?;
-    let migrated = MIGRATIONS.to_latest(conn);
-    foreign_keys(conn, true)?;
-    migrated.map_err(|err| match err {
-        rusqlite_migration::Error::RusqliteError { err, .. } => {
-            StoreError::from_sqlite(path, "bring the database to this version's schema", err)
-        }
-        source => StoreError::Migration { path: path.to_owned(), source },
-    })
-}
-
-/// Waits until no other process makes, upgrades or moves the database.
-pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
-    let (dir, lock_path) = (path.parent().unwrap_or(Path::new("/")), beside(path, ".lock"));
-    let name = lock_path.file_name().unwrap_or_default();
-    lock::exclusive(dir, name, PATIENCE).map_err(|source| StoreError::Lock { source })
-}
-
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
-    path.try_exists().map_err(|source| StoreError::File { doing: "look for", path: path.to_owned(), source })
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::File { doing: "remove", path: path.to_owned(), source: err })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes what was renamed beside `path` outlast a power cut.
-pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| StoreError::File {
-        doing: "flush directory",
-        path: dir.to_owned(),
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::store::fixture::network;
     use std::os::unix::fs::PermissionsExt;

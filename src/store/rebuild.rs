@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use rusqlite::Connection;
 
 use super::allot::may_run_on;
-use super::containers::{check_free, check_template, insert};
+use super::containers::{check_free, insert};
 use super::error::{Attempt, Failure};
-use super::{Store, StoreError, networks, nics, setup};
-use crate::model::ids::Range;
+use super::templates::check_known;
+use super::{Store, StoreError, layers, networks, nics, profiles, setup, snapshots};
+use crate::model::ids::SubordinateIds;
 use crate::model::manifest::Manifest;
 use crate::model::name::Name;
 use crate::model::nic::Nic;
@@ -21,9 +22,9 @@ pub struct Rejected {
 }
 
 impl Store {
-    /// Inserts what `manifests` describe, in one transaction, and returns those that do not fit:
-    /// manifests are files, which may be old, copied or changed. The range and the templates'
-    /// content have to be there; a network is as the first manifest on it says.
+    /// Inserts what `manifests` describe, in one transaction, and returns those that do not fit: manifests
+    /// are files, which may be old, copied or changed. The subordinate ids and the templates' content must
+    /// be stored before; a network or a profile is made as the first manifest that names it says.
     pub fn rebuild(&mut self, manifests: &[Manifest]) -> Result<Vec<Rejected>, StoreError> {
         self.write("put containers back", |tx| {
             let range = setup::range(tx)?.ok_or(StoreError::NoRange)?;
@@ -43,19 +44,20 @@ impl Store {
 }
 
 /// Checks everything before it changes anything, so that a refusal leaves no trace.
-fn put_back(conn: &Connection, range: Range, manifest: &Manifest) -> Attempt<()> {
+fn put_back(conn: &Connection, range: SubordinateIds, manifest: &Manifest) -> Attempt<()> {
     let container = &manifest.container;
     let name = || container.name.clone();
     container.check().map_err(|source| StoreError::BadField { name: name(), source })?;
     check_free(conn, &container.name, &container.id, &container.uuid)?;
-    check_template(conn, &container.template)?;
-    let slice = container.slice;
+    check_known(conn, &container.template)?;
+    manifest.snapshots.iter().try_for_each(|snapshot| check_known(conn, &snapshot.chain.template))?;
+    let id_range = container.id_range;
     let shared = setup::is_shared(conn)?;
-    if !may_run_on(range, shared, slice) {
-        return Err(StoreError::SliceOutsideRange { slice }.into());
+    if !may_run_on(range, shared, id_range) {
+        return Err(StoreError::IdRangeOutside { id_range }.into());
     }
-    if !shared && conn.prepare_cached("SELECT 1 FROM container WHERE slice = ?1")?.exists([slice])? {
-        return Err(StoreError::SliceTaken { slice }.into());
+    if !shared && conn.prepare_cached("SELECT 1 FROM container WHERE slice = ?1")?.exists([id_range])? {
+        return Err(StoreError::IdRangeTaken { id_range }.into());
     }
     let mut new = Vec::new();
     for network in &manifest.networks {
@@ -68,11 +70,23 @@ fn put_back(conn: &Connection, range: Range, manifest: &Manifest) -> Attempt<()>
         nics::check_free(conn, &container.id, nic)?;
     }
     new.into_iter().try_for_each(|network| networks::insert(conn, network))?;
+    for profile in container.config.profiles() {
+        // A new database has an empty one that is called `default`.
+        let known = profiles::profile(conn, &profile.name)?;
+        if known.is_none_or(|known| known.config().is_empty()) {
+            profiles::put(conn, profile)?;
+        }
+    }
     insert(conn, container)?;
+    manifest.layers.iter().try_for_each(|layer| layers::add(conn, layer))?;
+    layers::put(conn, &container.id, &manifest.layers)?;
+    for snapshot in &manifest.snapshots {
+        snapshots::insert(conn, &container.id, snapshot, true)?;
+    }
     container.nics.iter().try_for_each(|nic| nics::insert(conn, &container.id, nic))
 }
 
-/// Whether the network that there is, or will be, has room for the addresses.
+/// Whether the network, or the one that will be made, has the addresses.
 fn fits(conn: &Connection, manifest: &Manifest, nic: &Nic) -> Attempt<()> {
     let Some(name) = nic.network() else { return Ok(()) };
     let network = match networks::network(conn, name)? {
@@ -94,7 +108,7 @@ fn fits(conn: &Connection, manifest: &Manifest, nic: &Nic) -> Attempt<()> {
 mod tests {
     use super::*;
     use crate::model::container::{Container, Phase};
-    use crate::model::ids::Slice;
+    use crate::model::ids::IdRange;
     use crate::model::manifest::{from_toml, to_toml};
     use crate::model::network::Network;
     use crate::model::nic::NicKind;
@@ -116,18 +130,19 @@ mod tests {
     }
 
     fn manifest(container: &Container) -> Manifest {
-        Manifest { container: container.clone(), networks: vec![network()] }
+        let networks = vec![network()];
+        Manifest { container: container.clone(), networks, layers: vec![], snapshots: vec![] }
     }
 
     #[test]
     fn manifests_bring_a_lost_database_back() {
         let (lost, _dir, mut new) = lost_and_new();
-        let manifests: Vec<String> = lost.iter().map(|c| to_toml(c, &[network()])).collect();
+        let manifests: Vec<String> = lost.iter().map(|c| to_toml(&manifest(c))).collect();
         let read: Vec<Manifest> = manifests.iter().map(|text| from_toml(text).unwrap()).collect();
         assert!(new.rebuild(&read).unwrap().is_empty());
         assert_eq!(new.containers().unwrap(), lost);
         assert_eq!(new.networks().unwrap(), [network()]);
-        assert_eq!(new.create_container(&web(4)).unwrap().slice, RANGE.runtime(3).unwrap());
+        assert_eq!(new.create_container(&web(4)).unwrap().id_range, RANGE.runtime(3).unwrap());
     }
 
     #[test]
@@ -136,22 +151,22 @@ mod tests {
         let first = &lost[0];
         let other = |n: u32| {
             let fresh = web(n);
-            let slice = RANGE.runtime(n).unwrap();
+            let id_range = RANGE.runtime(n).unwrap();
             let (id, name, uuid) = (fresh.id, fresh.name, fresh.uuid);
-            Container { id, name, uuid, slice, nics: vec![], ..first.clone() }
+            Container { id, name, uuid, id_range, nics: vec![], ..first.clone() }
         };
         let mac = web(99).nics[0].mac.unwrap();
         let on = |n, nic: Nic| manifest(&Container { nics: vec![nic], ..other(n) });
         let nic = || first.nics[0].clone();
         let at = |ip: &str| Nic { mac, ipv4: Some(ip.parse().unwrap()), ipv6: None, ..nic() };
-        let odd = Slice::at(RANGE.runtime(50).unwrap().base() + 1).unwrap();
+        let odd = IdRange::at(RANGE.runtime(50).unwrap().base() + 1).unwrap();
         let elsewhere = NicKind::Bridged { network: "b1".into() };
         let clash = Network { name: "b1".into(), bridge: "b1".into(), ..network() };
         let bad = [
             manifest(first),
-            manifest(&Container { slice: first.slice, ..other(10) }),
-            manifest(&Container { slice: RANGE.storage().unwrap(), ..other(11) }),
-            manifest(&Container { slice: odd, ..other(12) }),
+            manifest(&Container { id_range: first.id_range, ..other(10) }),
+            manifest(&Container { id_range: RANGE.storage().unwrap(), ..other(11) }),
+            manifest(&Container { id_range: odd, ..other(12) }),
             manifest(&Container { template: template('e').id, ..other(13) }),
             on(14, Nic { mac, ..nic() }),
             on(15, Nic { mac: nic().mac, ..at("10.9.0.99/24") }),
@@ -168,9 +183,9 @@ mod tests {
             kinds,
             [
                 "NameTaken",
-                "SliceTaken",
-                "SliceOutsideRange",
-                "SliceOutsideRange",
+                "IdRangeTaken",
+                "IdRangeOutside",
+                "IdRangeOutside",
                 "TemplateGone",
                 "AddressTaken",
                 "MacTaken",

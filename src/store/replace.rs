@@ -1,27 +1,19 @@
-//! A database that is made anew beside the present one, and takes its place when it is whole: whoever
-//! is killed meanwhile has changed nothing.
+//! A database that is made anew beside the present one and takes its place when it is whole. A command that
+//! is killed before that has changed nothing.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::open::{beside, connect, create, exists, lock, remove, sync_directory};
-use super::{Store, StoreError};
-use crate::sys::lock::Lock;
+use super::connection::{connect, create};
+use super::database::{Place, Store};
+use super::error::StoreError;
+use super::files::{beside, exists, lock, remove, rename, sync_directory};
 
-/// Of one that is being filled, and of one that is whole and only has to be given its name.
+/// Suffixes: of a database that is being filled, and of one that is whole and only has to get its name.
 const UNDER_WAY: &str = ".rebuilding";
 const WHOLE: &str = ".rebuilt";
-
-/// Where a new database is to be, and the lock that keeps others from making one there.
-#[derive(Debug)]
-pub(super) struct Place {
-    path: PathBuf,
-    _lock: Lock,
-}
 
 impl Store {
     /// An empty database that is to take the place of the one at `path`, by `take_place`.
@@ -31,7 +23,7 @@ impl Store {
         for suffix in ["", "-wal", "-shm"] {
             remove(&beside(&new, suffix))?;
         }
-        // One that is older than what is made now.
+        // An older one that was never put in place.
         remove(&beside(path, WHOLE))?;
         create(&new)?;
         let place = Place { path: path.to_owned(), _lock: lock };
@@ -49,7 +41,7 @@ impl Store {
         rename(&self.path, &beside(&place.path, WHOLE))?;
         sync_directory(&place.path)?;
         if exists(&place.path)? {
-            // From now on there is none by that name, and whoever opens it finds the new one.
+            // From here on no database has that name; whoever opens it then finishes with the new one.
             rename(&place.path, &free_name(&place.path)?.0)?;
         }
         finish(&place.path)?;
@@ -59,14 +51,14 @@ impl Store {
     }
 }
 
-/// Gives a database that is whole its name, where there is none by that name. The caller holds the
-/// lock. Whether there was such a one.
+/// Gives a whole database its name, if no database has that name. The caller holds the lock. Returns
+/// whether it did.
 pub(super) fn finish(path: &Path) -> Result<bool, StoreError> {
     let whole = beside(path, WHOLE);
     if !exists(&whole)? {
         return Ok(false);
     }
-    // It belongs to the one that was set aside, and would be replayed into this one.
+    // The old WAL belongs to the database that was set aside, and would be replayed into this one.
     let wal = beside(path, "-wal");
     if exists(&wal)? {
         match free_name(path)?.1 {
@@ -80,7 +72,7 @@ pub(super) fn finish(path: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// The first name that is free for a database that is set aside, and the last that is not.
+/// The first free name for a database that is set aside, and the last one in use.
 fn free_name(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
     let mut last = None;
     for number in 1u32.. {
@@ -93,14 +85,10 @@ fn free_name(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
     unreachable!("some number is free")
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let failed =
-        |source: io::Error| StoreError::File { doing: "rename database", path: from.to_owned(), source };
-    fs::rename(from, to).map_err(failed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::store::fixture::{RANGE, network, stocked, web};
 

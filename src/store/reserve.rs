@@ -1,5 +1,5 @@
-//! Room kept for the database on a disk that guests can fill: else no command could be carried out
-//! any more, not even the one that deletes what fills it.
+//! Room kept for the database on a disk that guests can fill. Without it no command would work any more on
+//! a full disk, not even the one that deletes what fills it.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -10,10 +10,10 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// More than the `-shm` and the longest `-wal` take together.
 pub(super) const SIZE: u64 = 1 << 20;
-/// It is kept in multiples of this.
+/// The room is kept in multiples of this.
 const STEP: u64 = 64 << 10;
 
-/// Gives the room free where there is hardly any other.
+/// Frees the room if the disk has hardly any other.
 pub(super) fn give_up_if_full(database: &Path) {
     let path = reserve(database);
     let scarce = statvfs(&path).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < SIZE);
@@ -22,8 +22,8 @@ pub(super) fn give_up_if_full(database: &Path) {
     }
 }
 
-/// Keeps the room, or as much of it as is to be had. Without it everything works until the disk is
-/// full, so a failure is none.
+/// Keeps the room, or as much of it as the disk has. Without it everything works until the disk is full, so
+/// a failure is ignored.
 pub(super) fn keep(database: &Path) {
     let path = reserve(database);
     if fs::metadata(&path).is_ok_and(|file| file.len() >= SIZE) {

@@ -9,11 +9,18 @@ const STEPS: &[M<'static>] = &[
     M::up(SHARED).foreign_key_check(),
     M::up(NETWORKS).foreign_key_check(),
     M::up(FIREWALL),
+    M::up(OPERATIONS),
+    M::up(LAYERS),
+    M::up(SCHEDULES),
+    M::up(DEVICES),
+    M::up(PROFILES),
+    M::up(TEXTS),
+    M::up(FLEETS),
 ];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
-/// What `PRAGMA user_version` says of a database on which all steps were taken.
+/// The `PRAGMA user_version` of a database on which all steps were taken.
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 const FIRST: &str = "
@@ -85,7 +92,7 @@ CREATE TABLE config (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Containers may share a slice, where the range says that all do.
+/// Containers may share an id range, if the owner's record says that all do.
 const SHARED: &str = "
 ALTER TABLE meta ADD COLUMN shared INTEGER NOT NULL DEFAULT 0 CHECK (shared IN (0, 1));
 
@@ -119,7 +126,7 @@ WHEN NOT EXISTS (SELECT 1 FROM meta WHERE shared = 1)
 BEGIN SELECT RAISE(ABORT, 'the slice belongs to another container'); END;
 ";
 
-/// Several networks, several interfaces. What is looked for or must be unique has a column; the rest
+/// Several networks and interfaces. What queries search for, or what must be unique, has a column; the rest
 /// is in `spec`, as JSON.
 const NETWORKS: &str = "
 ALTER TABLE network RENAME TO old_network;
@@ -204,6 +211,147 @@ CREATE TABLE traffic (
     total TEXT NOT NULL,
     seen TEXT NOT NULL,
     PRIMARY KEY (container, link)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The journal. It takes the place of `work`; what a command of an earlier version has left half done is
+/// written into it.
+const OPERATIONS: &str = "
+CREATE TABLE operation (
+    id TEXT PRIMARY KEY CHECK (length(id) = 16),
+    kind TEXT NOT NULL,
+    -- The name of what it is about, as it was then.
+    subject TEXT NOT NULL,
+    -- No reference: it is kept after its container is gone.
+    container TEXT,
+    params TEXT NOT NULL,
+    -- The step that was begun last.
+    step INTEGER NOT NULL CHECK (step >= 0),
+    status TEXT NOT NULL CHECK (status IN ('running', 'undoing', 'done', 'failed')),
+    -- A process number.
+    holder INTEGER NOT NULL,
+    -- Milliseconds since 1970.
+    created_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    error TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX operation_ended ON operation (ended_at);
+INSERT INTO operation
+    SELECT lower(hex(randomblob(8))), CASE phase WHEN 'creating' THEN 'launch' ELSE 'delete' END, name, id, '{}', 0,
+        'running', 0, unixepoch() * 1000, NULL, NULL
+    FROM container WHERE phase IN ('creating', 'deleting');
+INSERT INTO operation
+    SELECT id, CASE kind WHEN 'import' THEN 'template-import' WHEN 'records' THEN 'template-delete'
+            WHEN 'repair' THEN 'repair' ELSE 'template-build' END, '', NULL, '{}', 0,
+        'running', 0, started_at * 1000, NULL, NULL
+    FROM work;
+DROP TABLE work;
+";
+
+/// What containers and their snapshots stand on above their templates.
+const LAYERS: &str = "
+CREATE TABLE layer (
+    id TEXT PRIMARY KEY CHECK (length(id) = 16),
+    created_at INTEGER NOT NULL,
+    -- 1: nothing stands on it; its files are being deleted.
+    deleting INTEGER NOT NULL DEFAULT 0 CHECK (deleting IN (0, 1))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX layer_deleting ON layer (deleting) WHERE deleting = 1;
+
+CREATE TABLE container_layer (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    -- 1 is right above the template.
+    position INTEGER NOT NULL CHECK (position > 0),
+    layer TEXT NOT NULL REFERENCES layer (id),
+    PRIMARY KEY (container, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX container_layer_layer ON container_layer (layer);
+
+CREATE TABLE snapshot (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+    -- 0: it is being made.
+    ready INTEGER NOT NULL CHECK (ready IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    template TEXT NOT NULL REFERENCES template (id),
+    -- The rest, as JSON.
+    spec TEXT NOT NULL,
+    PRIMARY KEY (container, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshot_template ON snapshot (template);
+CREATE INDEX snapshot_expires ON snapshot (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE snapshot_layer (
+    container TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    position INTEGER NOT NULL CHECK (position > 0),
+    layer TEXT NOT NULL REFERENCES layer (id),
+    PRIMARY KEY (container, snapshot, position),
+    FOREIGN KEY (container, snapshot) REFERENCES snapshot (container, name)
+        ON DELETE CASCADE ON UPDATE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshot_layer_layer ON snapshot_layer (layer);
+";
+
+const SCHEDULES: &str = "
+-- When a container's schedule had something to do last, or was seen first.
+CREATE TABLE schedule_look (
+    container TEXT PRIMARY KEY REFERENCES container (id) ON DELETE CASCADE,
+    looked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+const DEVICES: &str = "
+-- Those besides interfaces.
+CREATE TABLE device (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    -- As JSON; it has the name too.
+    spec TEXT NOT NULL,
+    PRIMARY KEY (container, name)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Containers that are there keep their settings as they are: they use no profile.
+const PROFILES: &str = "
+CREATE TABLE profile (
+    name TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 63),
+    description TEXT NOT NULL,
+    -- What it gives to its containers, as JSON.
+    spec TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO profile VALUES ('default', 'What new containers use unless other profiles are named', '{}');
+
+CREATE TABLE container_profile (
+    container TEXT NOT NULL REFERENCES container (id) ON DELETE CASCADE,
+    -- Later ones count.
+    position INTEGER NOT NULL CHECK (position >= 0),
+    profile TEXT NOT NULL REFERENCES profile (name) ON UPDATE CASCADE,
+    PRIMARY KEY (container, position),
+    UNIQUE (container, profile)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX container_profile_profile ON container_profile (profile);
+";
+
+/// Settings as somebody has written them, where there is more in the text than its values.
+const TEXTS: &str = "
+CREATE TABLE config_text (
+    container TEXT PRIMARY KEY REFERENCES container (id) ON DELETE CASCADE,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE profile_text (
+    profile TEXT PRIMARY KEY REFERENCES profile (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Which file has made a container.
+const FLEETS: &str = "
+CREATE TABLE fleet (
+    container TEXT PRIMARY KEY REFERENCES container (id) ON DELETE CASCADE,
+    -- The name that the file gives itself, or its path.
+    file TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

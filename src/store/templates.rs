@@ -1,4 +1,4 @@
-//! Templates: content, which is named by its hash, and the names that people give it.
+//! Templates: content, which is named by its hash, and the names that users give it.
 //!
 //! Content stays while it has a name or a container. What loses the last of both is marked in the
 //! same transaction, so that its files are deleted however the command ends: the app deletes
@@ -55,7 +55,7 @@ impl Store {
         })
     }
 
-    /// Content that a container stands on may have lost its name.
+    /// Content that a container uses may have lost its name.
     pub fn template(&self, id: &TemplateId) -> Result<Option<Template>, StoreError> {
         self.read("read a template", |conn| {
             let sql = format!("SELECT {COLUMNS} FROM template t WHERE t.id = ?1 AND NOT t.deleting");
@@ -63,7 +63,7 @@ impl Store {
         })
     }
 
-    /// Every name with what it stands for, sorted by name.
+    /// Every name with its template, sorted by name.
     pub fn templates(&self) -> Result<Vec<(String, Template)>, StoreError> {
         self.read("list the templates", |conn| {
             let sql = format!(
@@ -74,8 +74,8 @@ impl Store {
         })
     }
 
-    /// Takes the name away; refused with `TemplateInUse` while a container uses the content and no
-    /// other name keeps it. Returns the content if that is doomed now.
+    /// Deletes the name; refused with `TemplateInUse` while a container uses the content and no other name
+    /// keeps it. Returns the content if that is doomed now.
     pub fn delete_template_name(&mut self, name: &str) -> Result<Option<TemplateId>, StoreError> {
         self.write("delete a template's name", |tx| {
             let Some(id) = named(tx, name)? else {
@@ -90,7 +90,10 @@ impl Store {
                 return Ok(None);
             }
             let users: Vec<Name> = tx
-                .prepare_cached("SELECT name FROM container WHERE template = ?1 ORDER BY name")?
+                .prepare_cached(
+                    "SELECT name FROM container c WHERE template = ?1 OR EXISTS (SELECT 1 FROM snapshot s
+                     WHERE s.container = c.id AND s.template = ?1) ORDER BY name",
+                )?
                 .query_map([&id], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             Err(StoreError::TemplateInUse { name: name.to_owned(), users }.into())
@@ -116,19 +119,28 @@ impl Store {
 }
 
 /// Whether the content is being deleted; none where it is unknown.
-pub(super) fn is_doomed(conn: &Connection, id: &TemplateId) -> rusqlite::Result<Option<bool>> {
+fn is_doomed(conn: &Connection, id: &TemplateId) -> rusqlite::Result<Option<bool>> {
     conn.prepare_cached("SELECT deleting FROM template WHERE id = ?1")?
         .query_row([id], |row| row.get(0))
         .optional()
 }
 
-/// Marks content that has neither name nor container; true if it was marked now.
+/// Refuses content that is unknown or being deleted.
+pub(super) fn check_known(conn: &Connection, id: &TemplateId) -> Attempt<()> {
+    match is_doomed(conn, id)? {
+        Some(false) => Ok(()),
+        Some(true) | None => Err(StoreError::TemplateGone { id: id.clone() }.into()),
+    }
+}
+
+/// Marks content that has neither name nor container nor snapshot; true if it was marked now.
 pub(super) fn doom_if_unused(conn: &Connection, id: &TemplateId) -> rusqlite::Result<bool> {
     let marked = conn
         .prepare_cached(
             "UPDATE template SET deleting = 1 WHERE id = ?1 AND NOT deleting
              AND NOT EXISTS (SELECT 1 FROM template_name WHERE template = ?1)
-             AND NOT EXISTS (SELECT 1 FROM container WHERE template = ?1)",
+             AND NOT EXISTS (SELECT 1 FROM container WHERE template = ?1)
+             AND NOT EXISTS (SELECT 1 FROM snapshot WHERE template = ?1)",
         )?
         .execute([id])?;
     Ok(marked == 1)
@@ -222,7 +234,7 @@ mod tests {
     fn doomed_content_outlasts_a_crash_and_cannot_come_back_before_it_is_gone() {
         let (_dir, mut store) = store();
         assert_eq!(store.delete_template_name("centos7").unwrap(), Some(template('c').id));
-        let path = store.path().to_owned();
+        let path = store.path.clone();
         drop(store);
         let mut store = Store::open_existing(&path).unwrap();
         assert_eq!(store.doomed_templates().unwrap(), [template('c').id]);

@@ -1,6 +1,6 @@
 //! A recipe turned into a run of mmdebstrap, and its messages into progress.
 //!
-//! The run belongs to uid 0 of a user namespace over the owner's storage slice, never to real root. Of
+//! The run belongs to uid 0 of a user namespace over the owner's storage ids, never to real root. Of
 //! mmdebstrap's modes it takes `unshare`: as uid 0 that unshares no further user namespace, only mounts,
 //! and unlike `root` it binds what cannot be mounted anew (/sys). The caller sets up:
 //! - the user namespace with ids 0 to 65535 and `setgroups` allowed (apt gives up its own groups);
@@ -10,20 +10,18 @@
 //!   that the run writes is below it, so whoever removes it has removed everything;
 //! - the archive's pipe as standard output, a pipe for `Stage::of_line` as standard error.
 
-use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
 use super::recipe::{Builder, Recipe, RecipeFile};
 
 const PROGRAM: &str = "mmdebstrap";
-const TMP: &str = "/tmp";
-/// apt and mmdebstrap look for their way out in these.
+/// Where mmdebstrap works.
+pub const TMP: &CStr = c"/tmp";
+/// apt and mmdebstrap read their proxies from these.
 const PASSED_ON: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 #[derive(Debug, thiserror::Error)]
@@ -34,29 +32,16 @@ pub enum BuildError {
     Tmp { dir: String, source: io::Error },
     #[error("cannot mount /proc for the build")]
     Proc(#[source] io::Error),
-    #[error("cannot execute mmdebstrap")]
-    Execute(#[source] io::Error),
 }
 
-/// Becomes mmdebstrap; see the module's text for what must hold before. Returns only on failure.
-pub fn exec_in_namespace(recipe: &Recipe, tmp: &Path) -> Result<Infallible, BuildError> {
+/// Makes the mounts among which mmdebstrap runs; see the module's text for what must hold before.
+pub fn mount_around(tmp: &Path) -> Result<(), BuildError> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(|errno| BuildError::Propagation(errno.into()))?;
     mount_bind(tmp, TMP)
         .map_err(|errno| BuildError::Tmp { dir: tmp.display().to_string(), source: errno.into() })?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", "/proc", "proc", flags, None).map_err(|errno| BuildError::Proc(errno.into()))?;
-
-    let mut words = argv(recipe).into_iter();
-    let program = words.next().unwrap_or_default();
-    let error = Command::new(program)
-        .args(words)
-        .env_clear()
-        .envs(environment(|name| std::env::var_os(name)))
-        .current_dir(TMP)
-        .stdin(Stdio::null())
-        .exec();
-    Err(BuildError::Execute(error))
+    mount("proc", "/proc", "proc", flags, None).map_err(|errno| BuildError::Proc(errno.into()))
 }
 
 /// The program and its arguments; the archive goes to standard output.
@@ -83,10 +68,10 @@ pub fn argv(recipe: &Recipe) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
-/// What mmdebstrap and apt see of the environment. `get` reads the caller's.
-pub fn environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
-    let fixed =
-        [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", TMP), ("TMPDIR", TMP), ("LC_ALL", "C.UTF-8")];
+/// What mmdebstrap and apt see of the environment. `get` reads the caller's; in `path` they look for programs.
+pub fn environment(get: impl Fn(&str) -> Option<OsString>, path: &str) -> Vec<(&'static str, OsString)> {
+    let tmp = "/tmp";
+    let fixed = [("PATH", path), ("HOME", tmp), ("TMPDIR", tmp), ("LC_ALL", "C.UTF-8")];
     let proxies = PASSED_ON.into_iter().filter_map(|name| Some((name, get(name)?)));
     fixed.into_iter().map(|(name, value)| (name, OsString::from(value))).chain(proxies).collect()
 }
@@ -136,10 +121,9 @@ fn write_file(file: &RecipeFile) -> String {
     )
 }
 
-/// Where a build stands. The shares of the time are those of a minimal Debian on a fast mirror.
+/// The stage of a build. The shares of the time are those of a minimal Debian on a fast mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    Preparing,
     Updating,
     Downloading,
     Unpacking,
@@ -169,10 +153,9 @@ impl Stage {
         STARTS.iter().find(|(start, _)| message.starts_with(start)).map(|&(_, stage)| stage)
     }
 
-    /// How much of the whole is behind when the stage begins.
+    /// How much of the build is done when the stage begins, in percent.
     pub fn percent(self) -> u8 {
         match self {
-            Self::Preparing => 0,
             Self::Updating => 1,
             Self::Downloading => 9,
             Self::Unpacking => 12,
@@ -187,7 +170,6 @@ impl Stage {
 
     pub fn label(self) -> &'static str {
         match self {
-            Self::Preparing => "preparing",
             Self::Updating => "reading package lists",
             Self::Downloading => "downloading packages",
             Self::Unpacking => "unpacking the base system",
@@ -258,7 +240,8 @@ mod tests {
         let file =
             RecipeFile { path: path.to_str().unwrap().to_owned(), content: content.clone(), mode: 0o640 };
         // `chroot / ...`: the hook as mmdebstrap runs it, with this system as the tree.
-        let status = Command::new("sh").args(["-c", &write_file(&file), "exec", "/"]).status().unwrap();
+        let status =
+            std::process::Command::new("sh").args(["-c", &write_file(&file), "exec", "/"]).status().unwrap();
         assert!(status.success());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         assert_eq!(std::os::unix::fs::MetadataExt::mode(&path.metadata().unwrap()) & 0o7777, 0o640);
@@ -267,7 +250,7 @@ mod tests {
     #[test]
     fn the_environment_is_built_anew() {
         let caller = |name: &str| (name != "all_proxy" && name != "ftp_proxy").then(|| OsString::from("v"));
-        let names: Vec<_> = environment(caller).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = environment(caller, "/bin").into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["PATH", "HOME", "TMPDIR", "LC_ALL", "http_proxy", "https_proxy", "no_proxy"]);
     }
 

@@ -1,13 +1,13 @@
-//! What an unpacked tree says of itself: its init, what configures its network, its name and
-//! architecture. All of it is hearsay: it chooses defaults, never permissions.
+//! What an unpacked tree says of itself: its init, what configures its network, its name and architecture.
+//! Nothing of it is trusted: it chooses defaults, never permissions.
 
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use crate::guest::tools::network_style;
 use crate::model::template::{InitKind, TemplateFacts};
-use crate::sys::guest_tools::network_style;
-use crate::sys::rooted::Rooted;
+use crate::sys::fs::rooted::Rooted;
 
 /// What a container executes as its first process, always.
 const INIT: &str = "sbin/init";
@@ -70,7 +70,7 @@ fn is_program(tree: &Rooted<'_>, path: &'static str) -> Result<bool, DetectError
     Ok(tree.regular_file(path).map_err(at(path))?.is_some_and(|file| file.is_executable))
 }
 
-/// By what `/sbin/init` leads to where that has a known place, else by the words in it.
+/// Decides by the path that `/sbin/init` leads to if that is a known one, else by words in the program.
 fn init_kind(tree: &Rooted<'_>, program: &[u8]) -> Result<InitKind, DetectError> {
     const PLACES: [(&str, InitKind); 8] = [
         ("lib/systemd/systemd", InitKind::Systemd),
@@ -184,9 +184,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::guest::tools;
     use crate::model::guest_tools::Resolved;
     use crate::model::template::NetworkStyle;
-    use crate::sys::guest_tools;
 
     struct Tree(TempDir);
 
@@ -385,7 +385,7 @@ mod tests {
     fn what_looks_up_names_is_seen() {
         let look = |tree: &Tree, init| {
             let root = File::open(tree.0.path()).unwrap();
-            guest_tools::look(&Rooted::new(root.as_fd()), init)
+            tools::look(&Rooted::new(root.as_fd()), init)
         };
         let tree = Tree::systemd().file("usr/lib/systemd/systemd-resolved", b"", 0o755);
         assert_eq!(look(&tree, InitKind::Systemd).resolved, Resolved::Idle);

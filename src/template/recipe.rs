@@ -1,7 +1,7 @@
-//! Descriptions of builds: TOML files that an operator may add to, and the ones that nagaya brings.
-//! Their values become arguments and words of hooks, so each is held to a narrow alphabet.
+//! Recipes: TOML files that describe builds, those of the operator and those that nagaya brings. Their
+//! values become arguments and words of hooks, so each is held to a narrow alphabet.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -111,7 +111,6 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct Available {
     pub name: String,
-    pub origin: Origin,
     pub recipe: Result<Recipe, RecipeError>,
 }
 
@@ -129,7 +128,8 @@ pub enum RecipeError {
     Value { name: String, field: &'static str, value: String },
 }
 
-/// Directories with recipes, the one that counts first at the front.
+/// Directories with recipes, the one that counts first at the front. The one beside the program is left out
+/// where this user cannot reach it: the service user sees nothing of a checkout in root's home.
 pub fn search_dirs(exe: &Path) -> Vec<PathBuf> {
     dirs(std::env::var_os("NAGAYA_TEMPLATE_DIR"), exe)
 }
@@ -137,6 +137,10 @@ pub fn search_dirs(exe: &Path) -> Vec<PathBuf> {
 fn dirs(own: Option<OsString>, exe: &Path) -> Vec<PathBuf> {
     let own = own.filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let shared = exe.parent().map(|dir| dir.join("../share/nagaya/templates"));
+    let is_closed = |dir: &PathBuf| {
+        std::fs::metadata(dir).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    let shared = shared.filter(|dir| !is_closed(dir));
     own.into_iter().chain([PathBuf::from("/etc/nagaya/templates")]).chain(shared).collect()
 }
 
@@ -159,7 +163,7 @@ pub fn find(name: &str, dirs: &[PathBuf]) -> Result<(Recipe, Origin), RecipeErro
 
 /// Every recipe that `find` would find, by name.
 pub fn list_available(dirs: &[PathBuf]) -> Result<Vec<Available>, RecipeError> {
-    let mut origins = BTreeMap::new();
+    let mut names = BTreeSet::new();
     for dir in dirs {
         let failed = |source| RecipeError::Read { path: dir.clone(), source };
         let entries = match std::fs::read_dir(dir) {
@@ -170,16 +174,16 @@ pub fn list_available(dirs: &[PathBuf]) -> Result<Vec<Available>, RecipeError> {
             let path = entry.map_err(failed)?.path();
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
             if path.extension().is_some_and(|extension| extension == EXTENSION) && is_template_name(&name) {
-                origins.entry(name).or_insert(Origin::File(path));
+                names.insert(name);
             }
         }
     }
     for (name, _) in BUILT_IN {
-        origins.entry(name.to_owned()).or_insert(Origin::BuiltIn);
+        names.insert(name.to_owned());
     }
-    let available = origins.into_iter().map(|(name, origin)| {
+    let available = names.into_iter().map(|name| {
         let recipe = find(&name, dirs).map(|(recipe, _)| recipe);
-        Available { name, origin, recipe }
+        Available { name, recipe }
     });
     Ok(available.collect())
 }

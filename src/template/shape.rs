@@ -1,8 +1,8 @@
-//! What a tree is that has no init: archives that hold a root filesystem, but not at their top.
+//! What a tree without an init is: for example an archive with a root filesystem that is not at its top.
 
 use std::os::fd::BorrowedFd;
 
-use crate::sys::rooted::Rooted;
+use crate::sys::fs::rooted::Rooted;
 
 /// A sentence's end that says what was found, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ fn offered(line: &str, words: &[&str]) -> Vec<String> {
     let bin = Path::new(env!("CARGO_BIN_EXE_nagaya"));
     let output = Command::new("bash")
         .args(["--norc", "-c", ask, "bash"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/complete/nagaya.bash"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/arguments/complete/nagaya.bash"))
         .arg(line)
         .args(words)
         .env_clear()

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use super::host::Host;
-use super::people::People;
+use super::hostd_users::HostdUsers;
 
 fn asked(mut command: Command, words: &[&str]) -> Vec<String> {
     let index = words.len().to_string();
@@ -60,13 +60,13 @@ fn nothing_is_set_up_for_it() {
 
 #[test]
 fn users_are_offered_their_own() {
-    let people = People::new(2);
-    let (ann, bob) = (people.granted(0), people.person(1));
+    let users = HostdUsers::new(2);
+    let (ann, bob) = (users.granted(0), users.user(1));
     ann.ok(&["create", "tiny", "mine"]);
     assert_eq!(asked(ann.command(&[]), &["info", "m"]), ["mine"]);
     assert_eq!(asked(bob.command(&[]), &["info", "m"]), [""; 0]);
     assert!(!bob.state_dir().exists());
-    let of_ann = |name: &str| asked(people.host.command(&[]), &["--owner", name, "info", "m"]);
+    let of_ann = |name: &str| asked(users.host.command(&[]), &["--owner", name, "info", "m"]);
     assert_eq!(of_ann(&ann.name), ["mine"]);
     // Who has nothing gets nothing by that.
     assert_eq!(of_ann(&bob.name), [""; 0]);

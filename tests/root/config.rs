@@ -2,8 +2,10 @@
 //! host; that limits are kept is a matter for hosts whose cgroup v2 has controllers.
 
 use std::fs;
+use std::io::Write;
+use std::path::Path;
 
-use super::host::{Host, Running, run_tool, told};
+use super::host::{Host, Running, run_tool, told, until};
 
 /// Whether this host's cgroup v2 enforces what `controller` does.
 fn has(host: &Host, controller: &str) -> bool {
@@ -223,8 +225,9 @@ fn top_ranks_running_containers_also_paused_ones() {
     let all: Vec<serde_json::Value> = serde_json::from_str(&json).expect("top prints a JSON array");
     let names: Vec<_> = all.iter().map(|c| c["name"].as_str().expect("a name")).collect();
     assert_eq!(names, ["busy", "calm"]);
-    assert!(all[0]["cpu_percent"].as_f64().expect("CPU") > 15.0, "{json}");
-    assert!(all[1]["cpu_percent"].as_f64().expect("CPU") < 15.0, "{json}");
+    // How much of a processor it gets depends on what else the machine does.
+    let share = |row: &serde_json::Value| row["cpu_percent"].as_f64().expect("CPU");
+    assert!(share(&all[0]) > 3.0 && share(&all[0]) > 3.0 * share(&all[1]), "{json}");
     let table = host.ok(&["top", "--sort", "name"]);
     assert!(table.starts_with("NAME") && table.lines().count() == 3, "{table}");
     // A paused guest would not answer, and need not.
@@ -239,19 +242,56 @@ fn top_ranks_running_containers_also_paused_ones() {
 fn top_is_renewed_in_place_and_leaves_the_terminal_as_it_was() {
     let host = Host::new();
     host.launch("web");
-    let keys = r"sleep 2; printf m; sleep 0.5; printf q; sleep 1";
     let look = format!(
         "before=$(stty -g); {} top --interval 1; echo code $?; [ \"$(stty -g)\" = \"$before\" ] && echo unchanged",
         env!("CARGO_BIN_EXE_nagaya")
     );
-    let mut command = std::process::Command::new("/bin/bash");
-    command.args(["-c", &format!("({keys}) | script -qec \"$LOOK\" /dev/null")]).env_clear();
-    command.env("NAGAYA_INSTANCE", host.name()).env("PATH", super::host::PATH).env("LOOK", look);
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &look, "/dev/null"]).env_clear();
+    command.env("NAGAYA_INSTANCE", host.name()).env("PATH", super::host::PATH);
     command.env("SHELL", "/bin/bash").env("TERM", "xterm");
-    let done = Running::start(command, b"").wait_for(std::time::Duration::from_secs(15));
+    let (looking, mut keyboard) = Running::typed_at(command);
+    until(10, "it is renewed", || looking.printed().matches("\x1b[H").count() >= 2);
+    keyboard.write_all(b"m").unwrap();
+    until(10, "the order is another", || looking.printed().contains("by memory"));
+    keyboard.write_all(b"q").unwrap();
+    let done = looking.wait_for(std::time::Duration::from_secs(15));
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     let (picture, after) = text.split_once("\x1b[?1049l").unwrap_or_else(|| panic!("{}", told(&done)));
     assert!(after.contains("code 0") && after.contains("unchanged"), "{after:?}");
     assert!(picture.contains("by CPU") && picture.contains("by memory"), "{picture:?}");
     assert!(picture.matches("\x1b[H").count() >= 3 && picture.contains("web"), "{picture:?}");
+}
+
+#[test]
+fn huge_pages_are_limited_at_once_and_from_the_start_where_the_host_can() {
+    let host = Host::new();
+    host.launch("up");
+    let refused = host.fails(3, &["config", "set", "up", "limits.hugepages.1MB=1MiB"]);
+    assert!(
+        refused.contains("no huge pages of 1MB") || refused.contains("no 'hugetlb' controller"),
+        "{refused}"
+    );
+    let pages = fs::exists("/sys/kernel/mm/hugepages/hugepages-2048kB").expect("look for huge pages");
+    if !has(&host, "hugetlb") || !pages {
+        host.fails(3, &["config", "set", "up", "limits.hugepages.2MB=4MiB"]);
+        return;
+    }
+    let held = |file: &str| {
+        let info: serde_json::Value =
+            serde_json::from_str(&host.ok(&["info", "up", "--format", "json"])).expect("JSON");
+        let payload = Path::new(info["cgroup"].as_str().expect("a path")).join("payload");
+        let text = fs::read_to_string(payload.join(file)).expect("read the file");
+        let shown = info["limits"][file].as_str().expect("a limit").to_owned();
+        assert_eq!(shown, text.trim(), "{file}");
+        shown
+    };
+    host.ok(&["config", "set", "up", "limits.hugepages.2MB=5MiB"]);
+    assert_eq!(held("hugetlb.2MB.max"), (4 << 20).to_string(), "whole pages");
+    assert_eq!(held("hugetlb.2MB.rsvd.max"), (4 << 20).to_string());
+    assert!(host.ok(&["info", "up"]).contains("limits.hugepages.2MB 5MiB (hugetlb.2MB.max 4194304)"));
+    host.ok(&["restart", "up"]);
+    assert_eq!(held("hugetlb.2MB.max"), (4 << 20).to_string());
+    host.ok(&["config", "unset", "up", "limits.hugepages.2MB"]);
+    assert_eq!(held("hugetlb.2MB.max"), "max");
 }

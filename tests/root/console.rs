@@ -1,6 +1,7 @@
 //! What a guest prints on its console, and who sees it.
 
 use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
 use super::host::{Host, Running, until};
@@ -41,10 +42,14 @@ fn several_watch_at_once_until_the_guest_ends() {
     let mut command = host.command(&["console", "web"]);
     let mut deaf =
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let hear = |what: &str| watchers.iter().all(|watcher| watcher.printed().contains(what));
+    until(10, "they are shown the boot", || hear("tiny: up"));
     host.sh("web", "yes watch me | head -c 300000 > /dev/console");
     // Those that read are given the time to: who is too slow loses what comes meanwhile.
-    std::thread::sleep(Duration::from_secs(1));
+    until(10, "they have caught up", || {
+        host.sh("web", "echo is anybody there > /dev/console");
+        hear("is anybody there")
+    });
     host.sh("web", "echo to all of you > /dev/console");
     host.ok(&["stop", "web"]);
     for watcher in watchers {
@@ -60,17 +65,28 @@ fn several_watch_at_once_until_the_guest_ends() {
 fn what_is_typed_reaches_the_guest() {
     let host = Host::new();
     host.launch("web");
-    let mut command = std::process::Command::new("/bin/bash");
-    // With the pauses of somebody who looks at what comes: keys typed before are thrown away.
-    let keys = r"sleep 1; printf 'hello\r'; sleep 0.3; printf 'second\r'; sleep 0.5; printf '\001q'; sleep 1";
-    let script = format!("({keys}) | script -qec '{} console web' /dev/null", env!("CARGO_BIN_EXE_nagaya"));
-    command.args(["-c", &script]).env_clear().env("NAGAYA_INSTANCE", host.name());
+    let mut command = std::process::Command::new("script");
+    let console = format!("{} console web", env!("CARGO_BIN_EXE_nagaya"));
+    command.args(["-qec", &console, "/dev/null"]).env_clear().env("NAGAYA_INSTANCE", host.name());
     command.env("PATH", super::host::PATH).env("SHELL", "/bin/sh").env("TERM", "xterm");
-    let sitting = Running::start(command, b"");
+    let (sitting, mut keyboard) = Running::typed_at(command);
+    until(10, "the console is there", || sitting.printed().contains("Ctrl-a q leaves it"));
+    // What is typed before the terminal is the guest's is thrown away.
+    let mut looks = 0;
+    until(10, "the guest hears", || {
+        if looks % 40 == 0 {
+            keyboard.write_all(b"hello\r").unwrap();
+        }
+        looks += 1;
+        sitting.printed().contains("heard: hello")
+    });
+    keyboard.write_all(b"second\r").unwrap();
+    until(10, "the guest hears more", || sitting.printed().contains("heard: second"));
+    keyboard.write_all(b"\x01q").unwrap();
     let done = sitting.wait_for(Duration::from_secs(15));
     assert_eq!(done.status.code(), Some(0), "{}", super::host::told(&done));
-    until(30, "the guest answers", || host.ok(&["logs", "web"]).contains("heard: second"));
-    assert!(host.ok(&["logs", "web"]).contains("heard: hello"));
+    let logs = host.ok(&["logs", "web"]);
+    assert!(logs.contains("heard: hello") && logs.contains("heard: second"), "{logs}");
     assert_eq!(host.list()[0]["state"], "running");
 }
 

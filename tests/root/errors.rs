@@ -168,7 +168,7 @@ fn wrong_usage() {
         &["exec", "a"],
         &["template"],
         &["template", "import", "x.tar"],
-        &["setup", "--slices", "1"],
+        &["setup", "--id-ranges", "1"],
         &["setup", "--subnet", "10.0.0.1"],
         &["setup", "--yes"],
         &["stop", "a", "--timeout", "soon"],

@@ -13,10 +13,10 @@ use super::{leftovers, templates};
 
 #[test]
 fn no_range_of_ids_is_left() {
-    let host = Host::with_slices(3);
+    let host = Host::with_id_ranges(3);
     host.ok(&["create", "tiny", "a"]);
     host.ok(&["create", "tiny", "b"]);
-    let none = "all 2 runtime slices of the id range are in use";
+    let none = "all 2 runtime id ranges are in use";
     for args in [&["launch", "tiny", "c"][..], &["create", "tiny"]] {
         refuses(&host, args, LACKING, none, "delete a container");
     }
@@ -136,14 +136,14 @@ fn a_host_without_cgroup_v2() {
 }
 
 /// A file system of its own over the state directory, and the loop device below it.
-struct Disk {
+pub struct Disk {
     _image: tempfile::NamedTempFile,
-    dir: PathBuf,
+    pub dir: PathBuf,
 }
 
 impl Disk {
     /// Mounts an empty ext4 of this many MiB and sets up the instance on it.
-    fn under(host: &Host, mebibytes: u64) -> Self {
+    pub fn under(host: &Host, mebibytes: u64) -> Self {
         let image = tempfile::NamedTempFile::new().expect("make a file");
         image.as_file().set_len(mebibytes << 20).expect("make it long");
         let (file, dir) = (image.path().to_string_lossy().into_owned(), host.state_dir());
@@ -162,7 +162,7 @@ impl Disk {
     }
 
     /// Writes until not one more byte fits.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut file = fs::File::create(self.dir.join("filler")).expect("make a file");
         for size in [1 << 16, 1 << 10] {
             while file.write_all(&vec![1; size]).and_then(|()| file.sync_data()).is_ok() {}

@@ -259,3 +259,17 @@ fn two_imports_at_once() {
     let contents = fs::read_dir(host.state_dir().join("pool/templates")).expect("list templates").count();
     assert_eq!(contents, 1);
 }
+
+#[test]
+fn a_program_in_a_directory_that_is_closed_to_the_service_user() {
+    let host = Host::new();
+    // As a checkout in root's home. tempfile makes it for its owner alone.
+    let dir = tempfile::tempdir().expect("make a directory");
+    let copy = dir.path().join("nagaya");
+    fs::copy(env!("CARGO_BIN_EXE_nagaya"), &copy).expect("copy the program");
+    let mut command = Command::new(&copy);
+    command.args(["launch", "nosuch", "web"]).env_clear().env("PATH", PATH);
+    command.env("NAGAYA_INSTANCE", host.name());
+    let output = Running::start(command, b"").wait();
+    check(&output, REFUSED, "there is no template 'nosuch'", "nagaya template recipes");
+}

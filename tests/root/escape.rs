@@ -12,10 +12,10 @@ use rustix::net::SocketAddrUnix;
 use rustix::pipe::PipeFlags;
 use serde_json::json;
 
+use super::daemonless_user::DaemonlessUser;
 use super::host::{Host, pids, run_tool, status, told, until};
+use super::hostd_users::HostdUsers;
 use super::monitor::Connection;
-use super::people::People;
-use super::person::Person as Private;
 use super::templates;
 
 /// Who types `nagaya`, for all kinds of owners alike.
@@ -79,6 +79,10 @@ impl Operator<'_> {
             kill(monitor);
             self.ok(&["exec", "web", "--", "true"]);
         }
+        for _ in 0..8 {
+            self.ok(&["device", "add", "web", "memory", "disk", "source=tmpfs:", "path=/mnt/memory"]);
+            self.ok(&["device", "remove", "web", "memory"]);
+        }
         self.ok(&["exec", "web", "--", "rm", "/root/watch"]);
         let report = || self.ok(&["exec", "web", "--", "cat", "/root/report"]);
         until(20, "the attacker has ended", || report().contains("seen "));
@@ -112,22 +116,21 @@ fn an_attacker_within_gets_nothing_of_who_enters() {
 
 #[test]
 fn an_attacker_in_an_ordinary_users_container_gets_nothing() {
-    let people = People::new(1);
-    let person = people.granted(0);
-    person.ok(&["launch", "tiny", "web"]);
-    let nagaya =
-        |args: &[&str], input: &[u8]| super::host::Running::start(person.command(args), input).wait();
-    let run = format!("/run/{}-users/{}", people.host.name(), person.uid).into();
+    let users = HostdUsers::new(1);
+    let user = users.granted(0);
+    user.ok(&["launch", "tiny", "web"]);
+    let nagaya = |args: &[&str], input: &[u8]| super::host::Running::start(user.command(args), input).wait();
+    let run = format!("/run/{}-users/{}", users.host.name(), user.uid).into();
     Operator { nagaya: &nagaya, run }.is_attacked();
 }
 
 #[test]
 fn an_attacker_in_a_container_without_any_broker_of_the_hosts_gets_nothing() {
-    let person = Private::with_template();
-    let launched = person.nagaya(&["launch", "tiny", "web"]);
+    let user = DaemonlessUser::with_template();
+    let launched = user.nagaya(&["launch", "tiny", "web"]);
     assert!(launched.status.success(), "{}", told(&launched));
-    let nagaya = |args: &[&str], input: &[u8]| person.spawn(args, input).wait();
-    Operator { nagaya: &nagaya, run: person.run_dir() }.is_attacked();
+    let nagaya = |args: &[&str], input: &[u8]| user.spawn(args, input).wait();
+    Operator { nagaya: &nagaya, run: user.run_dir() }.is_attacked();
 }
 
 /// Has the monitor run a program, and waits for what comes of it. It stays long enough to be looked at.
@@ -195,10 +198,10 @@ fn no_descriptor_leads_to_a_mount_of_the_host() {
     host.exec("web", &["true"]);
     holds_nothing_of_the_host(host.monitor("web"));
 
-    let person = Private::with_template();
-    let launched = person.nagaya(&["launch", "tiny", "web"]);
+    let user = DaemonlessUser::with_template();
+    let launched = user.nagaya(&["launch", "tiny", "web"]);
     assert!(launched.status.success(), "{}", told(&launched));
-    for (pid, _) in person.processes() {
+    for (pid, _) in user.processes() {
         if status(pid, "NSpid").split_whitespace().count() > 1 || comm(pid).starts_with("nagaya-monitor") {
             holds_nothing_of_the_host(pid);
         }

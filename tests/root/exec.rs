@@ -25,6 +25,42 @@ fn exit_codes_are_the_programs() {
     host.fails(1, &["exec", "no-such-container", "--", "true"]);
 }
 
+/// What is known of a container that runs stands in a file, too.
+#[test]
+fn a_program_is_run_without_the_database_as_long_as_nothing_has_changed() {
+    let host = Host::new();
+    host.launch("c");
+    let colour = || host.sh("c", "echo $COLOUR");
+    host.ok(&["config", "set", "c", "environment.COLOUR=blue"]);
+    let (database, aside) = (host.state_dir().join("nagaya.db"), host.state_dir().join("aside"));
+    fs::rename(&database, &aside).expect("move the database");
+    assert_eq!(colour(), "blue");
+    assert!(!database.exists(), "a command has asked for a database");
+    fs::rename(&aside, &database).expect("move the database back");
+    host.ok(&["config", "set", "c", "environment.COLOUR=green"]);
+    assert_eq!(colour(), "green");
+    // As an earlier version of nagaya leaves the file behind, which only writes the manifest.
+    let known = host.run_dir().join("running/c");
+    let text = fs::read_to_string(&known).expect("read what is known of c");
+    fs::write(&known, text.replace("green", "black")).expect("falsify it");
+    assert_eq!(colour(), "black");
+    let id = host.info("c")["id"].as_str().unwrap().to_owned();
+    let manifest = host.state_dir().join("containers").join(id).join("manifest.toml");
+    let text = fs::read_to_string(&manifest).expect("read the manifest");
+    fs::write(&manifest, text).expect("write the manifest anew");
+    assert_eq!(colour(), "green");
+    // The name is another's.
+    host.ok(&["stop", "--force", "c"]);
+    host.ok(&["rename", "c", "d"]);
+    assert!(!known.exists());
+    host.ok(&["start", "d"]);
+    host.fails(1, &["exec", "c", "--", "true"]);
+    host.launch("c");
+    assert_eq!([host.sh("c", "hostname"), host.sh("d", "hostname")], ["c", "d"]);
+    host.ok(&["delete", "--force", "c"]);
+    assert!(!known.exists());
+}
+
 #[test]
 fn output_and_error_are_kept_apart() {
     let host = Host::new();
@@ -114,7 +150,7 @@ fn users_are_those_of_the_guest() {
     assert_eq!(id("root"), "0\n0\n0\n/root\n");
     assert_eq!(id("alice:tty").lines().nth(1), Some("5"));
     assert_eq!(id("4321").lines().next(), Some("4321"));
-    // As the guest counts: a number that is none, or beyond its slice, is never root.
+    // As the guest counts: a number that is none, or beyond its id range, is never root.
     for wrong in ["nobody-here", "65536", "4294967295", "4294967296", "-1", "1000x", "0x0", "", "+0"] {
         let done = host.nagaya(&["exec", "c", &format!("--user={wrong}"), "--", "id", "-u"]);
         assert!(!done.status.success() && done.stdout.is_empty(), "--user={wrong}: {}", told(&done));
@@ -127,10 +163,13 @@ fn users_are_those_of_the_guest() {
 fn a_terminal_has_the_callers_size_and_mixes_the_streams() {
     let host = Host::new();
     host.launch("c");
-    let done = shell(
-        &host,
-        "sleep 3 | script -qec \"stty rows 33 cols 101; nagaya exec c -t -- sh -c 'tty; stty size; echo err >&2; exit 5'\" /dev/null",
-    );
+    let inside = "stty rows 33 cols 101; nagaya exec c -t -- sh -c 'tty; stty size; echo err >&2; exit 5'";
+    let mut script = command(&host, "script");
+    script.args(["-qec", inside, "/dev/null"]);
+    // Nobody types, but the keyboard is there.
+    let (running, keyboard) = Running::typed_at(script);
+    let done = running.wait();
+    drop(keyboard);
     let text = String::from_utf8_lossy(&done.stdout).replace('\r', "");
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{}", told(&done));
@@ -209,7 +248,7 @@ const OVERWRITER: &str = r#"
 "#;
 
 #[test]
-fn nothing_of_the_callers_is_lent_to_a_guest() {
+fn nothing_of_the_callers_is_passed_to_a_guest() {
     let host = Host::new();
     host.launch("c");
     let program = super::templates::program(OVERWRITER);

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ use super::verbs::Runs;
 
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// No command of nagaya's takes longer, builds of templates excepted.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 const PACKAGES: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
@@ -44,8 +44,8 @@ impl Host {
         Self::with(&[])
     }
 
-    pub fn with_slices(slices: u32) -> Self {
-        Self::with(&["--slices", &slices.to_string()])
+    pub fn with_id_ranges(id_ranges: u32) -> Self {
+        Self::with(&["--id-ranges", &id_ranges.to_string()])
     }
 
     /// `cidr` is the bridge's address, as in `10.9.8.1/29`.
@@ -174,6 +174,11 @@ impl Host {
     }
 
     /// Launches `name` from `tiny`.
+    pub fn launch_from(&self, template: &str, name: &str) {
+        self.ok(&["launch", template, name]);
+        self.see_links();
+    }
+
     pub fn launch(&self, name: &str) {
         self.ok(&["launch", "tiny", name]);
         self.see_links();
@@ -318,6 +323,8 @@ impl Drop for Host {
             if !removed.status.success() {
                 wrong.push(format!("setup --remove: {}", told(&removed)));
             }
+            // What the administrator has granted stays on purpose.
+            let _ = fs::remove_dir_all(Path::new("/etc").join(&self.name));
             // The broker of a command that was killed may just be ending.
             let end = Instant::now() + Duration::from_secs(2);
             let mut traces = self.traces(ids, user);
@@ -345,8 +352,20 @@ impl Drop for Host {
 pub struct Running {
     child: Option<Child>,
     what: String,
-    stdout: Receiver<Vec<u8>>,
-    stderr: Receiver<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+/// What a command writes, as it comes.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
+impl Collected {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
 }
 
 impl Running {
@@ -357,6 +376,15 @@ impl Running {
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
         let child = command.spawn().unwrap_or_else(|e| panic!("cannot run {what}: {e}"));
         Self::follow(child, what, input)
+    }
+
+    /// Starts `command`, and gives what is written to as to its keyboard.
+    pub fn typed_at(mut command: Command) -> (Self, ChildStdin) {
+        let what = format!("{command:?}");
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run {what}: {e}"));
+        let keyboard = child.stdin.take().expect("piped");
+        (Self::follow(child, what, b""), keyboard)
     }
 
     /// A child that was started otherwise, its output piped; it gets no more input.
@@ -376,6 +404,16 @@ impl Running {
         Self { child: Some(child), what, stdout, stderr }
     }
 
+    /// What it has printed so far.
+    pub fn printed(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has told on its standard error so far.
+    pub fn told(&self) -> String {
+        self.stderr.text()
+    }
+
     pub fn pid(&self) -> i32 {
         self.child.as_ref().map_or(0, |child| child.id() as i32)
     }
@@ -388,12 +426,12 @@ impl Running {
     }
 
     pub fn wait(self) -> Output {
-        self.wait_for(PATIENCE)
+        self.wait_for(TIMEOUT)
     }
 
-    /// One that takes longer than `patience` is killed, and the test has failed.
-    pub fn wait_for(mut self, patience: Duration) -> Output {
-        let end = Instant::now() + patience;
+    /// One that takes longer than `timeout` is killed, and the test has failed.
+    pub fn wait_for(mut self, timeout: Duration) -> Output {
+        let end = Instant::now() + timeout;
         let mut child = self.child.take().expect("waited for once");
         let status = loop {
             match child.try_wait().expect("wait for a child") {
@@ -401,14 +439,16 @@ impl Running {
                 None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
                 None => {
                     self.child = Some(child);
-                    panic!("{} has not ended after {patience:?}", self.what);
+                    panic!("{} has not ended after {timeout:?}", self.what);
                 }
             }
         };
-        let get = |from: &Receiver<Vec<u8>>| {
+        let get = |from: &Collected| {
             let rest = end.saturating_duration_since(Instant::now()).max(Duration::from_secs(5));
-            from.recv_timeout(rest)
-                .unwrap_or_else(|_| panic!("{}: something holds its output open", self.what))
+            from.end
+                .recv_timeout(rest)
+                .unwrap_or_else(|_| panic!("{}: something holds its output open", self.what));
+            std::mem::take(&mut *from.bytes.lock().unwrap())
         };
         Output { status, stdout: get(&self.stdout), stderr: get(&self.stderr) }
     }
@@ -425,14 +465,18 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
+fn collect(mut from: impl Read + Send + 'static) -> Collected {
+    let (sender, end) = mpsc::channel();
+    let bytes = Arc::<Mutex<Vec<u8>>>::default();
+    let filled = bytes.clone();
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        let _ = sender.send(bytes);
+        let mut some = [0; 1 << 14];
+        while let Ok(count @ 1..) = from.read(&mut some) {
+            filled.lock().unwrap().extend_from_slice(&some[..count]);
+        }
+        let _ = sender.send(());
     });
-    receiver
+    Collected { bytes, end }
 }
 
 /// Exit status and output, for messages.
@@ -469,6 +513,12 @@ pub fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let flags = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(6)?.parse::<u64>().ok());
     flags.is_some_and(|flags| flags & 4 == 0)
+}
+
+/// Whether a process waits in this system call, one of libc's `SYS_…`.
+pub fn waits_in(pid: i32, call: libc::c_long) -> bool {
+    let now = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    now.split(' ').next() == Some(&call.to_string())
 }
 
 /// The uids of a process: real, effective, saved, file system; none when it has ended.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::errors::REFUSED;
 use super::host::{PATH, Running, run_tool, told, until};
-use super::people::{People, wait_for};
+use super::hostd_users::{HostdUsers, wait_for};
 
 /// A line of /proc/PID/status.
 pub fn status(pid: i32, key: &str) -> String {
@@ -22,8 +22,8 @@ fn uid_map(pid: i32) -> Vec<u32> {
 
 #[test]
 fn an_ordinary_user_has_a_machine() {
-    let people = People::new(1);
-    let ann = people.granted(0);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
     ann.ok(&["launch", "tiny", "mine"]);
     let init = ann.init("mine");
     let (start, count) = ann.range();
@@ -42,20 +42,50 @@ fn an_ordinary_user_has_a_machine() {
     ann.ok(&["stop", "mine"]);
     ann.ok(&["start", "mine"]);
     // Root sees it by name, and not among its own.
-    let rows = people.host.ok(&["--owner", &ann.name, "list", "--format", "csv"]);
+    let rows = users.host.ok(&["--owner", &ann.name, "list", "--format", "csv"]);
     assert!(rows.contains("mine"), "{rows}");
-    assert_eq!(people.host.list(), Vec::<serde_json::Value>::new());
+    assert_eq!(users.host.list(), Vec::<serde_json::Value>::new());
     ann.ok(&["delete", "--force", "mine"]);
     assert!(!Path::new(&format!("/proc/{}", init)).exists());
 }
 
 #[test]
+fn what_only_reads_asks_no_broker() {
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    ann.ok(&["launch", "tiny", "mine"]);
+    let without_bus = |args: &[&str]| {
+        let mut command = ann.command(args);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+        command.output().expect("run nagaya")
+    };
+    for command in [
+        "list",
+        "config show mine",
+        "device list mine",
+        "network list",
+        "template list",
+        "template recipes",
+        "operation list",
+        "forward list",
+        "firewall export",
+        "exec mine -- true",
+    ] {
+        let output = without_bus(&command.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{command}: {}", told(&output));
+    }
+    let refused = without_bus(&["launch", "tiny", "other"]);
+    assert!(!refused.status.success(), "that needs the broker: {}", told(&refused));
+    ann.ok(&["stop", "--force", "mine"]);
+}
+
+#[test]
 fn hostd_has_no_right_of_its_own() {
-    let people = People::new(1);
-    people.granted(0);
+    let users = HostdUsers::new(1);
+    users.granted(0);
     // A worker ends when it hears that its command has ended.
-    until(10, "only hostd and its broker are left", || people.hostds().len() == 2);
-    let hostds = people.hostds();
+    until(10, "only hostd and its broker are left", || users.hostds().len() == 2);
+    let hostds = users.hostds();
     let (fronts, brokers): (Vec<i32>, Vec<i32>) =
         hostds.into_iter().partition(|pid| !status(*pid, "Uid").starts_with('0'));
     assert_eq!((fronts.len(), brokers.len()), (1, 1));
@@ -65,28 +95,28 @@ fn hostd_has_no_right_of_its_own() {
     assert_eq!(status(fronts[0], "Groups"), "");
     // Processes that fork must have one thread.
     assert_eq!(status(brokers[0], "Threads"), "1");
-    let socket = format!("/run/{}-hostd/broker.sock", people.host.name());
-    let ann = people.person(0);
+    let socket = format!("/run/{}-hostd/broker.sock", users.host.name());
+    let ann = users.user(0);
     let refused = ann.does(|| std::os::unix::net::UnixStream::connect(&socket).unwrap_err());
     assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
 }
 
 #[test]
 fn nobody_has_anything_without_being_allowed() {
-    let people = People::new(1);
-    let ann = people.person(0);
+    let users = HostdUsers::new(1);
+    let ann = users.user(0);
     let said = ann.fails(REFUSED, &["list"]);
-    let group = people.host.name();
+    let group = users.host.name();
     assert!(said.contains(&format!("adduser {} {group}", ann.name)), "{said}");
     assert!(!ann.state_dir().exists());
     let subuid = fs::read_to_string("/etc/subuid").expect("read /etc/subuid");
     assert!(subuid.lines().filter(|line| line.starts_with(&format!("{}:", ann.name))).count() <= 1);
     // A member of the group may, and one whom the administrator has barred may not.
-    people.host.ok(&["setup"]);
+    users.host.ok(&["setup"]);
     run_tool("usermod", &["-aG", group, &ann.name]);
     ann.ok(&["list"]);
-    people.host.ok(&["grant", &ann.name, "allow=false"]);
-    let archive = super::templates::tiny();
+    users.host.ok(&["grant", &ann.name, "allow=false"]);
+    let archive = users.tiny();
     let args = ["template", "import", &archive.to_string_lossy(), "--name", "tiny"];
     let said = ann.fails(REFUSED, &args);
     assert!(said.contains("barred"), "{said}");
@@ -94,9 +124,9 @@ fn nobody_has_anything_without_being_allowed() {
 
 #[test]
 fn grants_are_bounds() {
-    let people = People::new(1);
-    let ann = people.granted(0);
-    people.host.ok(&["grant", &ann.name, "containers=1"]);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    users.host.ok(&["grant", &ann.name, "containers=1"]);
     ann.ok(&["launch", "tiny", "one"]);
     let said = ann.fails(REFUSED, &["launch", "tiny", "two"]);
     assert!(said.contains("as your grant allows (1 of 1)") && said.contains("containers=2"), "{said}");
@@ -104,19 +134,19 @@ fn grants_are_bounds() {
     ann.ok(&["stop", "--force", "one"]);
     ann.ok(&["launch", "tiny", "two"]);
     ann.ok(&["delete", "--force", "two"]);
-    people.host.ok(&["grant", &ann.name, "networks=0"]);
+    users.host.ok(&["grant", &ann.name, "networks=0"]);
     let said = ann.fails(REFUSED, &["start", "one"]);
     assert!(said.contains("no network of your own"), "{said}");
-    people.host.fails(REFUSED, &["grant", &ann.name, "memory=lots"]);
-    people.host.fails(REFUSED, &["grant", "nobody-of-that-name", "memory=1GiB"]);
+    users.host.fails(REFUSED, &["grant", &ann.name, "memory=lots"]);
+    users.host.fails(REFUSED, &["grant", "nobody-of-that-name", "memory=1GiB"]);
     let said = ann.fails(REFUSED, &["grant", &ann.name, "containers=1000"]);
     assert!(said.contains("root"), "{said}");
 }
 
 #[test]
 fn two_users_neither_see_nor_harm_each_other() {
-    let people = People::new(2);
-    let (ann, bob) = (people.granted(0), people.granted(1));
+    let users = HostdUsers::new(2);
+    let (ann, bob) = (users.granted(0), users.granted(1));
     ann.ok(&["launch", "tiny", "one"]);
     bob.ok(&["launch", "tiny", "one"]);
     let (of_ann, of_bob) = (ann.init("one"), bob.init("one"));
@@ -129,7 +159,7 @@ fn two_users_neither_see_nor_harm_each_other() {
     let state = ann.state_dir();
     let denied = bob.does(|| fs::read_dir(&state).map(drop).unwrap_err());
     assert_eq!(denied.kind(), std::io::ErrorKind::PermissionDenied);
-    let run = format!("/run/{}-users/{}", people.host.name(), ann.uid);
+    let run = format!("/run/{}-users/{}", users.host.name(), ann.uid);
     let denied = bob.does(|| fs::read_dir(&run).map(drop).unwrap_err());
     assert_eq!(denied.kind(), std::io::ErrorKind::PermissionDenied);
     let denied = bob.does(|| {
@@ -151,14 +181,14 @@ fn two_users_neither_see_nor_harm_each_other() {
 
 #[test]
 fn a_killed_hostd_costs_no_container() {
-    let people = People::new(1);
-    let ann = people.granted(0);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
     ann.ok(&["launch", "tiny", "keeps"]);
     let init = ann.init("keeps");
     for round in 0..8 {
         let launch = Running::start(ann.command(&["launch", "tiny", &format!("c{round}")]), b"");
         std::thread::sleep(std::time::Duration::from_millis(4 * round));
-        for pid in people.hostds().iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        for pid in users.hostds().iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         let output = launch.wait();
@@ -180,11 +210,11 @@ fn a_killed_hostd_costs_no_container() {
 
 #[test]
 fn hostd_ends_when_nobody_calls_and_comes_back() {
-    let people = People::with_hostd(1, &["--idle", "1"]);
-    let ann = people.granted(0);
+    let users = HostdUsers::with_hostd(1, &["--idle", "1"]);
+    let ann = users.granted(0);
     ann.ok(&["launch", "tiny", "stays"]);
     let init = ann.init("stays");
-    wait_for("the end of hostd", || people.hostds().is_empty());
+    wait_for("the end of hostd", || users.hostds().is_empty());
     assert_eq!(ann.ok(&["exec", "stays", "--", "echo", "here"]).trim(), "here");
     ann.ok(&["launch", "tiny", "again"]);
     assert_eq!(ann.init("stays"), init);
@@ -192,10 +222,10 @@ fn hostd_ends_when_nobody_calls_and_comes_back() {
 
 #[test]
 fn ids_that_are_somebody_elses_are_refused() {
-    let people = People::new(2);
-    let (ann, bob) = (people.person(0), people.person(1));
-    for person in [&ann, &bob] {
-        people.host.ok(&["grant", &person.name, "allow=true"]);
+    let users = HostdUsers::new(2);
+    let (ann, bob) = (users.user(0), users.user(1));
+    for user in [&ann, &bob] {
+        users.host.ok(&["grant", &user.name, "allow=true"]);
     }
     bob.ok(&["list"]);
     let (start, count) = bob.range();

@@ -229,7 +229,7 @@ fn a_setuid_program_is_one_within_its_container_alone() {
         let stat = fs::symlink_metadata(path).expect("look at a file");
         owners.extend([stat.uid(), stat.gid()]);
     });
-    assert_eq!(owners.into_iter().collect::<Vec<_>>(), [start], "all belongs to the storage slice");
+    assert_eq!(owners.into_iter().collect::<Vec<_>>(), [start], "all belongs to the storage ids");
     // Whoever has an account on the host does not come near it.
     let outside = Command::new(tree.join("bin/who")).uid(65_534).gid(65_534).output();
     let refused = outside.expect_err("the program can be run from outside");

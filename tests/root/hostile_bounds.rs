@@ -4,13 +4,12 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use nagaya::host::interface::SpawnOrder;
-use nagaya::model::limits::{Limits, Rlimit};
+use nagaya::broker::{Limits, Rlimit};
 use serde_json::{Value, json};
 
 use super::host::{Running, told};
-use super::hostile_callers::{Caller, Kit, changed, network, order, refused};
-use super::people::People;
+use super::hostd_users::HostdUsers;
+use super::hostile_callers::{Caller, Kit, changed, network, order, refused, with};
 
 /// Does it at the end, also of a test that fails.
 fn at_end(end: impl Fn()) -> impl Drop {
@@ -31,12 +30,12 @@ fn lease(n: u32, last: u32) -> Value {
 
 #[test]
 fn names_of_guests_are_bounded() {
-    let people = People::new(1);
-    let ann = people.granted(0);
-    let own = format!("{}-{}", people.host.name(), ann.uid);
-    let dir = PathBuf::from(format!("/run/{}-hostd/dns/{own}", people.host.name()));
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    let own = format!("{}-{}", users.host.name(), ann.uid);
+    let dir = PathBuf::from(format!("/run/{}-hostd/dns/{own}", users.host.name()));
     let files = |name: &str| fs::read_dir(dir.join(name)).map_or(0, |entries| entries.count());
-    let address = people.address();
+    let address = users.address();
     // A command first, by which the user is set up.
     ann.ok(&["list"]);
     let all = (ann.range().1 / 65_536 - 1) * 6;
@@ -75,11 +74,11 @@ fn names_of_guests_are_bounded() {
 
 #[test]
 fn limits_above_the_grant_are_refused_and_one_that_has_shrunk_holds() {
-    let people = People::new(1);
-    let ann = people.granted(0);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
     ann.ok(&["launch", "tiny", "c"]);
     let id = ann.info("c")["id"].as_str().expect("an id").to_owned();
-    let address = people.address();
+    let address = users.address();
     let own =
         [("rtprio", 1), ("nice", 1), ("memlock", u64::MAX), ("msgqueue", u64::MAX), ("sigpending", u64::MAX)];
     let own = own.into_iter().chain([("nofile", (1 << 20) + 1), ("core", u64::MAX)]);
@@ -90,7 +89,7 @@ fn limits_above_the_grant_are_refused_and_one_that_has_shrunk_holds() {
             let rlimits = vec![Rlimit { resource: resource.to_owned(), soft: 0, hard }];
             let limits = Limits { rlimits, ..Limits::default() };
             refused(resource, caller.set_limits(&id, limits.clone()));
-            refused(resource, caller.spawn(SpawnOrder { limits, ..order(&ann) }, &kit.fds()));
+            refused(resource, caller.spawn(&with(&order(&ann), "limits", json!(limits)), kit.fds()));
         }
     });
     // What no key says is bounded too, and by the kernel.
@@ -110,10 +109,10 @@ fn limits_above_the_grant_are_refused_and_one_that_has_shrunk_holds() {
             && refusal.contains(&hint),
         "{refusal}"
     );
-    people.host.ok(&["grant", &ann.name, "kernel.core=1000000"]);
+    users.host.ok(&["grant", &ann.name, "kernel.core=1000000"]);
     ann.ok(&["config", "set", "c", "limits.kernel.core=1000000"]);
     // Less is granted than the container asks for: it starts with that, and says so.
-    people.host.ok(&["grant", &ann.name, "kernel.core=5000"]);
+    users.host.ok(&["grant", &ann.name, "kernel.core=5000"]);
     let output = ann.nagaya(&["restart", "c"]);
     assert!(output.status.success(), "{}", told(&output));
     let said = told(&output);
@@ -127,13 +126,13 @@ fn limits_above_the_grant_are_refused_and_one_that_has_shrunk_holds() {
 
 #[test]
 fn no_more_containers_start_at_once_than_are_granted() {
-    let people = People::new(1);
-    let ann = people.granted(0);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
     let names: Vec<String> = (0..5).map(|n| format!("c{n}")).collect();
     for name in &names {
         ann.ok(&["create", "tiny", name]);
     }
-    people.host.ok(&["grant", &ann.name, "containers=1"]);
+    users.host.ok(&["grant", &ann.name, "containers=1"]);
     for _ in 0..2 {
         let start = |name: &String| Running::start(ann.command(&["start", name]), b"");
         let all: Vec<Running> = names.iter().map(start).collect();
@@ -163,15 +162,14 @@ os.killpg(0, signal.SIGTERM)
 #[test]
 fn a_namespace_for_files_does_not_lift_the_callers_limits() {
     use std::os::unix::process::CommandExt;
-    let people = People::new(1);
-    let ann = people.granted(0);
-    let address = people.address();
-    let namespace: OwnedFd =
-        ann.does(|| Caller::new(&address).storage_namespace().expect("a namespace").into());
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    let address = users.address();
+    let namespace: OwnedFd = ann.does(|| Caller::new(&address).storage_namespace().expect("a namespace"));
     let (uid, gid) = (ann.uid.to_string(), ann.gid.to_string());
     let become_ann = ["--reuid", &uid, "--regid", &gid, "--clear-groups", "--inh-caps=-all", "--"];
     let enter = ["nsenter", "--user=/proc/self/fd/0", "-S", "0", "-G", "0", "--"];
-    let mut command = people.host.program("setpriv", &become_ann);
+    let mut command = users.host.program("setpriv", &become_ann);
     command.args(enter).args(["python3", "-c", FORKS, "500"]).stdin(namespace).process_group(0);
     let output = command.output().expect("run python3");
     let text = String::from_utf8_lossy(&output.stdout);

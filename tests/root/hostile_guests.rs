@@ -170,7 +170,7 @@ fn a_console_that_is_flooded() {
     let host = Host::new();
     host.launch("a");
     host.sh("a", "setsid sh -c 'yes $(seq 1 100) > /dev/console' < /dev/null > /dev/null 2>&1 &");
-    std::thread::sleep(Duration::from_secs(1));
+    until(10, "the history is full of it", || host.ok(&["logs", "a"]).len() > 400_000);
     for _ in 0..5 {
         let begun = Instant::now();
         assert_eq!(host.sh("a", "echo here"), "here");
@@ -314,7 +314,8 @@ fn a_guest_that_freezes_who_enters() {
     let leaf = "/sys/fs/cgroup/.exec";
     // The shell that does it is in that cgroup itself.
     let frozen = host.spawn(&["exec", "a", "--", "sh", "-c", &format!("echo 1 > {leaf}/cgroup.freeze")], b"");
-    std::thread::sleep(Duration::from_millis(300));
+    let file = host.cgroup_of("a").join("payload/guest/.exec/cgroup.freeze");
+    until(10, "it is frozen", || fs::read_to_string(&file).is_ok_and(|text| text.trim() == "1"));
     // Nobody else is put there.
     let output = bounded(&host, &["exec", "a", "--", "/bin/true"]);
     assert!(output.status.success(), "{}", told(&output));

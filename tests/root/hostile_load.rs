@@ -5,31 +5,31 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nagaya::host::interface::Host1CallerProxy;
+use nagaya::broker::{Line, Verb};
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde_json::json;
 
 use super::errors::REFUSED;
 use super::host::{random_hex, until};
 use super::hostd::status;
-use super::people::{People, Person};
+use super::hostd_users::{HostdUser, HostdUsers};
+use super::hostile_callers::packet;
 
-/// Connections to the bus with this person's rights, on one runtime.
+/// Connections to the bus with this user's rights, on one runtime.
 struct Connections {
     runtime: tokio::runtime::Runtime,
     address: String,
 }
 
 impl Connections {
-    fn new(people: &People) -> Self {
+    fn new(users: &HostdUsers) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        Self { runtime, address: people.address() }
+        Self { runtime, address: users.address() }
     }
 
-    async fn open(&self) -> Host1CallerProxy<'static> {
+    async fn open(&self) -> Line {
         let bus = zbus::connection::Builder::address(self.address.as_str()).build().await;
-        let bus = bus.expect("reach the bus");
-        let builder = Host1CallerProxy::builder(&bus).cache_properties(zbus::proxy::CacheProperties::No);
-        builder.build().await.expect("a proxy")
+        Line::to_hostd(bus.expect("reach the bus"))
     }
 }
 
@@ -43,28 +43,29 @@ fn openable(path: &Path, found: &mut Vec<OwnedFd>) {
     }
 }
 
-/// The lock of a container of the person's, as its broker takes it.
-fn hold(people: &People, person: &Person<'_>, id: &str) -> OwnedFd {
-    let dir = PathBuf::from(format!("/run/{}-hostd/holds", people.host.name()));
-    nagaya::sys::lock::closed_dir(&dir).expect("make the directory of locks");
-    let path = dir.join(format!("{}-u{}-{id}.scope", people.host.name(), person.uid));
+/// The lock of a container of the ordinary user's, as its broker takes it.
+fn hold(users: &HostdUsers, user: &HostdUser<'_>, id: &str) -> OwnedFd {
+    let dir = PathBuf::from(format!("/run/{}-hostd/holds", users.host.name()));
+    nagaya::broker::closed_dir(&dir).expect("make the directory of locks");
+    let path = dir.join(format!("{}-u{}-{id}.scope", users.host.name(), user.uid));
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).expect("open a lock");
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).expect("take a lock");
     file
 }
 
-async fn clear(proxy: Host1CallerProxy<'static>, id: String) -> Result<Vec<String>, String> {
-    proxy.clear(&id).await.map_err(|e| format!("{e:?}"))
+async fn clear(line: Line, id: String) -> Result<(), String> {
+    let request = packet(&json!({"container": id}).to_string(), Vec::new());
+    line.pass(Verb::Clear, &request).await.map(drop).map_err(|e| format!("{e:?}"))
 }
 
 #[test]
 fn nobody_holds_what_others_wait_for() {
-    let people = People::new(2);
-    let (ann, stranger) = (people.granted(0), people.person(1));
+    let users = HostdUsers::new(2);
+    let (ann, stranger) = (users.granted(0), users.user(1));
     ann.ok(&["launch", "tiny", "one"]);
     ann.ok(&["stop", "--force", "one"]);
-    let name = people.host.name();
+    let name = users.host.name();
     // The host's own, /run and /var/lib, are other tests' too: their like of this instance will do.
     let held = stranger.does(|| {
         let mut found = Vec::new();
@@ -87,10 +88,10 @@ fn nobody_holds_what_others_wait_for() {
     ann.ok(&["start", "one"]);
     ann.ok(&["launch", "tiny", "two"]);
     // Somebody who has nothing yet, and what a reboot takes.
-    people.host.ok(&["grant", &stranger.name, "allow=true"]);
+    users.host.ok(&["grant", &stranger.name, "allow=true"]);
     stranger.ok(&["list"]);
     ann.ok(&["delete", "--force", "one"]);
-    people.host.ok(&["list"]);
+    users.host.ok(&["list"]);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     drop(held);
     for dir in [format!("/run/{name}-hostd/holds"), format!("/var/lib/{name}-hostd")] {
@@ -106,12 +107,12 @@ fn nobody_holds_what_others_wait_for() {
 fn workers_are_bounded_and_end_without_their_commands() {
     const OF_USER: usize = 64;
     const ENDING: usize = 16;
-    let people = People::new(2);
-    let (ann, bob) = (people.granted(0), people.granted(1));
-    until(10, "only hostd and its broker are left", || people.hostds().len() == 2);
+    let users = HostdUsers::new(2);
+    let (ann, bob) = (users.granted(0), users.granted(1));
+    until(10, "only hostd and its broker are left", || users.hostds().len() == 2);
     let id = random_hex(4);
-    let held = hold(&people, &ann, &id);
-    let connections = Connections::new(&people);
+    let held = hold(&users, &ann, &id);
+    let connections = Connections::new(&users);
     let calls = ann.does(|| {
         connections.runtime.block_on(async {
             let mut calls = Vec::new();
@@ -119,10 +120,10 @@ fn workers_are_bounded_and_end_without_their_commands() {
                 calls.push(tokio::spawn(clear(connections.open().await, id.clone())));
             }
             let end = Instant::now() + Duration::from_secs(30);
-            while people.hostds().len() < OF_USER + 2 && Instant::now() < end {
+            while users.hostds().len() < OF_USER + 2 && Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            assert_eq!(people.hostds().len(), OF_USER + 2);
+            assert_eq!(users.hostds().len(), OF_USER + 2);
             let said = clear(connections.open().await, id.clone()).await.expect_err("one too many");
             assert!(said.contains("commands are at work"), "{said}");
             calls
@@ -141,34 +142,34 @@ fn workers_are_bounded_and_end_without_their_commands() {
                 calls.push(tokio::spawn(clear(connections.open().await, id.clone())));
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(people.hostds().len() <= OF_USER + ENDING + 2, "{}", people.hostds().len());
+            assert!(users.hostds().len() <= OF_USER + ENDING + 2, "{}", users.hostds().len());
         });
     });
     drop(connections);
     // They wait for the lock, and hold none.
-    until(25, "workers whose commands are gone end", || people.hostds().len() == 2);
+    until(25, "workers whose commands are gone end", || users.hostds().len() == 2);
     drop(held);
     ann.ok(&["launch", "tiny", "one"]);
 }
 
 #[test]
 fn hostd_keeps_little_whatever_it_is_sent() {
-    let people = People::new(2);
-    let ann = people.granted(0);
-    let stranger = people.person(1);
-    let front = || people.hostds().into_iter().find(|pid| !status(*pid, "Uid").starts_with('0'));
+    let users = HostdUsers::new(2);
+    let ann = users.granted(0);
+    let stranger = users.user(1);
+    let front = || users.hostds().into_iter().find(|pid| !status(*pid, "Uid").starts_with('0'));
     let front = front().expect("hostd");
     let most = |key| status(front, key).split(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("kB");
     let before = most("VmHWM");
-    for person in [&stranger, &ann] {
-        person.does(|| {
-            let connections = Connections::new(&people);
+    for user in [&stranger, &ann] {
+        user.does(|| {
+            let connections = Connections::new(&users);
             connections.runtime.block_on(async {
                 let text = "x".repeat(30 << 20);
                 let mut all = Vec::new();
                 for _ in 0..4 {
                     let proxy = connections.open().await;
-                    let bus = proxy.inner().connection().clone();
+                    let bus = proxy.connection().clone();
                     let text = text.clone();
                     all.push(tokio::spawn(async move {
                         let (path, name) = ("/org/nagaya/Host1", "org.nagaya.Host1");
@@ -181,7 +182,7 @@ fn hostd_keeps_little_whatever_it_is_sent() {
                 }
                 // One that is all header is for nobody.
                 let (path, name) = (format!("/{}", "x".repeat(1 << 20)), "org.nagaya.Host1");
-                let bus = connections.open().await.inner().connection().clone();
+                let bus = connections.open().await.connection().clone();
                 let call = bus.call_method(Some(name), path, Some(name), "Setup", &());
                 let answer = tokio::time::timeout(Duration::from_millis(500), call).await;
                 assert!(!matches!(answer, Ok(Ok(_))), "{answer:?}");
@@ -192,38 +193,38 @@ fn hostd_keeps_little_whatever_it_is_sent() {
     assert!(grown < 16 * 1024, "hostd has grown by {grown} kB");
     // It is the same one, and serves.
     ann.ok(&["list"]);
-    assert_eq!(people.hostds().iter().filter(|pid| **pid == front).count(), 1);
+    assert_eq!(users.hostds().iter().filter(|pid| **pid == front).count(), 1);
 }
 
 #[test]
 fn a_right_ends_when_the_administrator_says_so() {
-    let people = People::new(1);
-    let ann = people.granted(0);
-    let connections = Connections::new(&people);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    let connections = Connections::new(&users);
     let proxy = ann.does(|| connections.runtime.block_on(connections.open()));
-    let clear = || connections.runtime.block_on(proxy.clear(&random_hex(4))).map_err(|e| format!("{e:?}"));
+    let clear = || connections.runtime.block_on(clear(proxy.clone(), random_hex(4)));
     clear().expect("ann may");
-    people.host.ok(&["grant", &ann.name, "allow=false"]);
+    users.host.ok(&["grant", &ann.name, "allow=false"]);
     let said = clear().expect_err("ann is barred");
     assert!(said.contains("barred"), "{said}");
-    people.host.ok(&["grant", &ann.name, "allow=true", "containers=1"]);
+    users.host.ok(&["grant", &ann.name, "allow=true", "containers=1"]);
     clear().expect("ann may again");
     // What cannot be read allows nothing and bounds nothing away.
-    let path = PathBuf::from(format!("/etc/{}/grants.d/user.{}.toml", people.host.name(), ann.name));
+    let path = PathBuf::from(format!("/etc/{}/grants.d/user.{}.toml", users.host.name(), ann.name));
     for damaged in ["", "allow = true\ncontainer = 1000\n", "allow = tr"] {
         fs::write(&path, damaged).expect("damage the grant");
         let said = clear().expect_err("the grant is damaged");
         assert!(said.contains("grants.d"), "{said}");
         ann.fails(REFUSED, &["launch", "tiny", "one"]);
     }
-    people.host.ok(&["grant", &ann.name, "--remove"]);
-    people.host.ok(&["grant", &ann.name, "allow=true"]);
+    users.host.ok(&["grant", &ann.name, "--remove"]);
+    users.host.ok(&["grant", &ann.name, "allow=true"]);
     clear().expect("ann may once more");
     // And nobody sees what others are granted.
-    people.host.ok(&["grant", "nobody", "containers=3"]);
+    users.host.ok(&["grant", "nobody", "containers=3"]);
     let rows = ann.ok(&["grant", "--format", "csv"]);
     assert!(rows.contains(&ann.name) && !rows.contains("nobody"), "{rows}");
     ann.fails(REFUSED, &["grant", "nobody"]);
-    assert!(people.host.ok(&["grant", "--format", "csv"]).contains("nobody"));
-    people.host.ok(&["grant", "nobody", "--remove"]);
+    assert!(users.host.ok(&["grant", "--format", "csv"]).contains("nobody"));
+    users.host.ok(&["grant", "nobody", "--remove"]);
 }

@@ -5,10 +5,10 @@ use std::fs;
 
 use super::host::{Host, run_tool, status, tool_succeeds, uids, until};
 
-const SLICE: u32 = 65_536;
+const IDS_PER_RANGE: u32 = 65_536;
 
 #[test]
-fn files_on_disk_belong_to_the_storage_slice_and_none_to_root() {
+fn files_on_disk_belong_to_the_storage_ids_and_none_to_root() {
     let host = Host::new();
     host.launch("web");
     host.sh(
@@ -16,7 +16,7 @@ fn files_on_disk_belong_to_the_storage_slice_and_none_to_root() {
         "touch /root/mine; touch /home/alice/hers; chown 1000:1000 /home/alice/hers; chmod 4755 /root/mine",
     );
     let (start, _) = host.ids().expect("ids");
-    let storage = start..start + SLICE;
+    let storage = start..start + IDS_PER_RANGE;
     let pool = host.state_dir().join("pool");
     let owners = run_tool("find", &[&pool.to_string_lossy(), "-printf", "%U %G %p\n"]);
     assert!(owners.contains("/root/mine"));
@@ -35,7 +35,7 @@ fn files_on_disk_belong_to_the_storage_slice_and_none_to_root() {
 }
 
 #[test]
-fn each_guest_runs_on_a_slice_of_its_own() {
+fn each_guest_runs_on_ids_of_its_own() {
     let host = Host::new();
     let (start, count) = host.ids().expect("ids");
     let mut bases = BTreeSet::new();
@@ -43,8 +43,11 @@ fn each_guest_runs_on_a_slice_of_its_own() {
         host.launch(name);
         let init = host.init(name);
         let base = uids(init)[0];
-        assert!(base >= start + SLICE && base + SLICE <= start + count, "{base} is no runtime slice");
-        assert_eq!((base - start) % SLICE, 0);
+        assert!(
+            base >= start + IDS_PER_RANGE && base + IDS_PER_RANGE <= start + count,
+            "{base} is no runtime id range"
+        );
+        assert_eq!((base - start) % IDS_PER_RANGE, 0);
         assert_eq!(uids(init), [base; 4]);
         for map in ["uid_map", "gid_map"] {
             let map = fs::read_to_string(format!("/proc/{init}/{map}")).unwrap();
@@ -115,14 +118,14 @@ fn other_users_can_enter_nothing_and_reach_no_socket() {
     host.launch("web");
     let info = host.info("web");
     let id = info["id"].as_str().unwrap();
-    let slice = info["first_id"].to_string();
+    let id_range = info["first_id"].to_string();
     let (start, _) = host.ids().expect("ids");
     let socket = host.run_dir().join("containers").join(id).join("control");
     const CONNECT: &str = "import socket, sys
 socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect(sys.argv[1])";
     let connect = ["/usr/bin/python3", "-c", CONNECT, &socket.to_string_lossy()].map(str::to_owned);
     assert!(tool_succeeds(&connect[0], &[&connect[1], &connect[2], &connect[3]]), "root can connect");
-    for uid in ["65534", slice.as_str(), &start.to_string()] {
+    for uid in ["65534", id_range.as_str(), &start.to_string()] {
         let as_user = |argv: &[&str]| {
             let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
             tool_succeeds("setpriv", &[&[ids[0].as_str(), &ids[1], "--clear-groups", "--"], argv].concat())

@@ -62,7 +62,7 @@ fn device_nodes_cannot_be_made() {
 }
 
 #[test]
-fn what_was_lent_to_a_guest_cannot_be_remounted() {
+fn what_was_passed_to_a_guest_cannot_be_remounted() {
     let host = Host::new();
     host.launch("web");
     let lent = ["/dev/null", "/dev/zero", "/dev/tun", "/dev/net/tun", "/proc/keys"];

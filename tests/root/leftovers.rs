@@ -36,10 +36,15 @@ pub fn gone(host: &Host, before: &BTreeSet<String>, after_what: &str) {
 
 /// The same by any way to look.
 pub fn is_again(look: impl Fn() -> BTreeSet<String>, before: &BTreeSet<String>, after_what: &str) {
+    // What programs are told of a running container is a copy: a killed command or a repair may have removed it.
+    let may_be_lost = |line: &&String| line.contains("/running/");
+    let is_same = |now: &BTreeSet<String>| {
+        now.is_subset(before) && before.difference(now).all(|line| may_be_lost(&line))
+    };
     let end = Instant::now() + Duration::from_secs(10);
     let now = loop {
         match look() {
-            now if now == *before => return,
+            now if is_same(&now) => return,
             now if Instant::now() > end => break now,
             _ => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -59,7 +64,9 @@ pub fn files(dir: &Path, found: &mut BTreeSet<String>) {
             continue;
         }
         // Made when they are first needed, and kept; what is in them counts.
-        if !is_dir || !["containers", "templates", "tmp", "locks"].contains(&name.as_str()) {
+        if !is_dir
+            || !["containers", "layers", "templates", "tmp", "locks", "running"].contains(&name.as_str())
+        {
             found.insert(format!("file {}", entry.path().display()));
         }
         if is_dir && !dir.ends_with("pool/templates") {
@@ -81,7 +88,9 @@ pub fn rows(database: &Path, found: &mut BTreeSet<String>) {
     let mut names = conn.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").expect("list tables");
     let names = names.query_map([], |row| row.get::<_, String>(0)).expect("list tables");
     for table in names.flatten() {
-        let mut all = conn.prepare(&format!("SELECT * FROM \"{table}\"")).expect("read a table");
+        // Operations that have ended are kept on purpose.
+        let rest = if table == "operation" { "WHERE ended_at IS NULL" } else { "" };
+        let mut all = conn.prepare(&format!("SELECT * FROM \"{table}\" {rest}")).expect("read a table");
         let columns = all.column_count();
         let mut rows = all.query([]).expect("read a table");
         while let Some(row) = rows.next().expect("read a row") {

@@ -9,7 +9,7 @@ use rustix::net::{self, AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, S
 use serde_json::{Value, json};
 
 use super::archive::Archive;
-use super::host::{Host, lives, told, until};
+use super::host::{Host, lives, status, told, until, waits_in};
 use super::templates::program;
 
 /// What a command takes on a busy machine, at most.
@@ -28,8 +28,8 @@ impl Connection {
         let socket =
             net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         net::connect(&socket, address).unwrap();
-        let patience = net::sockopt::Timeout::Recv;
-        net::sockopt::set_socket_timeout(&socket, patience, Some(SOON)).unwrap();
+        let timeout = net::sockopt::Timeout::Recv;
+        net::sockopt::set_socket_timeout(&socket, timeout, Some(SOON)).unwrap();
         Self(socket)
     }
 
@@ -288,8 +288,9 @@ fn an_unknown_init_is_asked_by_what_the_guest_has() {
         host.sh("a", &format!("echo {kind} > /etc/kind"));
         host.ok(&["restart", "--force", "a"]);
         let init = host.init("a");
-        // A script takes a moment to get where it listens.
-        std::thread::sleep(Duration::from_millis(300));
+        // A script takes a moment to get where it listens: it traps SIGPWR then, which is 30.
+        let traps = || u64::from_str_radix(&status(init, "SigCgt"), 16).is_ok_and(|set| set >> 29 & 1 == 1);
+        until(10, "it listens", || traps() || waits_in(init, libc::SYS_rt_sigtimedwait));
         let said = stop();
         assert!(said.contains(expected) && (!expected.is_empty() || said.is_empty()), "{kind}: {said}");
         until(5, "it is gone", || !lives(init));

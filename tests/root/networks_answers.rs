@@ -1,8 +1,8 @@
 //! DHCP, router advertisements and names, from the distribution's dnsmasq.
 
+use super::daemonless_user::DaemonlessUser;
 use super::host::{Host, Running, told, until};
 use super::lab;
-use super::person::Person;
 
 /// What a query to the network's own server is answered with: addresses or names.
 fn asks(host: &Host, server: &str, name: &str, kind: &str) -> String {
@@ -164,27 +164,27 @@ fn a_guest_that_asks_gets_the_address_that_is_its_own() {
 }
 
 #[test]
-fn a_private_users_guests_are_answered_in_its_own_network() {
-    let person = Person::with_template();
-    let ok = |words: &str| person.ok(&words.split(' ').collect::<Vec<_>>());
+fn a_daemonless_users_guests_are_answered_in_its_own_network() {
+    let user = DaemonlessUser::with_template();
+    let ok = |words: &str| user.ok(&words.split(' ').collect::<Vec<_>>());
     ok(
         "network create lan ipv4.address=10.20.0.1/24 ipv6.address=fd00:20::1/64 ipv4.dhcp=true dns.domain=lan.example",
     );
-    let servers = || servers_at(&person.run_dir().to_string_lossy());
+    let servers = || servers_at(&user.run_dir().to_string_lossy());
     // As guests do it: the namespace itself need not have a loopback.
     let answer = |name: &str, kind: &str| {
-        asks_from(person.init("web"), "10.20.0.1", &format!("{name}.lan.example"), kind)
+        asks_from(user.init("web"), "10.20.0.1", &format!("{name}.lan.example"), kind)
     };
     ok("launch tiny web --network lan");
     assert_eq!(servers().len(), 1);
-    assert_eq!(super::host::uids(servers()[0]), [person.uid; 4]);
+    assert_eq!(super::host::uids(servers()[0]), [user.uid; 4]);
     until(5, "the name is known", || answer("web", "A") == "10.20.0.2");
     assert_eq!(answer("web", "AAAA"), "fd00:20::2");
     ok("create tiny mail --network lan --ip 10.20.0.77");
     ok("device set mail eth0 dhcp=true");
     ok("start mail");
-    assert_eq!(asks_for_address(person.init("mail")), "10.20.0.77 10.20.0.1");
-    assert!(person.sh("web", "cat /etc/resolv.conf").contains("nameserver 10.20.0.1"));
+    assert_eq!(asks_for_address(user.init("mail")), "10.20.0.77 10.20.0.1");
+    assert!(user.sh("web", "cat /etc/resolv.conf").contains("nameserver 10.20.0.1"));
     assert_eq!(answer("mail", "A"), "10.20.0.77");
     ok("delete --force mail");
     until(5, "the name is forgotten", || answer("mail", "A").is_empty());

@@ -60,23 +60,22 @@ for frame in [{frame}]: s.send(frame)"
 
     /// Whether the frame arrives on the bridge: at the good guest, or at the host.
     fn passes(&self, filter: &str, frame: &str) -> bool {
+        // One that is in order follows: what has not come before it will not come.
+        const NEXT: &str =
+            "wide + own + b'\\x08\\0' + v4('10.20.0.66', '10.20.0.255', 17, udp(1, 4399, b'x'))";
+        let filter = format!("udp dst port 4399 or ({filter})");
         let listen = |netns: &[&str], interface: &str| {
-            let args = ["tcpdump", "-Zroot", "-Uni", interface, "-c1", "-w/dev/null", filter];
-            let all = [netns, &["timeout", "-s", "INT", "4"], &args].concat();
+            let args = ["tcpdump", "-Zroot", "--immediate-mode", "-lqtni", interface, &filter];
+            let all = [netns, &args].concat();
             Running::start(self.host.net().command(all[0], &all[1..]), b"")
         };
         let good = self.host.init("good").to_string();
         let listeners = [listen(&["nsenter", "-t", &good, "-n"], "eth0"), listen(&["env"], "lan")];
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        self.sends(frame);
-        let heard: Vec<bool> = listeners
-            .into_iter()
-            .map(|listener| {
-                let said = String::from_utf8_lossy(&listener.wait().stderr).into_owned();
-                said.contains("1 packet captured")
-            })
-            .collect();
-        heard.contains(&true)
+        let all = |done: &dyn Fn(&Running) -> bool| listeners.iter().all(done);
+        until(10, "tcpdump listens", || all(&|listener| listener.told().contains("listening on")));
+        self.sends(&format!("{frame}, {NEXT}"));
+        until(10, "the frame in order arrives", || all(&|listener| listener.printed().contains(".4399:")));
+        listeners.iter().any(|listener| listener.printed().lines().any(|line| !line.contains(".4399:")))
     }
 }
 
@@ -209,7 +208,7 @@ fn rates_hold_in_both_directions_and_change_at_once() {
     let wire = Wire::new();
     let rate = |sender: &str, receiver: &str, address: &str| -> f64 {
         let server = "import socket, time
-s = socket.create_server(('', 7777)); c = s.accept()[0]
+s = socket.create_server(('', 7777)); print('ready', flush=True); c = s.accept()[0]
 c.recv(1); start = time.time(); n = 0
 while time.time() - start < 3: n += len(c.recv(1 << 16))
 print(n * 8 / (time.time() - start) / 1e6)";
@@ -232,10 +231,11 @@ except OSError: pass"
             Running::start(wire.host.net().command(args[0], &args[1..]), b"")
         };
         let server = python(receiver, server);
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        until(10, "the server listens", || server.printed().contains("ready"));
         let _client = python(sender, &client);
         let output = server.wait();
         String::from_utf8_lossy(&output.stdout)
+            .trim_start_matches("ready\n")
             .trim()
             .parse()
             .unwrap_or_else(|_| panic!("{}", super::host::told(&output)))

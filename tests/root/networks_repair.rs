@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::errors::REFUSED;
 use super::host::{Host, told, until};
-use super::people::People;
+use super::hostd_users::HostdUsers;
 
 const WEB: &str = "10.20.0.10";
 const DB: &str = "10.20.0.11";
@@ -101,19 +101,19 @@ fn a_guest_whose_link_is_gone_is_named_and_a_restart_helps() {
 
 #[test]
 fn a_users_guest_is_reached_again_too() {
-    let people = People::alone(1);
-    let ann = people.granted(0);
+    let users = HostdUsers::alone(1);
+    let ann = users.granted(0);
     ann.ok(&["launch", "tiny", "web"]);
     let (address, link) = (ann.address("web"), ann.info("web")["host_link"].as_str().unwrap().to_owned());
-    until(5, "it answers", || people.host.net().pings(&address));
+    until(5, "it answers", || users.host.net().pings(&address));
     for harm in [
         format!("ip link set {link} nomaster"),
         format!("ip link del {}", ann.info("web")["bridge"].as_str().unwrap()),
     ] {
-        people.host.net().sh(&harm);
-        assert!(!people.host.net().pings(&address), "{harm}");
+        users.host.net().sh(&harm);
+        assert!(!users.host.net().pings(&address), "{harm}");
         ann.ok(&["network", "repair"]);
-        until(5, &harm, || people.host.net().pings(&address));
+        until(5, &harm, || users.host.net().pings(&address));
     }
 }
 
@@ -121,7 +121,8 @@ fn a_users_guest_is_reached_again_too() {
 fn a_device_that_waits_for_the_next_start_blocks_nothing_and_can_be_taken_back() {
     let host = site();
     words(&host, "network create lan ipv4.address=10.21.0.1/24 ipv6.address=none");
-    assert!(noted(&host, "device add web eth1 nic network=lan").contains("next start"));
+    assert!(!noted(&host, "device add web eth1 nic network=lan").contains("next start"));
+    assert!(noted(&host, "device set web eth1 hwaddr=02:00:00:00:00:77").contains("next start"));
     for pair in [
         "ipv4.nat=false",
         "mtu=1400",
@@ -134,16 +135,16 @@ fn a_device_that_waits_for_the_next_start_blocks_nothing_and_can_be_taken_back()
     }
     let port = || host.net().json("bridge", &["-j", "-d", "link", "show", "dev", &link(&host, "web")]);
     assert_eq!(port()[0]["isolated"], true);
-    assert!(noted(&host, "device set web eth1 limits.egress=10Mbit").contains("next start"));
     assert!(notes(&host, "web").contains("'eth1'"), "{}", notes(&host, "web"));
     words(&host, "network repair");
     words(&host, "device remove web eth1");
     assert!(!notes(&host, "web").contains("'eth1'"));
-    // One that it has goes when it is stopped only.
-    assert!(host.fails(REFUSED, &["device", "remove", "web", "eth0"]).contains("running"));
-    words(&host, "device add web eth1 nic network=lan");
-    words(&host, "restart --force web");
-    assert!(host.fails(REFUSED, &["device", "remove", "web", "eth1"]).contains("running"));
+    words(&host, "device add web eth1 nic network=lan mtu=1400");
+    assert!(noted(&host, "device set web eth1 mtu=1300").contains("next start"));
+    assert!(notes(&host, "web").contains("'eth1' changes"));
+    assert!(!noted(&host, "device set web eth1 mtu=1400").contains("next start"));
+    assert!(!notes(&host, "web").contains("'eth1'"));
+    words(&host, "device remove web eth1");
     words(&host, "network set lan mtu=1300");
 }
 

@@ -4,25 +4,25 @@
 use serde_json::Value;
 
 use super::errors::REFUSED;
+use super::hostd_users::{HostdUser, HostdUsers};
 use super::lab::{self, Netns};
-use super::people::{People, Person};
 
-fn ok(person: &Person<'_>, words: &str) -> String {
-    person.ok(&words.split(' ').collect::<Vec<_>>())
+fn ok(user: &HostdUser<'_>, words: &str) -> String {
+    user.ok(&words.split(' ').collect::<Vec<_>>())
 }
 
-fn refused(person: &Person<'_>, words: &str, reason: &str) {
-    let said = person.fails(REFUSED, &words.split(' ').collect::<Vec<_>>());
+fn refused(user: &HostdUser<'_>, words: &str, reason: &str) {
+    let said = user.fails(REFUSED, &words.split(' ').collect::<Vec<_>>());
     assert!(said.contains(reason), "{words}: {said}");
 }
 
-fn grant(person: &Person<'_>, setting: &str) {
-    person.people.host.ok(&["grant", &person.name, setting]);
+fn grant(user: &HostdUser<'_>, setting: &str) {
+    user.users.host.ok(&["grant", &user.name, setting]);
 }
 
 /// Names of the host's bridges.
-fn bridges(people: &People) -> Vec<String> {
-    let all = people.host.net().json("ip", &["-j", "link", "show", "type", "bridge"]);
+fn bridges(users: &HostdUsers) -> Vec<String> {
+    let all = users.host.net().json("ip", &["-j", "link", "show", "type", "bridge"]);
     let names = all.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str());
     names.map(str::to_owned).collect()
 }
@@ -34,15 +34,15 @@ fn pings(from: i32, address: &str) -> bool {
 
 #[test]
 fn a_user_has_as_many_networks_as_are_granted() {
-    let people = People::alone(2);
-    let (ann, bob) = (people.granted(0), people.granted(1));
+    let users = HostdUsers::alone(2);
+    let (ann, bob) = (users.granted(0), users.granted(1));
     ok(&ann, "network create dmz ipv4.address=10.20.0.1/24 ipv6.address=fd00:20::1/64");
     refused(
         &ann,
         "network create lan ipv4.address=10.21.0.1/24",
         "your grant of 1 network on this host is used up",
     );
-    assert_eq!(bridges(&people).len(), 1);
+    assert_eq!(bridges(&users).len(), 1);
     grant(&ann, "networks=2");
     ok(&ann, "network create lan ipv4.address=10.21.0.1/24 ipv6.address=none");
     refused(&bob, "network create dmz ipv4.address=10.20.0.129/25", "10.20.0.0/24");
@@ -53,30 +53,30 @@ fn a_user_has_as_many_networks_as_are_granted() {
     ok(&ann, "start web");
     ok(&ann, "launch tiny db --network lan");
     for address in ["10.20.0.77", "fd00:20::abc", "10.21.0.9"] {
-        assert!(people.host.net().pings(address), "{address}");
+        assert!(users.host.net().pings(address), "{address}");
     }
     assert!(pings(ann.init("db"), "10.21.0.9"));
     ok(&bob, "launch tiny mail");
     assert!(!pings(bob.init("mail"), "10.21.0.9") && !pings(ann.init("db"), &bob.address("mail")));
     // Each bridge says whose it is, and goes with its network; then another may be had.
-    let links = people.host.net().json("ip", &["-j", "-d", "link", "show", "type", "bridge"]);
+    let links = users.host.net().json("ip", &["-j", "-d", "link", "show", "type", "bridge"]);
     let aliases: Vec<&str> =
         links.as_array().expect("links").iter().filter_map(|link| link["ifalias"].as_str()).collect();
-    for (network, person) in [("dmz", &ann), ("lan", &ann)] {
-        let wanted = format!("nagaya: network {network} of {}-{}", people.host.name(), person.uid);
+    for (network, user) in [("dmz", &ann), ("lan", &ann)] {
+        let wanted = format!("nagaya: network {network} of {}-{}", users.host.name(), user.uid);
         assert!(aliases.contains(&wanted.as_str()), "{aliases:?}");
     }
     refused(&ann, "network delete dmz", "web");
     ok(&ann, "delete --force web");
     ok(&ann, "network delete dmz");
-    assert_eq!(bridges(&people).len(), 2);
+    assert_eq!(bridges(&users).len(), 2);
     ok(&ann, "network create more ipv4.address=10.22.0.1/24");
 }
 
 #[test]
 fn a_network_that_has_never_been_up_stands_in_nobodys_way() {
-    let people = People::alone(1);
-    let ann = people.granted(0);
+    let users = HostdUsers::alone(1);
+    let ann = users.granted(0);
     ok(&ann, "create tiny idle");
     ok(&ann, "firewall default idle in=deny");
     refused(
@@ -87,24 +87,24 @@ fn a_network_that_has_never_been_up_stands_in_nobodys_way() {
     grant(&ann, "networks=2");
     ok(&ann, "network create dmz ipv4.address=10.20.0.1/24");
     ok(&ann, "launch tiny web --network dmz");
-    assert!(people.host.net().pings("10.20.0.2"));
+    assert!(users.host.net().pings("10.20.0.2"));
     // One that was lost with a restart of the host may be changed before it is up again.
     ok(&ann, "delete --force web");
-    people.host.net().sh(&format!("ip link delete {}", bridges(&people).pop().expect("a bridge")));
+    users.host.net().sh(&format!("ip link delete {}", bridges(&users).pop().expect("a bridge")));
     ok(&ann, "network set dmz ipv4.address=10.21.0.1/24");
     ok(&ann, "launch tiny web --network dmz");
-    assert!(people.host.net().pings("10.21.0.2"));
+    assert!(users.host.net().pings("10.21.0.2"));
 }
 
 #[test]
 fn the_hosts_world_is_a_users_as_far_as_it_is_granted() {
-    let people = People::alone(1);
+    let users = HostdUsers::alone(1);
     let world = Netns::new();
-    people.host.net().join("up0", &world, "up1");
-    people.host.net().sh("ip link add br0 type bridge; ip link set br0 up; ip link set up0 master br0
+    users.host.net().join("up0", &world, "up1");
+    users.host.net().sh("ip link add br0 type bridge; ip link set br0 up; ip link set up0 master br0
         ip address add 198.51.100.1/24 dev br0; ip route add default via 198.51.100.254 dev br0");
     world.sh("ip address add 198.51.100.254/24 dev up1; ip route add 203.0.113.0/24 via 198.51.100.1");
-    let ann = people.granted(0);
+    let ann = users.granted(0);
     grant(&ann, "networks=4");
     let reaches = |address: &str| (0..5).any(|_| world.pings(address));
 

@@ -74,8 +74,8 @@ fn contradicting_commands_at_once_leave_one_of_their_states() {
 }
 
 #[test]
-fn there_are_as_many_containers_as_slices() {
-    let host = Host::with_slices(3);
+fn there_are_as_many_containers_as_id_ranges() {
+    let host = Host::with_id_ranges(3);
     host.launch("a");
     host.launch("b");
     let said = host.fails(3, &["launch", "tiny", "c"]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::host::{Host, told, until};
-use super::people::People;
+use super::host::{Host, told, until, waits_in};
+use super::hostd_users::HostdUsers;
 
 fn states(host: &Host) -> Vec<String> {
     let all = host.list();
@@ -110,13 +110,14 @@ fn an_interrupted_restart_says_what_is_going_on() {
 fn events_are_told_as_json() {
     let host = Host::new();
     let watching = host.spawn(&["events"], b"");
-    std::thread::sleep(Duration::from_millis(700));
+    let told_of = |event: &str| watching.printed().contains(&format!("\"{event}\""));
+    until(10, "it has looked once", || waits_in(watching.pid(), libc::SYS_clock_nanosleep));
     host.launch("web");
-    std::thread::sleep(Duration::from_millis(600));
+    until(10, "it tells of the start", || told_of("started"));
     host.ok(&["pause", "web"]);
-    std::thread::sleep(Duration::from_millis(600));
+    until(10, "it tells of the pause", || told_of("frozen"));
     host.ok(&["delete", "--force", "web"]);
-    std::thread::sleep(Duration::from_millis(900));
+    until(10, "it tells of the end", || told_of("deleted"));
     super::host::run_tool("kill", &["-s", "INT", &watching.pid().to_string()]);
     let output = watching.wait_for(Duration::from_secs(5));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -130,16 +131,16 @@ fn events_are_told_as_json() {
 
 #[test]
 fn who_only_looks_sets_up_nobody() {
-    let people = People::new(1);
-    let name = people.person(0).name;
+    let users = HostdUsers::new(1);
+    let name = users.user(0).name;
     let subids = fs::read_to_string("/etc/subuid").unwrap();
     for look in
         [&["--owner", &name, "list"][..], &["--owner", &name, "info", "web"], &["--owner", "games", "list"]]
     {
-        let said = people.host.fails(1, look);
+        let said = users.host.fails(1, look);
         assert!(said.contains("has no containers"), "{said}");
     }
-    let said = people.host.fails(1, &["--owner", "games", "launch", "tiny", "web"]);
+    let said = users.host.fails(1, &["--owner", "games", "launch", "tiny", "web"]);
     assert!(said.contains("system account"), "{said}");
     let ours = |text: &str| {
         text.lines().filter(|line| line.starts_with("games:") || line.starts_with(&name)).count()

@@ -8,7 +8,7 @@ use super::host::{Host, run_tool, told, until};
 use super::templates;
 
 /// Needs a Debian mirror.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_recipe_is_built_and_a_killed_build_leaves_nothing() {
@@ -22,7 +22,9 @@ fn a_recipe_is_built_and_a_killed_build_leaves_nothing() {
             Host::processes(host.ids(), host.uid()).iter().any(|(_, what)| what.contains("mmdebstrap"));
         grows() && working
     });
-    std::thread::sleep(Duration::from_secs(2));
+    let script = format!("du -sm {} 2>/dev/null | cut -f1", tmp.display());
+    let mebibytes = || run_tool("sh", &["-c", &script]).trim().parse().unwrap_or(0);
+    until(60, "it is in the midst of it", || mebibytes() > 40);
     killed.kill(false);
     drop(killed.wait());
     host.ok(&["template", "list"]);
@@ -33,7 +35,7 @@ fn a_recipe_is_built_and_a_killed_build_leaves_nothing() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(host.name()));
 
-    let built = host.spawn(&["template", "build", "debian12"], b"").wait_for(PATIENCE);
+    let built = host.spawn(&["template", "build", "debian12"], b"").wait_for(TIMEOUT);
     assert!(built.status.success(), "{}", told(&built));
     host.ok(&["launch", "debian12", "web", "--wait=running", "--timeout", "50"]);
     assert!(host.sh("web", "cat /etc/os-release").contains("bookworm"));

@@ -11,7 +11,7 @@ before_packages() {
   printf '%s\n' virtio_pci virtio_blk virtio_net ext4 crc32c_generic crc32c_intel >"$tree/usr/share/initramfs-tools/modules.d/vm"
 }
 
-people() {
+users() {
   chroot "$tree" useradd --create-home --shell /bin/bash --uid 1001 ann
   chroot "$tree" useradd --create-home --shell /bin/bash --uid 1002 bob
   for home in root home/ann home/bob; do
@@ -78,18 +78,6 @@ units() {
     e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer systemd-networkd-wait-online.service
 }
 
-# Started by the kernel's command line, in the boot that ends the making of the image.
-settling() {
-  cat >"$tree/etc/systemd/system/vm-settle.service" <<TEXT
-[Unit]
-Description=Leave the host as it is after its first boot
-After=multi-user.target
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c 'journalctl --relinquish-var; rm -rf /var/log/journal/*; : >/etc/machine-id; touch /var/lib/vm-settled; systemctl poweroff'
-TEXT
-}
-
 finish() {
   echo 'LANG=C.UTF-8' >"$tree/etc/default/locale"
   cat >"$tree/etc/fstab" <<TEXT
@@ -105,11 +93,10 @@ TEXT
 case $step in
   before-packages) before_packages ;;
   customize)
-    people
+    users
     archives
     network
     units
-    settling
     finish
     ;;
   *) echo "host-image.sh: no step '$step'" >&2; exit 2 ;;

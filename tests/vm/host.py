@@ -30,11 +30,10 @@ class Failed(AssertionError):
 class Shell:
     """Runs commands as one user, each in the user's login shell."""
 
-    def __init__(self, machine: Machine, user: str, tell: Callable[[str], None] | None = None):
-        """`tell` is told of each command."""
-        self.machine, self.name, self.tell = machine, user, tell
-        # Root's commands share one connection; users' are logins of their own.
-        self.control = machine.directory / f"{machine.name}.ssh"
+    def __init__(self, machine: Machine, user: str, tell: Callable[[str], None] | None = None, stays: bool = True):
+        """`tell` is told of each command. One that `stays` logs in once, else each command is a login."""
+        self.machine, self.name, self.tell, self.stays = machine, user, tell, stays
+        self.control = machine.directory / f"{machine.name}.{user}.ssh"
 
     def options(self) -> list[str]:
         options = {
@@ -51,7 +50,7 @@ class Shell:
             "KexAlgorithms": "curve25519-sha256",
             "Ciphers": "aes128-gcm@openssh.com",
         }
-        if self.name == "root":
+        if self.stays:
             options |= {"ControlMaster": "auto", "ControlPath": str(self.control), "ControlPersist": "600"}
         return ["-F", "none"] + [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
@@ -108,12 +107,16 @@ class Shell:
         return said
 
     def wait_for(self, command: str, seconds: float = 60) -> None:
-        """Repeats it until it ends with 0."""
+        """Repeats it until it ends with 0. The host does so itself, as each login costs it more than most commands."""
+        repeated = (
+            f"end=$((SECONDS + {seconds:.0f})); until ( {command}\n); do code=$?; "
+            "[ $SECONDS -le $end ] || exit $code; sleep 0.3; done"
+        )
         end = time.monotonic() + seconds
-        while (done := self.attempt(command)).returncode:
+        while (done := self.attempt(repeated, timeout=seconds + PATIENCE)).returncode:
             if not self.machine.running():
                 raise MachineFailed(f"{self.machine.name}: QEMU has ended: {self.machine.complaint()}")
-            if time.monotonic() > end:
+            if done.returncode != SSH_LOST or time.monotonic() > end:
                 why = f"still exit code {done.returncode} after {seconds:.0f} s"
                 raise Failed(self.where(), command, why, done.stdout + done.stderr)
             time.sleep(0.5)
@@ -145,6 +148,10 @@ class Host(Shell):
 
     def user(self, name: str) -> Shell:
         """An ordinary user. Each command is a login of its own by ssh, and so a logind session."""
+        return Shell(self.machine, name, self.tell, stays=False)
+
+    def logged_in(self, name: str) -> Shell:
+        """An ordinary user who logs in with the first command, and stays so until the next boot."""
         return Shell(self.machine, name, self.tell)
 
     def set_clock(self) -> None:
@@ -204,10 +211,11 @@ class Host(Shell):
         self.run("systemctl start srv-media.mount")
 
     def disconnect(self) -> None:
-        """Ends the shared connection, which does not notice by itself that the host is another."""
-        words = ["ssh", "-F", "none", "-o", f"ControlPath={self.control}", "-O", "exit", "root@127.0.0.1"]
-        subprocess.run(words, capture_output=True, timeout=30)
-        self.control.unlink(missing_ok=True)
+        """Ends the shared connections, which do not notice by themselves that the host is another."""
+        for control in self.machine.directory.glob(f"{self.machine.name}.*.ssh"):
+            words = ["ssh", "-F", "none", "-o", f"ControlPath={control}", "-O", "exit", "127.0.0.1"]
+            subprocess.run(words, capture_output=True, timeout=30)
+            control.unlink(missing_ok=True)
 
     def copy(self, source: Path | str, target: str) -> None:
         """Puts a file of this machine into the host, as root."""
@@ -241,10 +249,11 @@ class Host(Shell):
 
     def clean(self) -> None:
         """Deletes everybody's containers, for the next scenario on this host."""
-        if not self.ok("command -v nagaya"):
-            return
-        for user in (self, *(self.user(name) for name in self.users)):
-            user.delete_containers()
+        if self.ok("command -v nagaya"):
+            for user in (self, *(self.logged_in(name) for name in self.users)):
+                user.delete_containers()
+        # The next scenario's logins are its own.
+        self.disconnect()
 
     def save_evidence(self, directory: Path) -> None:
         """What tells afterwards why a scenario failed, into one directory."""

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import qemu
 from cache import cache_dir, cached, drop_unused, locked
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +25,6 @@ PACKAGES = (
 # Sparse: what is not written takes no room.
 ROOT_SIZE = "8G"
 BUILD_SECONDS = 1800
-SETTLING_SECONDS = 600
 
 
 class BuildFailed(Exception):
@@ -65,7 +63,7 @@ def build(hosts: set[str], say: Callable[[str], None]) -> tuple[dict[str, HostIm
 
 def host_image(name: str, key: Path, say: Callable[[str], None]) -> HostImage:
     script = HERE / "host-image.sh"
-    recipe = [SUITES[name], PACKAGES, ROOT_SIZE, qemu.KERNEL_ARGUMENTS, script.read_text(), key.with_suffix(".pub").read_text()]
+    recipe = [SUITES[name], PACKAGES, ROOT_SIZE, script.read_text(), key.with_suffix(".pub").read_text()]
 
     def fill(entry: Path) -> None:
         tree = entry / "tree"
@@ -80,20 +78,9 @@ def host_image(name: str, key: Path, say: Callable[[str], None]) -> HostImage:
             shutil.copy(found, entry / target)
         make_disk(entry / "disk", ROOT_SIZE, "vm-root", tree)
         shutil.rmtree(tree)
-        settle(entry)
 
     entry = cached(name, recipe, fill, say)
     return HostImage(entry / "kernel", entry / "initrd", entry / "disk")
-
-
-def settle(entry: Path) -> None:
-    """Boots the new disk once, for what every first boot would do again: profiles compiled, caches filled."""
-    words = [*qemu.machine(entry / "kernel", 2, 2048), *qemu.serial(entry / "serial"), *qemu.drive(entry / "disk")]
-    words += ["-no-reboot", "-nic", "none", "-kernel", str(entry / "kernel"), "-initrd", str(entry / "initrd")]
-    call([*words, "-append", f"{qemu.KERNEL_ARGUMENTS} systemd.wants=vm-settle.service"], seconds=SETTLING_SECONDS)
-    checked = subprocess.run(["debugfs", "-R", "stat /var/lib/vm-settled", entry / "disk"], capture_output=True, text=True)
-    if "Inode:" not in checked.stdout:
-        raise BuildFailed(f"the new host did not boot:\n{(entry / 'serial').read_text(errors='replace')[-4000:]}")
 
 
 def media_disk(say: Callable[[str], None]) -> Path:
@@ -128,11 +115,11 @@ def make_disk(disk: Path, size: str, label: str, tree: Path) -> None:
     call(["mkfs.ext4", "-q", "-L", label, "-E", "root_owner=0:0", "-d", str(tree), str(disk)])
 
 
-def call(words: list[str], variables: dict[str, str] | None = None, seconds: float = BUILD_SECONDS) -> None:
+def call(words: list[str], variables: dict[str, str] | None = None) -> None:
     environment = {**os.environ, **(variables or {}), "LC_ALL": "C.UTF-8"}
     try:
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, errors="replace", timeout=seconds)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, errors="replace", timeout=BUILD_SECONDS)
     except subprocess.TimeoutExpired:
-        raise BuildFailed(f"{' '.join(words)}: has not ended after {seconds:.0f} s") from None
+        raise BuildFailed(f"{' '.join(words)}: has not ended after {BUILD_SECONDS} s") from None
     if done.returncode:
         raise BuildFailed(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr[-4000:]}")

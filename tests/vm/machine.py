@@ -188,6 +188,7 @@ def lacking() -> list[str]:
         "ssh": "openssh-client",
         "zstd": "zstd",
         "setpriv": "util-linux",
+        "git": "git",
     }
     return [package for program, package in programs.items() if not shutil.which(program)]
 

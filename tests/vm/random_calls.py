@@ -14,10 +14,13 @@ import sys
 NAME, PATH = "org.nagaya.Host1", "/org/nagaya/Host1"
 MEMBERS = [
     "Setup", "StorageNamespace", "EnsureNetwork", "RemoveNetwork", "Spawn", "SetLimits", "Clear", "AttachLxcfs",
-    "RegisterMachine", "AdjustLink", "EnsureNames", "ApplyFirewall", "ChangeFirewall", "ForgetContainer", "Block",
-    "NoSuchMember",
+    "RegisterMachine", "AdjustLink", "MendLink", "EnsureNames", "ApplyFirewall", "ChangeFirewall", "ForgetContainer", "Block",
+    "FirewallInPlace", "RemoveFirewall", "BlockHits", "Traffic", "RuleCounts", "NoSuchMember",
 ]
+# The last is that of the interface: half of the calls have it.
 SIGNATURES = ["", "s", "ss", "sss", "u", "as", "ssu", "a{sv}", "(sayu)", "h", "ay"]
+PROPER = "usa{sh}"
+KEYS = ["container", "name", "network", "nic", "nics", "first_id", "layers", "mounts", "limits", "plan", "change", "uuid", "bridges"]
 
 
 def align(data: bytes, to: int) -> bytes:
@@ -29,7 +32,18 @@ def string(data: bytes, text: str) -> bytes:
     return align(data, 4) + struct.pack("<I", len(raw)) + raw + b"\0"
 
 
+def proper(words: list[str]) -> bytes:
+    """A request of JSON, about anything, without descriptors."""
+    value = lambda: random.choice([random.choice(words), random.getrandbits(32), None, [], {}, [random.choice(words)]])
+    request = json.dumps({key: value() for key in random.sample(KEYS, random.randrange(len(KEYS)))})
+    data = string(struct.pack("<I", random.choice([1, 1, 1, 0, 2, 2**32 - 1])), request)
+    # An empty dictionary: its length, and what its first entry would be aligned by.
+    return align(align(data, 4) + struct.pack("<I", 0), 8)
+
+
 def body(signature: str, words: list[str]) -> bytes:
+    if signature == PROPER:
+        return proper(words)
     data = b""
     for kind in {"as": ["as"], "ay": ["ay"], "a{sv}": ["a{sv}"], "(sayu)": ["(sayu)"]}.get(signature, list(signature)):
         match kind:
@@ -117,7 +131,7 @@ def main() -> None:
     words += ["", "..", "../../etc", "eth0", "lo", "nagaya0", "10.0.0.1/8", "10.9.9.1/24", "00000000", "x" * 5000, "\u202e"]
     bus, answers = Bus(), {}
     for _ in range(int(count)):
-        member, signature = random.choice(MEMBERS), random.choice(SIGNATURES)
+        member, signature = random.choice(MEMBERS), random.choice([random.choice(SIGNATURES), PROPER])
         # What is in order may be done: it is the caller's own.
         answer = bus.call(NAME, PATH, NAME, member, signature, body(signature, words))
         key = f"{member} {answer}"

@@ -18,8 +18,10 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import older
 import qemu
 import scenario
 from cache import cache_dir, cached, working_directory
@@ -30,6 +32,8 @@ from scenario import Case, Group, Malformed
 
 LOGS = PROJECT / "target" / "vm-logs"
 JOURNAL_LINES = 60
+# A guest's and that of its QEMU.
+HOST_MEMORY = 3 << 30
 
 
 class Run:
@@ -54,8 +58,7 @@ class Run:
 
     def save_hosts(self, cases: list[Case]) -> None:
         """Has one host of each kind boot, and where that is wanted be installed, and keeps it as it is then."""
-        plain = [case for case in cases if case.variant == Variant()]
-        installed = {kind for case in plain if case.installed and self.options.package for kind in case.kinds}
+        installed = {kind for case in cases if case.installed and self.options.package for kind in case.kinds}
 
         def save(kind: str) -> None:
             machinery = [qemu.version(), Path(qemu.__file__).read_text()]
@@ -67,7 +70,7 @@ class Run:
                 self.saved[kind, True] = cached(f"{kind}-installed", recipe, fill, self.say)
 
         with ThreadPoolExecutor(self.options.jobs) as pool:
-            list(pool.map(save, {kind for case in plain for kind in case.kinds} or self.images))
+            list(pool.map(save, self.images))
 
     def save(self, kind: str, resumes: Path | None, to: Path) -> None:
         """One that boots, or one that goes on from what was saved and has everything installed."""
@@ -82,6 +85,8 @@ class Run:
             if resumes:
                 host.set_clock()
                 host.install_all()
+            # Its disk is booted from as well.
+            host.run("sync")
             host.disconnect()
             machine.save(to)
         finally:
@@ -129,8 +134,8 @@ class Run:
         started = time.monotonic()
         linked = len(case.kinds) > 1
         for number, kind in enumerate(case.kinds, 1):
-            saved = self.saved.get((kind, case.installed)) if case.variant == Variant() and not linked else None
-            machine = Machine(number, self.images[kind], self.media, case.variant, directory, linked, saved)
+            image, saved = self.origin(kind, case)
+            machine = Machine(number, image, self.media, case.variant, directory, linked, saved)
             self.machines.append(machine)
             hosts.append(Host(machine, self.options.package, self.say if self.options.verbose else None))
         for host in hosts:
@@ -143,6 +148,18 @@ class Run:
                 host.install_all()
         what = " ".join(filter(None, [" and ".join(case.kinds), str(case.variant)]))
         self.say(f"     booted {what} in {time.monotonic() - started:.0f} s")
+
+    def origin(self, kind: str, case: Case) -> tuple[HostImage, Path | None]:
+        """What a host of this case begins from: the image, and one that is up."""
+        image = self.images[kind]
+        # Of a pair, each is to be a machine of its own.
+        if len(case.kinds) > 1:
+            return image, None
+        saved = self.saved.get((kind, case.installed)) or self.saved[kind, False]
+        if case.variant == Variant():
+            return image, saved
+        # It boots, but from a disk on which all that is done that only a first boot does.
+        return replace(image, disk=saved / "disk"), None
 
     def after_failure(self, cases: list[Case], hosts: list[Host], error: Exception, started: float) -> list[Case]:
         """What is left to run: a host that hung has judged nothing, but a case is not tried more than twice."""
@@ -205,12 +222,18 @@ def newest_package() -> Path | None:
     return max(packages, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def hosts_at_once() -> int:
+    """One more than there are processors, as a host waits for a quarter of its time; but each has memory to itself."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min((os.cpu_count() or 1) + 1, memory // HOST_MEMORY))
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose names contain this")
     parser.add_argument("--hosts", help="run on these instead, a case each: debian12,debian13")
     parser.add_argument("--package", type=Path, default=newest_package(), help="what install_package installs")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="hosts at the same time (default: %(default)s, the processors)")
+    parser.add_argument("--jobs", type=int, default=hosts_at_once(), help="hosts at the same time (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running until Ctrl-C")
     parser.add_argument("--verbose", action="store_true", help="print each command that runs on a host")
     parser.add_argument("--logs", type=Path, default=LOGS, help="where failures leave their journals")
@@ -242,7 +265,12 @@ def main() -> int:
     kinds = set(SUITES) if options.build else {kind for case in cases for kind in case.kinds}
     images, media = build(kinds, lambda text: print(text, flush=True))
     run = Run(options, images, media)
-    run.save_hosts(cases)
+    # One process makes the older packages, most of the time one that links, beside hosts that boot.
+    with ThreadPoolExecutor(1) as pool:
+        older_packages = [pool.submit(older.package, version, run.say) for version in {case.older for case in cases} - {""}]
+        run.save_hosts(cases)
+    for package in older_packages:
+        package.result()
     return 0 if options.build else run_all(run, scenario.groups(cases))
 
 

@@ -32,6 +32,8 @@ class Case:
     alone: bool
     # It begins where the package and root's template are there.
     installed: bool
+    # A released version whose package it begins with; empty: none.
+    older: str
 
     def title(self) -> str:
         return " ".join(filter(None, [self.scenario, *self.kinds, str(self.variant)]))
@@ -75,6 +77,7 @@ def load(path: Path, kinds: list[str] | None) -> list[Case]:
         variants = [variants]
     about = inspect.cleandoc(module.__doc__).splitlines()[0]
     ways = (getattr(module, "SHARES_HOST", False), getattr(module, "ALONE", False), getattr(module, "INSTALLED", False))
+    ways += (getattr(module, "OLDER", ""),)
     return [Case(path.stem, about, module.run, kind, variant, *ways) for kind in wanted for variant in variants]
 
 

@@ -3,37 +3,9 @@
 use std::error::Error;
 use std::fs;
 
-use serde::Serialize;
+use crate::sys::programs::search::Packaged;
 
-/// How a part of the host serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    Ok,
-    /// Not there yet; nagaya makes it when it is needed.
-    Later,
-    /// Not known: only root can find out.
-    Untried,
-    /// Containers run, but less well, or fewer, or not for everybody.
-    Degraded,
-    /// Containers cannot run.
-    Missing,
-}
-
-/// What was found of one part of the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// The chapter: `kernel`, `cgroup`, `ids`, `storage`, `network`, `programs`,
-    /// `limits` or `private`.
-    pub area: &'static str,
-    pub name: &'static str,
-    pub status: Status,
-    /// One line.
-    pub detail: String,
-    /// A command that mends it, or one that shows what has to be mended. Always there where the
-    /// status is `Degraded` or `Missing`, and only there.
-    pub fix: Option<String>,
-}
+pub use crate::api::doctor::{Check, Status};
 
 impl Check {
     pub fn ok(area: &'static str, name: &'static str, detail: impl Into<String>) -> Self {
@@ -128,6 +100,10 @@ impl Packages {
             Self::Dnf => format!("dnf install {fedora}"),
             Self::Other => format!("install the package that Debian calls '{debian}'"),
         }
+    }
+
+    pub fn install_program(self, program: &Packaged) -> String {
+        self.install(program.debian, program.fedora)
     }
 
     pub fn newer_kernel(self) -> &'static str {

@@ -1,13 +1,14 @@
-//! Whether the guests that run are connected, and what they send fits on the way out.
+//! Whether running guests are connected, and whether their packets fit the uplink.
 
 use std::path::Path;
 
-use super::super::attached::{self, Attached};
 use super::check::{Check, chain, read};
+use crate::app::containers::attached;
+use crate::app::containers::attached::Attached;
 use crate::model::instance::Instance;
 use crate::sys::cgroup;
-use crate::sys::cgroup_home::Home;
-use crate::sys::netlink::Netlink;
+use crate::sys::cgroup::home::Home;
+use crate::sys::net::netlink::Netlink;
 
 const AREA: &str = "network";
 
@@ -17,7 +18,7 @@ pub fn checks(instance: &Instance) -> Vec<Check> {
     vec![links(&cut_off(instance)), mtu(uplink, &bridges(instance))]
 }
 
-/// Those of which nothing comes to the host, each in a sentence.
+/// The guests that are cut off from the host, a sentence for each.
 fn cut_off(instance: &Instance) -> Result<Vec<String>, String> {
     let Ok(home) = Home::find(instance) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
@@ -60,19 +61,19 @@ fn bridges(instance: &Instance) -> Vec<(String, u32)> {
     found
 }
 
-/// A packet that is too large for the way out is told of by ICMP, which others on that way often drop.
+/// A packet that is too large for the uplink is answered by ICMP, which routers on the way often drop.
 fn mtu(uplink: Result<Option<(String, u32)>, String>, bridges: &[(String, u32)]) -> Check {
     const NAME: &str = "MTU of networks";
     match uplink {
         Err(why) => Check::degraded(AREA, NAME, why, "ip route show default"),
-        Ok(None) => Check::ok(AREA, NAME, "the host has no way out"),
+        Ok(None) => Check::ok(AREA, NAME, "the host has no uplink"),
         Ok(Some((uplink, most))) => match bridges.iter().find(|(_, mtu)| *mtu > most) {
             None => Check::ok(AREA, NAME, format!("none is above that of {uplink}, {most}")),
             Some((network, mtu)) => Check::degraded(
                 AREA,
                 NAME,
                 format!(
-                    "network '{network}' has {mtu}, the way out by {uplink} {most}: connections of guests may hang"
+                    "network '{network}' has {mtu}, the uplink {uplink} {most}: connections of guests may hang"
                 ),
                 format!("nagaya network set {network} mtu={most}"),
             ),

@@ -3,22 +3,21 @@
 use std::path::Path;
 
 use crate::host::setup::{self, Owner, SetupError};
-use crate::model::ids::Range;
+use crate::model::ids::SubordinateIds;
 use crate::model::instance::Instance;
 use crate::model::subid;
-use crate::sys::subid::{IdFiles, ReadError};
+use crate::sys::accounts::subid::{IdFiles, ReadError};
 
 use super::check::{Check, chain, read};
 
 const AREA: &str = "ids";
 
-/// What is known of the instance's owner, and what to say of it. `containers` counts those that
-/// hold a slice.
+/// The instance's owner, and the checks about it. `containers` counts the containers that have an id range.
 pub fn checks(instance: &Instance, containers: u64) -> (Option<Owner>, Vec<Check>) {
     let files = IdFiles::read(Path::new("/etc"));
     let (owner, mut checks) = range(&files, instance);
     if let Some(owner) = owner {
-        checks.push(slices(owner.range, containers));
+        checks.push(id_ranges(owner.range, containers));
     }
     if let Ok(files) = &files {
         checks.extend(lines("lines of /etc/subuid", "/etc/subuid", &files.subuid));
@@ -54,7 +53,7 @@ fn range(files: &Result<IdFiles, ReadError>, instance: &Instance) -> (Option<Own
     }
 }
 
-/// Which of two claims to an id is right only the operator knows: what is shown is where they are.
+/// Only the operator knows which of two claims to an id is right, so the remedy shows where they are.
 fn remedy(error: &SetupError) -> String {
     let edit = |line: &usize, file: &str| format!("${{EDITOR:-vi}} +{line} {file}");
     match error {
@@ -71,9 +70,9 @@ fn remedy(error: &SetupError) -> String {
     }
 }
 
-fn slices(range: Range, containers: u64) -> Check {
-    const NAME: &str = "slices";
-    let all = u64::from(range.slices().saturating_sub(1));
+fn id_ranges(range: SubordinateIds, containers: u64) -> Check {
+    const NAME: &str = "id ranges";
+    let all = u64::from(range.id_ranges().saturating_sub(1));
     let left = all.saturating_sub(containers);
     let detail = format!("{containers} of {all} in use, {left} left");
     if left == 0 {
@@ -85,7 +84,7 @@ fn slices(range: Range, containers: u64) -> Check {
     }
 }
 
-/// A line that no program understands hides ids that somebody believes to have.
+/// A line that no program understands gives nobody the ids that its author meant.
 fn lines(name: &'static str, file: &str, text: &str) -> Option<Check> {
     let (_, bad) = subid::parse(text);
     let first = bad.first()?;
@@ -98,7 +97,7 @@ fn lines(name: &'static str, file: &str, text: &str) -> Option<Check> {
 
 /// Users and ids that are in no file. Directory services give out high numbers too: SSSD's own
 /// begin at 200000 and end at 2000200000.
-fn directory_services(nsswitch: &str, range: Option<Range>) -> Vec<Check> {
+fn directory_services(nsswitch: &str, range: Option<SubordinateIds>) -> Vec<Check> {
     let services = |key: &str| -> Vec<&str> {
         let line = nsswitch.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(':'));
         line.unwrap_or_default()
@@ -144,7 +143,7 @@ mod tests {
         let n = Instance::new("n").unwrap();
         let good = "n:2000000:131072\n";
         let (owner, checks) = range(&files(good), &n);
-        assert_eq!(owner.unwrap().range.slices(), 2);
+        assert_eq!(owner.unwrap().range.id_ranges(), 2);
         assert_eq!(checks[0].detail, "2000000-2131071 of user 'n' (uid 990), nobody else's");
         let (owner, checks) = range(&files(&format!("{good}root:1000000:1000000000\n")), &n);
         assert_eq!((owner, checks[0].status), (None, Status::Missing));
@@ -156,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn slices_run_out_with_a_warning_first() {
-        let range = Range { start: 65_536, count: 101 * 65_536 };
-        assert_eq!(slices(range, 0).detail, "0 of 100 in use, 100 left");
-        assert_eq!(slices(range, 92).status, Status::Ok);
-        assert_eq!(slices(range, 93).status, Status::Degraded);
-        assert_eq!(slices(range, 100).status, Status::Missing);
-        assert_eq!(slices(range, 101).status, Status::Missing);
+    fn id_ranges_run_out_with_a_warning_first() {
+        let range = SubordinateIds { start: 65_536, count: 101 * 65_536 };
+        assert_eq!(id_ranges(range, 0).detail, "0 of 100 in use, 100 left");
+        assert_eq!(id_ranges(range, 92).status, Status::Ok);
+        assert_eq!(id_ranges(range, 93).status, Status::Degraded);
+        assert_eq!(id_ranges(range, 100).status, Status::Missing);
+        assert_eq!(id_ranges(range, 101).status, Status::Missing);
     }
 
     #[test]
     fn what_is_not_in_the_files_is_pointed_at() {
-        let range = Some(Range { start: 100, count: 10 });
+        let range = Some(SubordinateIds { start: 100, count: 10 });
         let local = "passwd:  files systemd\nsubid: files\n";
         assert_eq!(directory_services(local, range), []);
         let sssd = "# passwd: ldap\npasswd: files [NOTFOUND=return] sss\nsubid: sss\n";

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::model::ids::Slice;
-use crate::sys::{forked, probe};
+use crate::model::ids::IdRange;
+use crate::sys::kernel::probe;
+use crate::sys::process::userns;
 
 use super::check::{Check, Packages, Tried, read, sysctl};
 
@@ -12,9 +13,9 @@ const AREA: &str = "kernel";
 /// Ids that a trial maps where the instance has none yet.
 const TRIAL_IDS: u32 = 1_879_048_192;
 
-/// `storage` is the storage slice, if there is one; `dir` the state directory or what is there of
-/// the way to it.
-pub fn checks(storage: Option<Slice>, dir: &Path, packages: Packages, root: bool) -> Vec<Check> {
+/// `storage` are the storage ids, if there are any; `dir` is the state directory, or its nearest parent
+/// that exists.
+pub fn checks(storage: Option<IdRange>, dir: &Path, packages: Packages, root: bool) -> Vec<Check> {
     let newer = packages.newer_kernel();
     let mut checks = vec![
         version(&read("/proc/sys/kernel/osrelease").unwrap_or_default(), packages),
@@ -30,8 +31,8 @@ pub fn checks(storage: Option<Slice>, dir: &Path, packages: Packages, root: bool
         core_dumps(&read("/proc/sys/kernel/core_pattern").unwrap_or_default()),
     ];
     let modprobe = "modprobe overlay && echo overlay >/etc/modules-load.d/overlay.conf";
-    let namespace = match (root, storage.or(Slice::at(TRIAL_IDS))) {
-        (true, Some(slice)) => Some(forked::user_namespace(slice)),
+    let namespace = match (root, storage.or(IdRange::at(TRIAL_IDS))) {
+        (true, Some(id_range)) => Some(userns::over(id_range)),
         _ => None,
     };
     let made = namespace.as_ref().map_or(Tried::NotRoot, |made| Tried::of(made.as_ref()));

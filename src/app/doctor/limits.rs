@@ -3,7 +3,7 @@
 use super::check::{Check, read, sysctl};
 use crate::model::config::value::NO_LIMIT;
 use crate::model::rlimits::USUAL_FILES;
-use crate::sys::rlimit;
+use crate::sys::process::rlimit;
 
 const AREA: &str = "limits";
 const PID_MAX: &str = "kernel.pid_max";
@@ -39,7 +39,8 @@ fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// Something of which `used` out of `max` are taken. A fifth left is where to look after it.
+/// A resource of which `used` out of `max` are taken. With less than a fifth left, somebody should raise
+/// the limit.
 fn share(name: &'static str, what: &str, counts: Option<(u64, u64)>, key: &str) -> Check {
     let Some((used, max)) = counts else {
         return Check::degraded(AREA, name, "cannot be read", format!("sysctl {key}"));
@@ -60,8 +61,8 @@ fn share(name: &'static str, what: &str, counts: Option<(u64, u64)>, key: &str) 
     }
 }
 
-/// Each container's namespace is made by its slice's own first uid, to which the kernel charges its
-/// inotify objects: the limits hold for each container, not for all together.
+/// The first of a container's own ids makes its namespace, and the kernel charges inotify objects to that
+/// id. So the limits hold for each container, not for all together.
 fn inotify(instances: &str, watches: &str) -> Check {
     const NAME: &str = "inotify";
     let (Some(instances), Some(watches)) = (number(instances), number(watches)) else {
@@ -125,8 +126,8 @@ fn files(file_nr: &str) -> Check {
     share("open files", "files", counts, "fs.file-max")
 }
 
-/// What a guest's process has at most where its configuration says nothing: as many as who starts it can
-/// give, if that is known.
+/// The open files of a guest's process without a limit in its configuration: as many as the process that
+/// starts the guest can give, if that is known.
 fn files_of_a_process(nr_open: Option<u64>, to_give: Option<u64>) -> Check {
     const NAME: &str = "files of a process";
     const KEY: &str = "fs.nr_open";

@@ -1,13 +1,17 @@
-//! What guests' traffic needs, and what gets in its way.
+//! What guests' traffic needs, and what blocks it.
 
-use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::process::{Command, Stdio};
 
-use crate::host::coexist::{self, Finding, Who};
+use crate::host::broker::coexist;
+use crate::host::broker::coexist::{Finding, Who};
 use crate::model::instance::Instance;
-use crate::sys::{dnsmasq, host_resolvers, probe};
+use crate::sys::kernel::probe;
+use crate::sys::net::host_resolvers;
+use crate::sys::process::fork::Fork;
+use crate::sys::process::program::{Output, Program};
+use crate::sys::programs::{dnsmasq, search};
+use crate::sys::{Context, SysResult, error_text};
 
 use super::check::{Check, Packages, Tried, chain, read, sysctl};
 
@@ -46,7 +50,7 @@ pub fn checks(instance: &Instance, packages: Packages, root: bool) -> Vec<Check>
         ),
         links.judge(AREA, "bridge and veth", "work", "modprobe bridge && modprobe veth"),
         forwarding(read("/proc/sys/net/ipv4/ip_forward").as_deref(), instance.state_dir().exists()),
-        resolvers(&host_resolvers::usable(), instance.is_private(), dnsmasq::find().is_ok(), packages),
+        resolvers(&host_resolvers::usable(), instance.is_daemonless(), dnsmasq::find().is_ok(), packages),
         foreign,
         bridge_netfilter(
             read("/proc/sys/net/bridge/bridge-nf-call-iptables").as_deref(),
@@ -67,25 +71,15 @@ fn nft_in_namespace() -> Tried {
 
 /// What nft writes, or what it complains of.
 fn run_nft(arguments: &[&str], input: &str) -> Result<String, String> {
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot run nft: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends early says itself why.
-        let _ = stdin.write_all(input.as_bytes());
+    let output = || -> SysResult<Output> {
+        let path = search::NFT.find().map_err(std::io::Error::other).cannot(|| "run nft")?;
+        Fork::new("try nft").output(&Program::at(&path, arguments)?.env("LC_ALL", "C")?, input)
+    };
+    let output = output().map_err(|error| error_text(&error))?;
+    if output.exit.is_success() {
+        return Ok(output.stdout);
     }
-    let output = child.wait_with_output().map_err(|error| format!("cannot hear nft: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("nft: {}", said.trim().lines().next().unwrap_or("failed without a word")))
+    Err(format!("nft: {}", output.stderr.trim().lines().next().unwrap_or("failed without a word")))
 }
 
 /// It is off on a new host, where the first launch switches it on.
@@ -104,10 +98,10 @@ fn forwarding(value: Option<&str>, is_set_up: bool) -> Check {
     }
 }
 
-/// What guests are told to ask for names.
-fn resolvers(usable: &[IpAddr], private: bool, dnsmasq: bool, packages: Packages) -> Check {
+/// Which resolvers guests are told.
+fn resolvers(usable: &[IpAddr], daemonless: bool, dnsmasq: bool, packages: Packages) -> Check {
     const NAME: &str = "resolvers";
-    if usable.is_empty() && private {
+    if usable.is_empty() && daemonless {
         return Check::ok(AREA, NAME, "those on the host's loopback, through pasta");
     }
     if usable.is_empty() && dnsmasq {
@@ -115,7 +109,7 @@ fn resolvers(usable: &[IpAddr], private: bool, dnsmasq: bool, packages: Packages
     }
     if usable.is_empty() {
         let detail = "none but on the host's loopback: guests look up no names, for want of dnsmasq";
-        return Check::degraded(AREA, NAME, detail, packages.install("dnsmasq-base", "dnsmasq"));
+        return Check::degraded(AREA, NAME, detail, packages.install_program(&search::DNSMASQ));
     }
     let list: Vec<_> = usable.iter().map(IpAddr::to_string).collect();
     Check::ok(AREA, NAME, list.join(", "))
@@ -123,7 +117,7 @@ fn resolvers(usable: &[IpAddr], private: bool, dnsmasq: bool, packages: Packages
 
 const FIREWALLS: &str = "other firewalls";
 
-/// What of others drops forwarded traffic; a drop wins over every accept in other tables.
+/// Firewalls of others that drop forwarded traffic; a drop wins over every accept in other tables.
 fn firewalls(instance: &Instance, bridge: Option<&String>) -> Result<Vec<Finding>, String> {
     let names: Vec<String> = bridge.cloned().into_iter().collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -205,13 +199,13 @@ fn tun(found: Option<(u64, u32)>) -> Check {
             if mode & 0o006 == 0o006 {
                 return Check::ok(AREA, NAME, "open to all");
             }
-            let detail = format!("mode {mode:04o}: ordinary users' containers have no way out");
+            let detail = format!("mode {mode:04o}: ordinary users' containers have no uplink");
             Check::degraded(AREA, NAME, detail, "chmod 0666 /dev/net/tun")
         }
         _ => Check::degraded(
             AREA,
             NAME,
-            "not there: no VPN in guests, no way out for ordinary users' containers",
+            "not there: no VPN in guests, no uplink for ordinary users' containers",
             "modprobe tun",
         ),
     }
@@ -278,7 +272,8 @@ mod tests {
 
     #[test]
     fn a_host_that_keeps_its_resolvers_to_itself_is_named() {
-        let found = |usable: &[IpAddr], private, dnsmasq| resolvers(usable, private, dnsmasq, Packages::Apt);
+        let found =
+            |usable: &[IpAddr], daemonless, dnsmasq| resolvers(usable, daemonless, dnsmasq, Packages::Apt);
         assert_eq!(found(&["192.0.2.1".parse().unwrap()], false, false).detail, "192.0.2.1");
         assert_eq!(found(&[], true, false).status, Status::Ok);
         assert_eq!(found(&[], false, true).status, Status::Ok);

@@ -7,7 +7,7 @@ use super::check::{Check, chain};
 const AREA: &str = "storage";
 const MIB: u64 = 1 << 20;
 
-/// `dir` exists; it is the state directory or what is there of the way to it.
+/// `dir` exists; it is the state directory or its nearest parent.
 pub fn checks(dir: &Path) -> Vec<Check> {
     match rustix::fs::statvfs(dir) {
         Ok(stat) => vec![

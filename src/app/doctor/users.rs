@@ -1,8 +1,9 @@
-//! What there is for ordinary users: nagaya-hostd, and the caller's grant.
+//! What ordinary users have on this host: nagaya-hostd, and the caller's grant.
 
-use crate::host::{broker, grants};
+use crate::host::api::grants;
+use crate::host::client;
 use crate::model::instance::Instance;
-use crate::sys::passwd;
+use crate::sys::accounts::passwd;
 
 use super::check::{Check, chain, read};
 
@@ -11,11 +12,11 @@ const NAME: &str = "ordinary users";
 
 /// One line: for root whether the host has the service, for an ordinary user what is granted.
 pub fn check(instance: &Instance) -> Check {
-    if !broker::is_on_host() {
-        let detail = "nagaya-hostd is not on the system bus: each gets less, by the private way";
+    if !client::is_on_host() {
+        let detail = "nagaya-hostd is not on the system bus: users have daemonless mode, which offers less";
         return Check::degraded(AREA, NAME, detail, "apt install ./nagaya_*.deb");
     }
-    if instance.person().is_none() {
+    if instance.uid_of_user().is_none() {
         let detail =
             format!("by nagaya-hostd, for group '{}' and whom 'nagaya grant' allows", instance.name());
         return Check::ok(AREA, NAME, detail);

@@ -1,15 +1,19 @@
-//! Changes of what is said of one container, at a cost that does not grow with the number of others.
+//! Changes of one container's part of the policy, at a cost that does not grow with the number of other
+//! containers.
 
-use super::super::context::App;
-use super::super::error::AppResult;
-use super::super::launch::now;
-use super::{Caution, check_way_in, copy, heard, in_place, member};
+use super::caution::{Caution, check_way_in};
+use super::copy;
+use super::facts::member;
+use super::kernel::{heard, in_place};
+use crate::app::error::AppResult;
+use crate::app::instance::App;
 use crate::model::firewall::{Change, Facts, Plan, Policy};
 use crate::model::name::Name;
+use crate::sys::kernel::clock::now;
 
 /// Stores the new policy of one container and puts it in place, as `super::install` does for all. Both
-/// policies say nothing of other containers. Returns whether it could be done so: if not, nothing was
-/// done, and everything has to be looked at.
+/// policies contain nothing about other containers. Returns false if it takes more than the one container
+/// to decide: then nothing was done.
 pub fn install(
     app: &mut App,
     old: &Policy,
@@ -17,7 +21,7 @@ pub fn install(
     caution: &Caution,
     container: &str,
 ) -> AppResult<bool> {
-    // Whether ports are forwarded already is for all to say.
+    // Whether a port is forwarded already depends on all containers.
     if old.forwards != new.forwards {
         return Ok(false);
     }
@@ -37,7 +41,7 @@ pub fn install(
     if !change.is_empty()
         && let Err(e) = tell(app, &change)
     {
-        // The kernel has made nothing of it, or all.
+        // The kernel has done all of it or nothing.
         app.store.set_policy_about(container, old)?;
         return Err(e);
     }
@@ -61,12 +65,12 @@ fn alone(policy: &Policy) -> Policy {
     Policy { forwards: Vec::new(), ..policy.clone() }
 }
 
-/// What of both policies concerns the one container of `facts`; None where that takes more than what is
-/// known of it.
+/// The plans of both policies for the one container of `facts`. None if that takes more than the facts of
+/// this container.
 pub fn plans(app: &App, facts: &Facts, old: &Policy, new: &Policy) -> AppResult<Option<(Plan, Plan)>> {
     let mut before = Plan::of_stored(&alone(old), facts);
     let mut after = Plan::of_stored(&alone(new), facts);
-    // Others have the ports of their networks led through the host too.
+    // The policies of other containers can route the ports of this container's networks too.
     let Some(container) = facts.containers.first() else { return Ok(None) };
     let others = app.store.networks_with_rules(container.name.as_str())?;
     let links = after.containers.iter().flat_map(|container| container.links.iter());

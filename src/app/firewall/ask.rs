@@ -2,24 +2,25 @@
 
 use std::net::IpAddr;
 
-use super::super::context::App;
-use super::super::error::{AppError, AppResult};
-use super::super::launch::now;
 use super::edit::{check_target, no_such};
-use super::{check_forwards, facts};
+use super::facts::facts;
+use super::policy::check_forwards;
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::App;
 use crate::model::firewall::difference::difference;
 use crate::model::firewall::policy::{Action, Direction, Forward, Proto, Target};
 use crate::model::firewall::trace::{self, Decision, Packet};
 use crate::model::firewall::traffic::{RuleCount, Traffic};
 use crate::model::firewall::{Facts, Plan, Policy};
 use crate::model::name::Name;
+use crate::sys::kernel::clock::now;
 
-/// A rule, or what is done where none decides, with what it has decided.
+/// A rule or a default, with the packets that it has decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleRow {
     pub target: Target,
     pub direction: Direction,
-    /// None: the default.
+    /// None for a default.
     pub number: Option<usize>,
     pub action: Action,
     pub proto: Proto,
@@ -42,8 +43,9 @@ pub struct Asked {
     pub port: Option<u16>,
 }
 
-/// All rules in the order of the document, or those of one target. Of a container, all that hold for it in
-/// the order in which they decide, each with whose it is: its own, its groups', its networks', the default.
+/// All rules in the order of the document, or those of one target. For a container, all rules that hold for
+/// it in the order in which they decide, each with its target: its own, its groups', its networks', the
+/// default.
 pub fn rules(app: &mut App, only: Option<&Target>) -> AppResult<Vec<RuleRow>> {
     let (policy, facts) = (app.store.policy()?, facts(app)?);
     let counts: Vec<RuleCount> = app.broker.rule_counts()?;
@@ -96,7 +98,7 @@ fn effective(policy: &Policy, facts: &Facts, name: &str, counts: &[RuleCount]) -
     Ok(rows)
 }
 
-/// The part of its chains' names that tells a target from others: of its rules, and of its default.
+/// The parts of chain names that belong to a target: for its rules, and for its default.
 fn chain(facts: &Facts, target: &Target) -> AppResult<(String, String)> {
     let missing = || AppError::Refused(format!("there is no {target}"));
     Ok(match target {
@@ -170,7 +172,7 @@ fn default(policy: &Policy, target: &Target, direction: Direction) -> Option<Act
     if direction == Direction::In { inward } else { outward }
 }
 
-/// What would become of a packet.
+/// What would happen to a packet.
 pub fn trace(app: &App, asked: &Asked) -> AppResult<Decision> {
     app.find(&asked.container)?;
     let policy = app.store.policy()?;
@@ -197,7 +199,7 @@ pub fn export(app: &App) -> AppResult<Policy> {
     Ok(app.store.policy()?)
 }
 
-/// What `new` would change, if it can be.
+/// What `new` would change, if it is valid.
 pub fn check(app: &App, new: &Policy) -> AppResult<Vec<String>> {
     let old = app.store.policy()?;
     check_forwards(app, &old, new)?;
@@ -209,8 +211,8 @@ pub fn forwards(app: &App) -> AppResult<Vec<Forward>> {
     Ok(app.store.policy()?.forwards)
 }
 
-/// What has passed every container's links in all their time: the container, the host's name of the
-/// link, and the count.
+/// The traffic of every container's links since they were made: the container, the host's name of the link,
+/// and the counts.
 pub fn traffic(app: &mut App) -> AppResult<Vec<(Name, String, Traffic)>> {
     let counted: std::collections::BTreeMap<String, Traffic> = app.broker.traffic()?;
     let mut now = Vec::new();

@@ -1,62 +1,25 @@
-//! A firewall in the kernel that may be behind what is stored: a command was killed, or its broker,
-//! between the one and the other. The next command puts it right.
+//! Notes that the firewall in the kernel may be behind what is stored, because a command or its broker was
+//! killed between the two. The next command puts it right.
 
-use super::super::context::App;
-use super::super::error::AppResult;
-use super::super::launch::now;
-use super::super::{lock, network};
-use super::{copy, in_place, put, tell_blocks, wanted};
-use crate::sys::error_text;
-use crate::sys::lock::Lock;
+use super::copy;
+use super::facts::wanted;
+use super::kernel::{in_place, put, tell_blocks};
+use crate::app::error::AppResult;
+use crate::app::instance::{App, lock};
+use crate::app::network;
+use crate::sys::fs::lock::Lock;
+use crate::sys::kernel::clock::now;
 
-/// That the firewall may be behind what is stored. It stays when this is dropped, as where a command is
-/// killed, and is then for the next to see to.
-#[must_use]
-pub struct Note(Option<Lock>);
-
-impl Note {
-    /// The kernel was told all that this command has stored.
-    pub fn take_back(mut self) {
-        drop(self.0.take());
-    }
-
-    /// This note beside what was stored. Where storing failed, the kernel has nothing to follow, and the note is
-    /// taken back.
-    pub fn of<T, E>(self, stored: Result<T, E>) -> Result<(Self, T), E> {
-        match stored {
-            Ok(stored) => Ok((self, stored)),
-            Err(e) => {
-                self.take_back();
-                Err(e)
-            }
-        }
-    }
-}
-
-impl Drop for Note {
-    fn drop(&mut self) {
-        if let Some(lock) = self.0.take() {
-            lock.leave();
-        }
-    }
-}
-
-/// Says so before something is stored that the firewall is to follow, where its lock is not held
-/// throughout or an error does not undo it, and where nobody knows whether the kernel was told.
-pub fn expect(app: &App) -> Note {
-    let noted = lock::note_firewall(&app.instance);
-    Note(noted.inspect_err(|e| tracing::warn!("{}", error_text(e))).ok())
-}
-
-/// The firewall's lock. What a killed command has left behind is told first, lest who tells only parts of
-/// it, or looks whether all is there, takes it for done.
+/// The firewall's lock. It first tells the kernel what a killed command has left behind: whoever sends only
+/// a part, or looks whether everything is there, must be able to rely on the rest.
 pub(super) fn locked(app: &mut App) -> AppResult<Lock> {
     let lock = lock::firewall(&app.instance)?;
     settle(app).unwrap_or_else(|e| tracing::warn!("the firewall is behind what is stored of it: {e}"));
     Ok(lock)
 }
 
-/// Where a command that was at it was killed: makes the kernel's rules and the copy what is stored.
+/// If a command was killed in the middle of a change: makes the kernel's rules and the copy agree with what
+/// is stored.
 pub fn catch_up(app: &mut App) -> AppResult<()> {
     match lock::firewall_left_behind(&app.instance)? {
         Some(_lock) => settle(app),
@@ -78,7 +41,7 @@ fn settle(app: &mut App) -> AppResult<()> {
 }
 
 fn all(app: &mut App) -> AppResult<()> {
-    if app.instance.person().is_some() {
+    if app.instance.uid_of_user().is_some() {
         network::claim_all(app)?;
     }
     let mut policy = app.store.policy()?;
@@ -90,7 +53,7 @@ fn all(app: &mut App) -> AppResult<()> {
         app.store.amend_policy(&policy)?;
     }
     copy::renew(app, &policy)?;
-    // Where it is not in place, the next start puts it there.
+    // If the firewall is not in place, the next start puts it there.
     if in_place(app)? {
         let plan = wanted(app)?;
         put(app, &plan, false)?;

@@ -4,15 +4,18 @@ use std::collections::HashMap;
 
 use ipnetwork::IpNetwork;
 
-use super::super::context::App;
-use super::super::error::{AppError, AppResult};
-use super::super::launch::now;
-use super::{Caution, facts, in_place, locked, put, routed, tell_blocks};
-use crate::host::broker::BrokerError;
+use super::behind::locked;
+use super::caution::Caution;
+use super::facts::{facts, routed};
+use super::kernel::{in_place, put, tell_blocks};
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::App;
+use crate::host::client::BrokerError;
 use crate::model::firewall::block::{Hits, check_reason};
 use crate::model::firewall::operator::shut_out;
 use crate::model::firewall::{Block, Plan};
 use crate::model::name::{ContainerId, Name};
+use crate::sys::kernel::clock::now;
 
 /// What is to be blocked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct BlockWish {
     pub reason: Option<String>,
 }
 
-/// A block with what it has kept off.
+/// A block with its hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockRow {
     pub block: Block,
@@ -33,7 +36,7 @@ pub struct BlockRow {
     pub bytes: u64,
 }
 
-/// Blocks all of these, whatever was said of them before.
+/// Blocks all of these addresses, and replaces existing blocks of them.
 pub fn block(app: &mut App, caution: &Caution, wish: &BlockWish) -> AppResult<()> {
     if let Some(reason) = &wish.reason {
         check_reason(reason)?;
@@ -55,7 +58,7 @@ pub fn block(app: &mut App, caution: &Caution, wish: &BlockWish) -> AppResult<()
     let keys = keys(&wish.addresses, id.as_ref());
     app.store.add_blocks(&keys, until, wish.reason.as_deref(), created_at)?;
     if let Err(e) = told(app, &before, &new) {
-        // Of a broker that is gone nobody knows whether it has done it; the next command does.
+        // Nobody knows whether a broker that is gone has done it; the next command does it again.
         if !matches!(e, AppError::Broker(BrokerError::Unreachable(_))) {
             restore(app, &keys, &before)?;
         }
@@ -68,7 +71,7 @@ fn keys(addresses: &[IpNetwork], id: Option<&ContainerId>) -> Vec<(IpNetwork, Op
     addresses.iter().map(|address| (*address, id.cloned())).collect()
 }
 
-/// What is stored is what holds.
+/// The stored blocks must be those that hold.
 fn restore(app: &mut App, keys: &[(IpNetwork, Option<ContainerId>)], before: &[Block]) -> AppResult<()> {
     app.store.remove_blocks(keys)?;
     let containers = app.store.containers()?;
@@ -93,7 +96,7 @@ fn check_way_in(app: &App, caution: &Caution, before: &[Block], new: &[Block]) -
     }
 }
 
-/// Has packets of neighbours routed first, if they are to meet these blocks.
+/// First routes packets between neighbours, if they have to meet these blocks.
 fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
     let stored = Plan::of_stored(&app.store.policy()?, &facts(app)?);
     let was = routed(stored.clone(), before);
@@ -103,12 +106,12 @@ fn told(app: &mut App, before: &[Block], new: &[Block]) -> AppResult<()> {
     }
     match in_place(app)? {
         true => tell_blocks(app, new, &[]),
-        // Everything that is stored is told then.
+        // That tells the kernel everything that is stored.
         false => put(app, &is, false),
     }
 }
 
-/// Takes back those of these addresses that are blocked so; returns how many were.
+/// Removes the blocks of these addresses; returns how many there were.
 pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>) -> AppResult<usize> {
     let id = container.map(|name| app.find(name)).transpose()?.map(|container| container.id);
     let _lock = locked(app)?;
@@ -123,11 +126,12 @@ pub fn unblock(app: &mut App, addresses: &[IpNetwork], container: Option<&Name>)
     if in_place(app)? {
         tell_blocks(app, &[], &all)?;
     }
-    // Last: what is stored is told again when this command dies in between, and no block is forgotten.
+    // This comes last: if this command dies before, the kernel is told the stored blocks again, and none is
+    // lost.
     Ok(app.store.remove_blocks(&keys(addresses, id.as_ref()))?)
 }
 
-/// Those that hold, by address.
+/// The blocks that hold, by address.
 pub fn blocks(app: &mut App) -> AppResult<Vec<BlockRow>> {
     let blocks = app.store.blocks(now())?;
     if blocks.is_empty() {

@@ -1,19 +1,25 @@
-//! Whole policies from files, and such that hold for good only if somebody confirms them.
+//! Whole policies from files, and policies that are taken back unless somebody confirms them.
 
-use super::super::context::App;
-use super::super::error::{AppError, AppResult};
-use super::super::launch::now;
-use super::{Caution, copy, facts, install, locked, push, routed};
+use super::behind::locked;
+use super::caution::Caution;
+use super::copy;
+use super::facts::{facts, routed};
+use super::kernel::push;
+use super::policy::install;
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::App;
 use crate::model::firewall::difference::difference;
 use crate::model::firewall::{Plan, Policy, duration};
+use crate::sys::kernel::clock::now;
 
-/// What a policy that was applied has changed.
+/// The result of applying a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     pub lines: Vec<String>,
 }
 
-/// Puts `new` in the place of the policy; with a deadline, until then unless it is confirmed.
+/// Replaces the policy by `new`. With a deadline, the previous policy comes back then, unless `new` is
+/// confirmed.
 pub fn apply(app: &mut App, new: Policy, caution: &Caution, deadline: Option<i64>) -> AppResult<Applied> {
     let _lock = locked(app)?;
     if let Some(pending) = app.store.pending_policy()? {
@@ -25,7 +31,7 @@ pub fn apply(app: &mut App, new: Policy, caution: &Caution, deadline: Option<i64
     Ok(Applied { lines: difference(&old, &new) })
 }
 
-/// Keeps the policy that waits for it.
+/// Confirms the policy that waits for it.
 pub fn confirm(app: &mut App) -> AppResult<()> {
     let _lock = locked(app)?;
     match app.store.confirm_policy()? {
@@ -57,7 +63,7 @@ pub fn roll_back_due(app: &mut App) -> AppResult<bool> {
     let (facts, blocks) = (facts(app)?, app.store.blocks(now())?);
     let before = routed(Plan::of_stored(&tried, &facts), &blocks);
     let after = routed(Plan::of_stored(&previous, &facts), &blocks);
-    // Stored last: a command that dies in between leaves it to the next.
+    // It is stored last: if this command dies in between, the next one goes back.
     push(app, &before, &after)?;
     app.store.take_policy_back()?;
     Ok(true)

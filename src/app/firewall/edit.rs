@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::super::context::App;
-use super::super::error::{AppError, AppResult};
-use super::super::network;
-use super::{Caution, change, change_about};
+use super::caution::Caution;
+use super::policy::{change, change_about};
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::App;
+use crate::app::network;
 use crate::model::firewall::policy::{Action, Direction, Forward, GroupPolicy, Policy, Proto, Rule, Target};
 use crate::model::name::Name;
 use crate::model::suggest;
-use crate::sys::sockets::{self, Transport};
+use crate::sys::net::sockets;
+use crate::sys::net::sockets::Transport;
 
 /// Where in a list, counted from 1; None: at its end.
 pub type Position = Option<usize>;
@@ -21,7 +23,7 @@ pub(super) fn no_such(kind: &str, name: &str, all: impl Iterator<Item = String>)
     AppError::Refused(format!("there is no {kind} '{name}'{near}"))
 }
 
-/// That there is such a container or network; of groups the policy knows.
+/// Checks that the container or network exists. The policy itself knows its groups.
 pub(super) fn check_target(app: &App, target: &Target) -> AppResult<()> {
     match target {
         Target::Container(name) => match Name::new(name) {
@@ -33,7 +35,7 @@ pub(super) fn check_target(app: &App, target: &Target) -> AppResult<()> {
     }
 }
 
-/// Changes what is said of `target`, and of nothing else.
+/// Changes the part of the policy about `target`, and nothing else.
 fn change_of<T>(
     app: &mut App,
     caution: &Caution,
@@ -101,7 +103,7 @@ fn list<'a>(policy: &'a mut Policy, target: &Target, direction: Direction) -> Ap
     policy.rules_mut(target, direction).ok_or_else(missing)
 }
 
-/// What is done where no rule decides; None: a container leaves it to its network, a network allows.
+/// Sets what is done where no rule matches. None: a container leaves it to its network, a network allows.
 pub fn set_defaults(
     app: &mut App,
     caution: &Caution,
@@ -156,7 +158,7 @@ fn set<'a>(policy: &'a mut Policy, name: &str) -> AppResult<&'a mut Vec<String>>
     Ok(policy.sets.entry(name.to_owned()).or_default())
 }
 
-/// Those that are there already stay once.
+/// Adds members to a set; members that it has already are no error.
 pub fn add_to_set(app: &mut App, caution: &Caution, name: &str, members: &[String]) -> AppResult<()> {
     change(app, caution, |policy| {
         let found = set(policy, name)?;
@@ -190,7 +192,7 @@ pub fn create_group(app: &mut App, name: &str) -> AppResult<()> {
     })
 }
 
-/// Its containers leave it only with `force`.
+/// Deletes a group; one with containers only with `force`.
 pub fn delete_group(app: &mut App, caution: &Caution, name: &str) -> AppResult<()> {
     change(app, caution, |policy| {
         if policy.groups.remove(name).is_none() {
@@ -250,6 +252,22 @@ pub fn add_forward(app: &mut App, caution: &Caution, forward: Forward) -> AppRes
     Ok(shadowed)
 }
 
+/// The same of one that takes another's place.
+pub fn replace_forward(
+    app: &mut App,
+    caution: &Caution,
+    former: &Forward,
+    forward: Forward,
+) -> AppResult<Vec<String>> {
+    let shadowed = shadowed(&forward);
+    change(app, caution, |policy| {
+        policy.forwards.retain(|other| other != former);
+        policy.forwards.push(forward);
+        Ok(())
+    })?;
+    Ok(shadowed)
+}
+
 /// Ports that are looked at, for each forward.
 const MOST_LOOKED_AT: usize = 16;
 
@@ -280,7 +298,7 @@ fn shadowed(forward: &Forward) -> Vec<String> {
     found.collect()
 }
 
-/// The one that listens at these ports; returns what it was.
+/// Removes the forward that listens at these ports, and returns it.
 pub fn remove_forward(app: &mut App, caution: &Caution, wanted: &Forward) -> AppResult<Forward> {
     change(app, caution, |policy| {
         let same = |forward: &Forward| {

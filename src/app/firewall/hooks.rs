@@ -3,19 +3,20 @@
 
 use std::net::IpAddr;
 
-use super::super::context::App;
-use super::super::error::AppResult;
-use super::super::launch::now;
-use super::{
-    about, behind, copy, facts, facts_with, heard, in_place, locked, member, push, put, routed, wanted,
-};
-use crate::host::broker::BrokerError;
+use super::behind::locked;
+use super::facts::{facts, facts_with, member, routed, wanted};
+use super::kernel::{heard, in_place, push, put};
+use super::{about, copy, note};
+use crate::app::error::AppResult;
+use crate::app::instance::App;
+use crate::host::client::BrokerError;
 use crate::model::container::Container;
 use crate::model::firewall::{Change, Plan, Policy};
 use crate::model::name::Name;
 use crate::model::nic::Nic;
+use crate::sys::kernel::clock::now;
 
-/// Puts all of it in place: networks have come or gone, or are otherwise than they were.
+/// Puts the whole firewall in place, after networks have come, gone or changed.
 pub fn apply(app: &mut App) -> AppResult<()> {
     let _lock = locked(app)?;
     let old = app.store.policy()?;
@@ -49,10 +50,10 @@ pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
         forwards: Some(plan.forwards.clone()),
         ..Change::default()
     };
-    // Where it is not in place, the next start puts it there.
+    // If the firewall is not in place, the next start puts it there.
     if in_place(app)? {
         if Change::between(&with_nics(app, name, before)?, &plan).is_none() {
-            // With its rules a network begins or ceases to be led through the host.
+            // The change begins or ends routing on a network, which takes the whole plan.
             return put(app, &plan, false);
         }
         let told = app.broker.change_firewall(&change);
@@ -61,7 +62,7 @@ pub fn changed(app: &mut App, name: &Name, before: &[Nic]) -> AppResult<()> {
     Ok(())
 }
 
-/// What the kernel was to have while a container had these interfaces.
+/// The plan for the time when a container had these interfaces.
 fn with_nics(app: &App, name: &Name, nics: &[Nic]) -> AppResult<Plan> {
     let (mut facts, blocks) = (facts(app)?, app.store.blocks(now())?);
     if let Some(found) = app.store.container(name)? {
@@ -75,8 +76,8 @@ fn with_nics(app: &App, name: &Name, nics: &[Nic]) -> AppResult<Plan> {
 pub fn rename(app: &mut App, container: &Container, to: &Name) -> AppResult<()> {
     let _lock = locked(app)?;
     let (old, from) = (app.store.policy()?, &container.name);
-    // It has the new name also where the kernel cannot be told.
-    let (note, ()) = behind::expect(app).of(app.store.rename(&container.id, to))?;
+    // The container has the new name even if the kernel cannot be told.
+    let (note, ()) = note::expect(app).of(app.store.rename(&container.id, to))?;
     let new = app.store.policy()?;
     if new == old {
         note.take_back();
@@ -96,7 +97,7 @@ pub fn rename(app: &mut App, container: &Container, to: &Name) -> AppResult<()> 
     Ok(())
 }
 
-/// A container is being deleted, and is in the database for the last time.
+/// Removes a container that is being deleted; the database still has it.
 pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
     let _lock = locked(app)?;
     let name = container.name.as_str();
@@ -117,10 +118,10 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
                 (plan(&all), plan(&rest))
             }
         };
-        let (note, ()) = behind::expect(app).of(app.store.set_policy_about(name, &new))?;
+        let (note, ()) = note::expect(app).of(app.store.set_policy_about(name, &new))?;
         copy::keep(app, &old, &new);
-        // Neighbours' packets go through the host until the next plan, though nothing meets them there any
-        // more: otherwise all of the firewall would be made anew.
+        // Neighbours' packets stay routed until the next plan, although no rule needs that any more:
+        // otherwise the whole firewall would have to be made anew.
         for (before, after) in before.networks.iter().zip(&mut after.networks) {
             after.routed = before.routed;
         }
@@ -133,9 +134,9 @@ pub fn forget(app: &mut App, container: &Container) -> AppResult<()> {
         }
         note.take_back();
     }
-    // A command that was killed may have stored it and no more.
+    // A killed command may have done only that.
     copy::drop(app, name);
-    // What is left of it is harmless.
+    // What is left in the kernel is harmless.
     let addresses: Vec<IpAddr> = container.nics.iter().flat_map(Nic::addresses).collect();
     if !container.nics.is_empty()
         && let Err(e) = app.broker.forget_container(container.id.as_str(), &addresses)

@@ -2,19 +2,24 @@
 //! the locks and write the files as the distribution wants them.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::model::ids::Range;
+use crate::model::ids::SubordinateIds;
 use crate::model::instance::Instance;
 use crate::model::subid::{self, Entry};
-use crate::sys::passwd::{self, User};
-use crate::sys::subid::IdFiles;
+use crate::sys::accounts::passwd::{self, User};
+use crate::sys::accounts::subid::IdFiles;
+use crate::sys::error_text;
+use crate::sys::process::fork::Fork;
+use crate::sys::process::program::Program;
+use crate::sys::programs::search::{self, NotInstalled, Packaged};
 
-use super::{Account, ETC, Ids, SetupError};
+use super::error::SetupError;
+use super::owner::{Account, Ids};
+
+pub const ETC: &str = "/etc";
 
 const SUBUID: &str = "/etc/subuid";
 const SUBGID: &str = "/etc/subgid";
-const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 /// The service user, made where there is none.
 pub fn ensure_user(instance: &Instance, created: &mut Vec<String>) -> Result<Account, SetupError> {
@@ -27,7 +32,7 @@ pub fn ensure_user(instance: &Instance, created: &mut Vec<String>) -> Result<Acc
     }
     let home = instance.state_dir().display().to_string();
     let flags = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"];
-    run("useradd", flags.into_iter().chain(["--home-dir", &home, instance.user()]))?;
+    run(&search::USERADD, flags.into_iter().chain(["--home-dir", &home, instance.user()]))?;
     let files = read()?;
     let user = passwd::user(&files.passwd, instance.user())
         .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })?;
@@ -35,35 +40,35 @@ pub fn ensure_user(instance: &Instance, created: &mut Vec<String>) -> Result<Acc
     check_user(&files, &user, instance)
 }
 
-/// The owner of an ordinary user's instance. Nobody but root can own what is root's, and the service
-/// user's containers are no person's.
-pub fn check_person(files: &IdFiles, uid: u32, instance: &Instance) -> Result<User, SetupError> {
+/// The owner of an ordinary user's instance. Root and the service user are refused: what belongs to them is
+/// no ordinary user's.
+pub fn check_ordinary_user(files: &IdFiles, uid: u32, instance: &Instance) -> Result<User, SetupError> {
     let user = passwd::users(&files.passwd).find(|user| user.uid == uid);
     let user = user.ok_or_else(|| SetupError::UnknownUser { uid, user: instance.user().to_owned() })?;
     if user.uid == 0 || user.gid == 0 || user.name == instance.name() {
-        return Err(SetupError::NoPerson { user: user.name });
+        return Err(SetupError::SystemAccount { user: user.name });
     }
     Ok(user)
 }
 
 /// The account that owns the instance, if there is one.
 pub fn find_owner(files: &IdFiles, instance: &Instance) -> Result<Option<User>, SetupError> {
-    if let Some(uid) = instance.person() {
-        return check_person(files, uid, instance).map(Some);
+    if let Some(uid) = instance.uid_of_user() {
+        return check_ordinary_user(files, uid, instance).map(Some);
     }
     let Some(user) = passwd::user(&files.passwd, instance.user()) else { return Ok(None) };
     check_user(files, &user, instance)?;
     Ok(Some(user))
 }
 
-/// How many slices a range must have to be worked with. An ordinary user's own 65,536 ids, which
-/// adduser gives, are not enough: a storage slice alone runs no container.
-fn least_slices(instance: &Instance) -> u32 {
-    if instance.person().is_some() { 2 } else { 1 }
+/// How many id ranges an owner must have. The 65,536 ids that adduser gives an ordinary user are not
+/// enough: with storage ids alone no container can run.
+fn least_id_ranges(instance: &Instance) -> u32 {
+    if instance.uid_of_user().is_some() { 2 } else { 1 }
 }
 
-/// A person's account that happens to have the instance's name must not come to own containers:
-/// its home tells it from one that [`ensure_user`] made.
+/// A user's account that happens to have the instance's name must not come to own containers. Its home
+/// tells it from an account that [`ensure_user`] made.
 pub fn check_user(files: &IdFiles, user: &User, instance: &Instance) -> Result<Account, SetupError> {
     if user.uid == 0 || user.gid == 0 || Path::new(&user.home) != instance.state_dir() {
         return Err(SetupError::ForeignUser {
@@ -78,33 +83,34 @@ pub fn check_user(files: &IdFiles, user: &User, instance: &Instance) -> Result<A
     }
 }
 
-/// What the files lack of a range.
+/// What the files lack of the subordinate ids.
 #[derive(Debug, PartialEq, Eq)]
 enum Need {
-    Nothing(Range),
-    /// It stands in one file alone: an allotment that was cut short.
-    Subuid(Range),
-    Subgid(Range),
+    Nothing(SubordinateIds),
+    /// Only one file has it: an allotment that was cut short.
+    Subuid(SubordinateIds),
+    Subgid(SubordinateIds),
     Both,
 }
 
-/// The user's range, allotted where there is none.
+/// The user's subordinate ids, allotted if there are none.
 pub fn ensure_range(
     instance: &Instance,
-    slices: u32,
+    id_ranges: u32,
     created: &mut Vec<String>,
-) -> Result<Range, SetupError> {
+) -> Result<SubordinateIds, SetupError> {
     let files = read()?;
     let user = find_owner(&files, instance)?
         .ok_or(SetupError::NotWritten { command: "useradd", file: "/etc/passwd" })?;
-    let least = least_slices(instance);
+    let least = least_id_ranges(instance);
     let need = needed(&files, &user, least)?;
     let (range, uids, gids) = match need {
         Need::Nothing(range) => (range, false, false),
         Need::Subuid(range) => (range, true, false),
         Need::Subgid(range) => (range, false, true),
         Need::Both => {
-            let range = subid::choose_range(&files.taken(), slices).ok_or(SetupError::NoRoom { slices })?;
+            let range =
+                subid::choose_range(&files.taken(), id_ranges).ok_or(SetupError::NoRoom { id_ranges })?;
             (range, true, true)
         }
     };
@@ -120,24 +126,28 @@ pub fn ensure_range(
     Ok(range)
 }
 
-/// The user's range where both files have it.
-pub fn whole_range(files: &IdFiles, user: &User, instance: &Instance) -> Result<Option<Range>, SetupError> {
-    range_of_least(files, user, least_slices(instance))
+/// The user's subordinate ids, if both files have them.
+pub fn whole_range(
+    files: &IdFiles,
+    user: &User,
+    instance: &Instance,
+) -> Result<Option<SubordinateIds>, SetupError> {
+    range_of_least(files, user, least_id_ranges(instance))
 }
 
-/// The same for whoever can do with a single slice.
-pub fn range_of(files: &IdFiles, user: &User) -> Result<Option<Range>, SetupError> {
+/// The same for owners for whom a single id range is enough.
+pub fn range_of(files: &IdFiles, user: &User) -> Result<Option<SubordinateIds>, SetupError> {
     range_of_least(files, user, 1)
 }
 
-fn range_of_least(files: &IdFiles, user: &User, least: u32) -> Result<Option<Range>, SetupError> {
+fn range_of_least(files: &IdFiles, user: &User, least: u32) -> Result<Option<SubordinateIds>, SetupError> {
     match needed(files, user, least)? {
         Need::Nothing(range) => Ok(Some(range)),
         Need::Subuid(_) | Need::Subgid(_) | Need::Both => Ok(None),
     }
 }
 
-fn add(user: &User, range: Range, uids: bool, gids: bool) -> Result<(), SetupError> {
+fn add(user: &User, range: SubordinateIds, uids: bool, gids: bool) -> Result<(), SetupError> {
     let ids = Ids(range).to_string();
     let mut arguments = Vec::new();
     if uids {
@@ -146,11 +156,11 @@ fn add(user: &User, range: Range, uids: bool, gids: bool) -> Result<(), SetupErr
     if gids {
         arguments.extend(["--add-subgids", &ids]);
     }
-    run("usermod", arguments.into_iter().chain([user.name.as_str()]))
+    run(&search::USERMOD, arguments.into_iter().chain([user.name.as_str()]))
 }
 
 fn needed(files: &IdFiles, user: &User, least: u32) -> Result<Need, SetupError> {
-    let fit = |e: &Entry<'_>| least == 1 || e.range.slices() >= least;
+    let fit = |e: &Entry<'_>| least == 1 || e.range.id_ranges() >= least;
     let own = |text| -> Vec<Entry<'_>> {
         let entries = subid::parse(text).0.into_iter();
         entries.filter(|e| e.belongs_to(&user.name, user.uid) && fit(e)).collect()
@@ -186,7 +196,7 @@ fn described(file: &str, entries: &[Entry<'_>]) -> String {
 }
 
 /// Refuses ids that another user's line grants too, or that a user or group of the host has.
-pub fn check_overlap(files: &IdFiles, user: &User, range: Range) -> Result<(), SetupError> {
+pub fn check_overlap(files: &IdFiles, user: &User, range: SubordinateIds) -> Result<(), SetupError> {
     for (file, text) in [(SUBUID, &files.subuid), (SUBGID, &files.subgid)] {
         let foreign = |e: &Entry<'_>| e.range.overlaps(range) && !e.belongs_to(&user.name, user.uid);
         if let Some(entry) = subid::parse(text).0.into_iter().find(foreign) {
@@ -199,7 +209,7 @@ pub fn check_overlap(files: &IdFiles, user: &User, range: Range) -> Result<(), S
             });
         }
     }
-    let held = |id: u32| range.overlaps(Range { start: id, count: 1 });
+    let held = |id: u32| range.overlaps(SubordinateIds { start: id, count: 1 });
     let account = |kind, other, id, file| SetupError::RangeHoldsAccount {
         user: user.name.clone(),
         ours: Ids(range),
@@ -221,12 +231,12 @@ pub fn check_overlap(files: &IdFiles, user: &User, range: Range) -> Result<(), S
 pub fn delete_user(instance: &Instance, removed: &mut Vec<String>) -> Result<(), SetupError> {
     let name = instance.user();
     if passwd::user(&read()?.passwd, name).is_some() {
-        run("userdel", [name])?;
+        run(&search::USERDEL, [name])?;
         removed.push(format!("user {name} and its ids"));
     }
     // userdel keeps the group where /etc/login.defs says USERGROUPS_ENAB no.
     if passwd::group(&read()?.group, name).is_some() {
-        run("groupdel", [name])?;
+        run(&search::GROUPDEL, [name])?;
     }
     let files = read()?;
     for (file, text) in [(SUBUID, &files.subuid), (SUBGID, &files.subgid)] {
@@ -241,30 +251,27 @@ fn read() -> Result<IdFiles, SetupError> {
     Ok(IdFiles::read(Path::new(ETC))?)
 }
 
-fn run<'a>(program: &'static str, arguments: impl IntoIterator<Item = &'a str>) -> Result<(), SetupError> {
-    let path = PROGRAM_DIRS
-        .iter()
-        .map(|dir| Path::new(dir).join(program))
-        .find(|path| path.is_file())
-        .ok_or(SetupError::ProgramMissing { program, package: "passwd" })?;
+fn run<'a>(
+    program: &'static Packaged,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<(), SetupError> {
+    let path = program.find().map_err(|NotInstalled(program)| {
+        let (program, package) = (program.name, program.debian);
+        SetupError::ProgramMissing { program, package }
+    })?;
     let arguments: Vec<&str> = arguments.into_iter().collect();
-    let command = || format!("{program} {}", arguments.join(" "));
+    let command = || format!("{} {}", program.name, arguments.join(" "));
+    let output = || {
+        let program = Program::at(&path, &arguments)?.env("PATH", search::PATH)?.env("LC_ALL", "C")?;
+        Fork::new("change the host's users").output(&program, "")
+    };
     let failed = |said: String| SetupError::ProgramFailed { command: command(), said };
-    let output = Command::new(&path)
-        .args(&arguments)
-        .env_clear()
-        .env("PATH", PROGRAM_DIRS.join(":"))
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .current_dir("/")
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
+    let output = output().map_err(|error| failed(error_text(&error)))?;
+    match (output.exit.is_success(), output.complaint()) {
+        (true, _) => Ok(()),
+        (false, Some(said)) => Err(failed(said.to_owned())),
+        (false, None) => Err(failed(output.exit.to_string())),
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim().lines().last().unwrap_or_default();
-    Err(failed(if said.is_empty() { output.status.to_string() } else { said.to_owned() }))
 }
 
 #[cfg(test)]
@@ -290,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_there_decides_what_is_added() {
-        let range = Range { start: 2_000_000, count: 65_536 };
+        let range = SubordinateIds { start: 2_000_000, count: 65_536 };
         let line = "n:2000000:65536\n";
         assert_eq!(need("", "ann:1:5\n"), Ok(Need::Both));
         assert_eq!(need(line, ""), Ok(Need::Subgid(range)));
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn ids_that_others_have_are_refused_by_file_and_line() {
-        let range = Range { start: 2_000_000, count: 65_536 };
+        let range = SubordinateIds { start: 2_000_000, count: 65_536 };
         let overlap = |subuid: &str, subgid: &str, range| {
             check_overlap(&files(subuid, subgid), &user(), range).map_err(|e| e.to_string())
         };
@@ -315,14 +322,14 @@ mod tests {
             overlap("n:2000000:65536\n", "\nann:2065535:1\n", range).unwrap_err(),
             "ids 2000000-2065535 of 'n' are also given to 'ann' by line 2 of /etc/subgid"
         );
-        let low = overlap("", "", Range { start: 900, count: 65_536 }).unwrap_err();
+        let low = overlap("", "", SubordinateIds { start: 900, count: 65_536 }).unwrap_err();
         assert_eq!(low, "ids 900-66435 of 'n' contain user 'ann' (1000) of /etc/passwd");
-        let high = overlap("", "", Range { start: 6_990_000, count: 65_536 }).unwrap_err();
+        let high = overlap("", "", SubordinateIds { start: 6_990_000, count: 65_536 }).unwrap_err();
         assert!(high.ends_with("group 'high' (7000000) of /etc/group"), "{high}");
     }
 
     #[test]
-    fn a_persons_account_is_not_taken_over() {
+    fn an_ordinary_users_account_is_not_taken_over() {
         let instance = Instance::new("ann").unwrap();
         let files = files("", "");
         let ann = passwd::user(&files.passwd, "ann").unwrap();

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use crate::model::instance::Instance;
-
+use super::error::SetupError;
 use super::lock::{self, SetupLock};
-use super::{Account, Owner, SetupError};
+use super::owner::{Account, Owner};
+use crate::model::instance::Instance;
 
 /// Entered by its owner alone.
 const CLOSED: Mode = Mode::RWXU;
@@ -46,7 +46,7 @@ pub fn ensure_state(
     if made {
         created.push(format!("directory {}", instance.state_dir().display()));
     }
-    // The service user passes through the pool to what it lends; the state directory is closed to
+    // The service user passes through the pool to the trees that it opens; the state directory is closed to
     // everybody else.
     for (name, owner, mode) in [("pool", storage, PASSABLE), ("containers", user, CLOSED)] {
         let path = instance.state_dir().join(name);
@@ -73,7 +73,7 @@ pub fn base_name(path: &Path) -> String {
 
 /// Ordinary users' directories lie in one that root owns and everybody may pass through.
 fn ensure_parent(instance: &Instance, path: &Path, lock: Option<&SetupLock>) -> Result<OwnedFd, SetupError> {
-    if instance.person().is_none() {
+    if instance.uid_of_user().is_none() {
         return open_parent(path);
     }
     let parent = path.parent().unwrap_or(Path::new("/"));

@@ -1,4 +1,5 @@
-//! Undoing [`setup`](super::setup): every file that belongs to the instance, then its user.
+//! Undoing [`setup`](super::setup): every file that belongs to the instance, then its user. What belongs
+//! to guests is never opened here: those files are deleted by a child that can touch nothing else.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,18 +8,25 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, Gid, Uid};
 use rustix::io::Errno;
 
-use crate::model::ids::Range;
+use crate::model::ids::SubordinateIds;
 use crate::model::instance::Instance;
-use crate::sys::atomic_file;
-use crate::sys::erase::{Eraser, empty_dir_as};
-use crate::sys::forked;
-use crate::sys::passwd::User;
-use crate::sys::subid::IdFiles;
+use crate::sys::accounts::passwd::User;
+use crate::sys::accounts::subid::IdFiles;
+use crate::sys::fs::atomic_file;
+use crate::sys::fs::erase::{Eraser, empty_dir_as};
+use crate::sys::process::userns;
 
-use crate::host::{hold, ledger, ports, program};
+use crate::host::broker::claims::{ports, subnets};
+use crate::host::broker::container_lock;
+use crate::host::broker::spawn::program;
+use crate::host::sources;
 
+use super::accounts::{self, ETC};
 use super::dirs::{Place, base_name, io, open_owned, open_parent};
-use super::{Account, ETC, SetupError, accounts, lock, require_root};
+use super::error::SetupError;
+use super::lock;
+use super::make::require_root;
+use super::owner::Account;
 
 /// What may be asked of [`remove`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,11 +35,11 @@ pub struct RemoveOptions {
     pub delete_data: bool,
 }
 
-/// Takes away directories, user, group and ids, and says what went. Running it again after it was
-/// cut short finishes it; without anything to remove it succeeds.
+/// Removes directories, user, group and ids, and returns what it removed. If it was cut short, another run
+/// finishes it; if there is nothing to remove, it succeeds.
 ///
-/// Guests' files are deleted by a child that is root of the storage slice's user namespace, the
-/// rest by one that has become the service user: neither can reach a file of anybody else.
+/// A child that is root of the user namespace over the storage ids deletes guests' files, and one that has
+/// become the service user deletes the rest: neither can reach anybody else's files.
 ///
 /// # Errors
 /// When a process still runs under one of the instance's ids, when there is data and it was not
@@ -48,12 +56,12 @@ pub fn remove(instance: &Instance, options: RemoveOptions) -> Result<Vec<String>
     };
     let account = Account { uid: user.uid, gid: user.gid };
     let range = accounts::whole_range(&files, &user, instance)?;
-    // A person's own processes have every right to go on.
-    let own = instance.person().is_none().then_some(user.uid);
+    // An ordinary user's own processes may go on.
+    let own = instance.uid_of_user().is_none().then_some(user.uid);
     refuse_if_busy(&user, own, range)?;
     remove_state(instance, account, range, options, &mut removed)?;
     remove_run(instance, account, &mut removed)?;
-    if instance.person().is_none() {
+    if instance.uid_of_user().is_none() {
         accounts::delete_user(instance, &mut removed)?;
     }
     remove_shared(instance);
@@ -71,9 +79,10 @@ fn remove_shared(instance: &Instance) {
     if !last || instance.state_dir().exists() {
         return;
     }
-    ledger::forget(instance);
+    subnets::forget(instance);
     ports::forget(instance);
-    hold::forget(instance);
+    sources::forget(instance);
+    container_lock::forget(instance);
     program::forget(instance);
     for dir in [instance.hostd_state_dir(), instance.hostd_run_dir()] {
         atomic_file::sweep(&dir, None);
@@ -81,7 +90,7 @@ fn remove_shared(instance: &Instance) {
     }
 }
 
-/// Takes the administrator's grants away.
+/// Removes the administrator's grants.
 pub fn remove_grants(instance: &Instance) -> Result<Vec<String>, SetupError> {
     require_root(instance)?;
     let dir = instance.grants_dir();
@@ -99,7 +108,7 @@ pub fn remove_grants(instance: &Instance) -> Result<Vec<String>, SetupError> {
 fn remove_state(
     instance: &Instance,
     account: Account,
-    range: Option<Range>,
+    range: Option<SubordinateIds>,
     options: RemoveOptions,
     removed: &mut Vec<String>,
 ) -> Result<(), SetupError> {
@@ -107,11 +116,11 @@ fn remove_state(
     let parent = open_parent(&path)?;
     let place = Place { parent: parent.as_fd(), name: &base_name(&path), path: path.clone(), owner: account };
     let Some(state) = open_owned(&place)? else { return Ok(()) };
-    let storage = range.and_then(Range::storage);
+    let storage = range.and_then(SubordinateIds::storage);
     let pool_path = path.join("pool");
     let pool = match storage {
-        Some(slice) => {
-            let owner = Account { uid: slice.base(), gid: slice.base() };
+        Some(id_range) => {
+            let owner = Account { uid: id_range.base(), gid: id_range.base() };
             open_owned(&Place { parent: state.as_fd(), name: "pool", path: pool_path.clone(), owner })?
         }
         None => None,
@@ -126,9 +135,9 @@ fn remove_state(
             refuse_if_full(&dir, &containers.path)?;
         }
     }
-    if let (Some(pool), Some(slice)) = (&pool, storage) {
+    if let (Some(pool), Some(id_range)) = (&pool, storage) {
         let erase = |source| SetupError::Erase { path: pool_path.clone(), source };
-        let eraser = Eraser::Slice(forked::user_namespace(slice).map_err(erase)?);
+        let eraser = Eraser::IdRange(userns::over(id_range).map_err(erase)?);
         empty_dir_as(pool.as_fd(), &eraser).map_err(erase)?;
     }
     // The pool itself is empty by now, and an entry of the service user's own directory.
@@ -182,7 +191,7 @@ fn refuse_if_full(dir: &OwnedFd, path: &Path) -> Result<(), SetupError> {
 }
 
 /// Ids must not pass on to the next user while processes run under them.
-fn refuse_if_busy(user: &User, own: Option<u32>, range: Option<Range>) -> Result<(), SetupError> {
+fn refuse_if_busy(user: &User, own: Option<u32>, range: Option<SubordinateIds>) -> Result<(), SetupError> {
     let proc = PathBuf::from("/proc");
     let entries = fs::read_dir(&proc).map_err(|source| SetupError::Io {
         operation: "list",
@@ -200,7 +209,7 @@ fn refuse_if_busy(user: &User, own: Option<u32>, range: Option<Range>) -> Result
         }
         let (command, uids) = command_and_uids(&status);
         let ours = |uid: &u32| {
-            Some(*uid) == own || range.is_some_and(|r| r.overlaps(Range { start: *uid, count: 1 }))
+            Some(*uid) == own || range.is_some_and(|r| r.overlaps(SubordinateIds { start: *uid, count: 1 }))
         };
         if let Some(uid) = uids.into_iter().find(ours) {
             return Err(SetupError::Busy { user: user.name.clone(), pid, command, uid });

@@ -6,18 +6,22 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::address;
+use crate::model::fault::{Code, Facts, Fault};
 use crate::model::name::{ContainerId, Name};
 
 /// An address or a subnet that containers neither hear from nor reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
+    /// What is blocked; a single address has its full prefix length.
     pub address: IpNetwork,
     /// None: kept from all containers.
     pub container: Option<Name>,
     /// Unix time in seconds; None: until it is taken back.
     pub until: Option<i64>,
+    /// The operator's note, as [`check_reason`] allows it.
     pub reason: Option<String>,
+    /// Unix time in seconds.
     pub created_at: i64,
 }
 
@@ -32,6 +36,16 @@ pub enum BlockError {
     Reason,
     #[error("line {line}: {source}")]
     Line { line: usize, source: Box<BlockError> },
+}
+
+impl Fault for BlockError {
+    fn facts(&self) -> Facts {
+        match self {
+            Self::Line { source, .. } => source.facts(),
+            Self::Reason => Facts::user(Code::InvalidValue),
+            Self::Address(_) | Self::Everybody(_) => Facts::user(Code::InvalidAddress),
+        }
+    }
 }
 
 /// An address or a subnet.
@@ -55,6 +69,7 @@ pub fn parse_list(text: &str) -> Result<Vec<IpNetwork>, BlockError> {
     text.lines().enumerate().filter_map(meant).collect()
 }
 
+/// Whether `text` may be a block's reason. Errors: it is too long or has control characters.
 pub fn check_reason(text: &str) -> Result<(), BlockError> {
     let good = text.chars().count() <= 200 && !text.chars().any(char::is_control);
     if good { Ok(()) } else { Err(BlockError::Reason) }
@@ -63,6 +78,7 @@ pub fn check_reason(text: &str) -> Result<(), BlockError> {
 /// A block as the kernel is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelBlock {
+    /// What is blocked.
     pub address: IpNetwork,
     /// The container's id as a number.
     pub container: Option<u32>,
@@ -71,6 +87,7 @@ pub struct KernelBlock {
 }
 
 impl KernelBlock {
+    /// The container that it is about; None: all.
     pub fn id(&self) -> Option<ContainerId> {
         self.container.map(ContainerId::from_random)
     }
@@ -141,9 +158,13 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<KernelBlock>> {
 /// What an address or subnet that is blocked has kept off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hits {
+    /// What is blocked.
     pub address: IpNetwork,
+    /// None: it is blocked for all containers.
     pub container: Option<ContainerId>,
+    /// Packets that were dropped.
     pub packets: u64,
+    /// Bytes of these packets.
     pub bytes: u64,
 }
 

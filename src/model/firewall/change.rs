@@ -13,13 +13,19 @@ use crate::model::name::ContainerId;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
+    /// Sets that are new or hold other addresses.
     pub sets: BTreeMap<String, Vec<IpNetwork>>,
+    /// Sets that are to be deleted.
     pub gone_sets: Vec<String>,
+    /// Groups that are new or have other rules.
     pub groups: Vec<GroupPlan>,
+    /// Groups that are to be deleted.
     pub gone_groups: Vec<String>,
     /// With other rules or defaults; all else of them is as it was.
     pub networks: Vec<NetworkPlan>,
+    /// Containers that are new or differ in anything.
     pub containers: Vec<ContainerPlan>,
+    /// Containers that are to be deleted.
     pub gone_containers: Vec<ContainerId>,
     /// The addresses that containers which changed or went had before.
     pub former: Vec<(ContainerId, Vec<IpAddr>)>,
@@ -75,6 +81,7 @@ impl Change {
         self.former = touched.filter_map(former).collect();
     }
 
+    /// Whether both plans are the same.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -7,6 +7,8 @@ use ipnetwork::IpNetwork;
 use super::plan::{ContainerPlan, ForwardPlan, GroupPlan, LinkPlan, NetworkPlan, Plan, RulePlan, RulesPlan};
 use super::policy::{Action, ContainerPolicy, Direction, Forward, Policy, Rule};
 use super::{address, covers};
+use crate::model::fault;
+use crate::model::fault::{Code, Fault};
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::{Nic, NicKind};
@@ -22,14 +24,18 @@ const WIDEST_FORWARD: u16 = 1000;
 /// What there is on the host that a policy can speak of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// All of the owner's networks.
     pub networks: Vec<Network>,
+    /// All of the owner's containers.
     pub containers: Vec<Member>,
 }
 
 /// A container with its interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
+    /// The container's id.
     pub id: ContainerId,
+    /// The container's name, by which the policy knows it.
     pub name: Name,
     /// The name of the host's end, and the interface.
     pub nics: Vec<(String, Nic)>,
@@ -40,6 +46,7 @@ pub struct Member {
 pub struct Problem {
     /// `containers.web01.in[2].ports`; rules are counted from 1, as they are everywhere.
     pub field: String,
+    /// What is wrong with it, as a sentence without its full stop.
     pub what: String,
 }
 
@@ -53,6 +60,13 @@ impl std::fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("; "))]
 pub struct Problems(pub Vec<Problem>);
+
+impl Fault for Problems {
+    fn facts(&self) -> fault::Facts {
+        let hint = "see what there is: nagaya firewall rules; nagaya firewall export";
+        fault::Facts::user(Code::PolicyInvalid).hint(hint)
+    }
+}
 
 /// Whether `text` may name a set or a group: it becomes a part of names in nftables.
 pub fn is_label(text: &str) -> bool {
@@ -504,5 +518,4 @@ fn route(plan: &mut Plan) {
 }
 
 #[cfg(test)]
-#[path = "check_tests.rs"]
 mod tests;

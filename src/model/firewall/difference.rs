@@ -1,4 +1,4 @@
-//! What one policy has and another has not, as lines for people.
+//! The differences of two policies, as lines for users.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Spans of time as people type them.
+//! Spans of time as users type them.
 
 /// Longest span: some 30 years, well within what the kernel counts in milliseconds.
 const LONGEST: u64 = 1_000_000_000;

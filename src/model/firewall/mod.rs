@@ -1,5 +1,5 @@
-//! What may pass to and from containers, as plain data: the policy that people write, the plan that
-//! the kernel is given, single blocked addresses, and what would become of a packet.
+//! What may pass to and from containers, as plain data: the policy that users write, the plan for the
+//! kernel, blocked addresses, and what would happen to a packet.
 
 mod address;
 pub mod block;
@@ -19,6 +19,6 @@ pub mod traffic;
 pub use address::merged;
 pub use block::Block;
 pub use change::Change;
-pub use check::{Facts, Member, Problem, Problems, is_label, ports};
+pub use check::{Facts, Member, Problems, is_label};
 pub use plan::Plan;
 pub use policy::Policy;

@@ -8,10 +8,14 @@ use super::policy::{Action, Direction, Policy, Proto};
 use super::trace::{self, Packet};
 
 /// The connection by which the operator works on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SshConnection {
+    /// Where the operator sits.
     pub client: IpAddr,
+    /// The host's address that the operator is connected to.
     pub server: IpAddr,
+    /// The host's port that the operator is connected to.
     pub port: u16,
 }
 

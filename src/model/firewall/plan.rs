@@ -1,4 +1,4 @@
-//! What the kernel is to do: complete, checked, and without anything that only people need.
+//! What the kernel has to do: complete, checked, and without what only users need.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,48 +16,71 @@ use crate::model::network::Nat;
 pub struct Plan {
     /// Those whose traffic the host routes; not those on bridges of the host's own.
     pub networks: Vec<NetworkPlan>,
+    /// Sets by name, with their addresses.
     pub sets: BTreeMap<String, Vec<IpNetwork>>,
+    /// Groups of rules.
     pub groups: Vec<GroupPlan>,
     /// All containers, also those of which the policy says nothing.
     pub containers: Vec<ContainerPlan>,
+    /// Forwarded ports, each by itself.
     pub forwards: Vec<ForwardPlan>,
 }
 
+/// One network, with what holds for all packets that pass it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkPlan {
+    /// The network's name.
     pub name: String,
+    /// Its bridge's interface.
     pub bridge: String,
     /// The host's address on it.
     pub ipv4: Option<Ipv4Network>,
+    /// The same for IPv6.
     pub ipv6: Option<Ipv6Network>,
+    /// Whose IPv4 address packets show outside.
     pub nat4: Nat,
+    /// Whose IPv6 address packets show outside.
     pub nat6: Nat,
     /// Packets between its guests go through the host, where rules meet them.
     pub routed: bool,
+    /// They come after those of containers and groups.
     pub rules: RulesPlan,
+    /// What is done with packets to guests where no rule matches.
     pub default_in: Action,
+    /// What is done with packets from guests where no rule matches.
     pub default_out: Action,
 }
 
+/// Rules that containers share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupPlan {
+    /// The group's name.
     pub name: String,
+    /// They come after a container's own.
     pub rules: RulesPlan,
 }
 
+/// One container, with what holds for its packets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerPlan {
+    /// Names its chains.
     pub id: ContainerId,
+    /// For the kernel's log.
     pub name: Name,
+    /// Those of its interfaces whose packets the host sees.
     pub links: Vec<LinkPlan>,
     /// By which rules know it.
     pub addresses: Vec<IpAddr>,
+    /// In the order in which it joined.
     pub groups: Vec<String>,
+    /// Its own.
     pub rules: RulesPlan,
+    /// None: the network's.
     pub default_in: Option<Action>,
+    /// None: the network's.
     pub default_out: Option<Action>,
 }
 
@@ -65,28 +88,37 @@ pub struct ContainerPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinkPlan {
+    /// The interface's name on the host.
     pub link: String,
     /// None: it is no port but a way of its own.
     pub bridge: Option<String>,
 }
 
+/// Rules for both directions, in the order in which they decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RulesPlan {
+    /// For packets to the container.
     pub inward: Vec<RulePlan>,
+    /// For packets from the container.
     pub outward: Vec<RulePlan>,
 }
 
+/// One rule: it matches if the protocol, the port and the other side all do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RulePlan {
+    /// What is done with packets that match.
     pub action: Action,
+    /// The protocol above IP.
     pub proto: Proto,
     /// First and last; none: all.
     pub ports: Vec<(u16, u16)>,
     /// Whose packets, or to whom; with `sets` empty too: all.
     pub nets: Vec<IpNetwork>,
+    /// Names of sets that hold such addresses.
     pub sets: Vec<String>,
+    /// Whether packets that match are logged.
     pub log: bool,
 }
 
@@ -96,15 +128,20 @@ pub struct RulePlan {
 pub struct ForwardPlan {
     /// Whose address `to` is.
     pub container: ContainerId,
+    /// tcp, udp or sctp.
     pub proto: Proto,
     /// None: any of the host's addresses of the target's family.
     pub listen: Option<IpAddr>,
+    /// The host's port.
     pub port: u16,
+    /// The guest's address.
     pub to: IpAddr,
+    /// The guest's port.
     pub to_port: u16,
 }
 
 impl RulesPlan {
+    /// The rules for one direction.
     pub fn of(&self, direction: Direction) -> &[RulePlan] {
         match direction {
             Direction::In => &self.inward,
@@ -112,12 +149,14 @@ impl RulesPlan {
         }
     }
 
+    /// Whether there are none for either direction.
     pub fn is_empty(&self) -> bool {
         self.inward.is_empty() && self.outward.is_empty()
     }
 }
 
 impl NetworkPlan {
+    /// What is done where no rule matches.
     pub fn default(&self, direction: Direction) -> Action {
         match direction {
             Direction::In => self.default_in,
@@ -125,11 +164,13 @@ impl NetworkPlan {
         }
     }
 
+    /// Whether the policy says anything of it.
     pub fn has_policy(&self) -> bool {
         let open = self.default_in == Action::Allow && self.default_out == Action::Allow;
         !self.rules.is_empty() || !open
     }
 
+    /// Whether `ip` lies in one of its subnets.
     pub fn holds(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => self.ipv4.is_some_and(|net| net.contains(ip)),
@@ -137,6 +178,7 @@ impl NetworkPlan {
         }
     }
 
+    /// Whether `ip` is the host's own address on it.
     pub fn is_gateway(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => self.ipv4.is_some_and(|net| net.ip() == ip),
@@ -146,6 +188,7 @@ impl NetworkPlan {
 }
 
 impl ContainerPlan {
+    /// What is done where no rule matches; None: what the network's default says.
     pub fn default(&self, direction: Direction) -> Option<Action> {
         match direction {
             Direction::In => self.default_in,
@@ -161,14 +204,17 @@ impl ContainerPlan {
 }
 
 impl Plan {
+    /// The container of this name.
     pub fn container(&self, name: &str) -> Option<&ContainerPlan> {
         self.containers.iter().find(|c| c.name.as_str() == name)
     }
 
+    /// The group of this name.
     pub fn group(&self, name: &str) -> Option<&GroupPlan> {
         self.groups.iter().find(|g| g.name == name)
     }
 
+    /// The network with this bridge.
     pub fn network_of(&self, bridge: &str) -> Option<&NetworkPlan> {
         self.networks.iter().find(|n| n.bridge == bridge)
     }

@@ -17,6 +17,7 @@ pub enum Action {
 }
 
 impl Action {
+    /// As it is typed and stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -25,6 +26,7 @@ impl Action {
         }
     }
 
+    /// For sentences: "the packet is allowed".
     pub fn done(self) -> &'static str {
         match self {
             Self::Allow => "allowed",
@@ -43,8 +45,10 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both, in the order in which they are shown.
     pub const BOTH: [Self; 2] = [Self::In, Self::Out];
 
+    /// As it is typed and stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -70,9 +74,11 @@ pub enum Proto {
 }
 
 impl Proto {
+    /// All of them, in the order in which they are shown.
     pub const ALL: [Self; 8] =
         [Self::Any, Self::Tcp, Self::Udp, Self::Sctp, Self::Icmp, Self::Gre, Self::Esp, Self::Ah];
 
+    /// As it is typed and stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -86,6 +92,7 @@ impl Proto {
         }
     }
 
+    /// Whether its packets have port numbers.
     pub fn has_ports(self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
     }
@@ -122,7 +129,9 @@ impl std::str::FromStr for Proto {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
+    /// What is done with packets that match.
     pub action: Action,
+    /// The protocol above IP.
     #[serde(default, skip_serializing_if = "Proto::is_any")]
     pub proto: Proto,
     /// `80,443,8000-8100`: the ports that a connection is made to. Empty: all.
@@ -134,25 +143,15 @@ pub struct Rule {
     /// The same for rules of packets that leave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
+    /// Whether packets that match are logged.
     #[serde(default, skip_serializing_if = "is_false")]
     pub log: bool,
+    /// The operator's own, at most 200 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-impl Rule {
-    pub fn new(action: Action) -> Self {
-        Self {
-            action,
-            proto: Proto::Any,
-            ports: String::new(),
-            from: Vec::new(),
-            to: Vec::new(),
-            log: false,
-            note: None,
-        }
-    }
-}
+impl Rule {}
 
 /// As one would say it: `allow tcp 80,443 from 192.0.2.0/24`.
 impl std::fmt::Display for Rule {
@@ -174,8 +173,10 @@ impl std::fmt::Display for Rule {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GroupPolicy {
+    /// For packets to a container.
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
     pub inward: Vec<Rule>,
+    /// For packets from a container.
     #[serde(rename = "out", skip_serializing_if = "Vec::is_empty")]
     pub outward: Vec<Rule>,
 }
@@ -184,12 +185,16 @@ pub struct GroupPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct NetworkPolicy {
+    /// For packets to a container where no rule matches. None: allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_in: Option<Action>,
+    /// For packets from a container where no rule matches. None: allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_out: Option<Action>,
+    /// For packets to a container.
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
     pub inward: Vec<Rule>,
+    /// For packets from a container.
     #[serde(rename = "out", skip_serializing_if = "Vec::is_empty")]
     pub outward: Vec<Rule>,
 }
@@ -201,12 +206,16 @@ pub struct ContainerPolicy {
     /// In the order in which it joined.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// For packets to it where no rule matches. None: the network's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_in: Option<Action>,
+    /// For packets from it where no rule matches. None: the network's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_out: Option<Action>,
+    /// For packets to it.
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
     pub inward: Vec<Rule>,
+    /// For packets from it.
     #[serde(rename = "out", skip_serializing_if = "Vec::is_empty")]
     pub outward: Vec<Rule>,
 }
@@ -215,7 +224,9 @@ pub struct ContainerPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
+    /// The container's name.
     pub container: String,
+    /// tcp, udp or sctp.
     pub proto: Proto,
     /// A port or a range of them.
     pub listen: String,
@@ -225,6 +236,9 @@ pub struct Forward {
     /// The container's port or range. Empty: the same as `listen`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub to: String,
+    /// The device of the container's that it is; empty for most.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device: String,
 }
 
 impl std::fmt::Display for Forward {
@@ -239,14 +253,19 @@ impl std::fmt::Display for Forward {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
+    /// Addresses and subnets under a name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sets: BTreeMap<String, Vec<String>>,
+    /// Groups by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<String, GroupPolicy>,
+    /// Networks by name, of which something is said.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<String, NetworkPolicy>,
+    /// Containers by name, of which something is said.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub containers: BTreeMap<String, ContainerPolicy>,
+    /// Ports of the host that lead to containers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
 }
@@ -257,6 +276,13 @@ pub enum Target {
     Container(String),
     Network(String),
     Group(String),
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl std::str::FromStr for Target {
@@ -392,6 +418,7 @@ fn is_false(value: &bool) -> bool {
 mod tests {
     use super::*;
     use crate::model::firewall::fixture::office_and_web;
+    use crate::model::stored::{self, tests::outlives};
 
     const DOCUMENT: &str = concat!(
         office_and_web!(),
@@ -422,6 +449,26 @@ to = "80"
         let json = serde_json::to_string(&policy).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), policy);
         assert_eq!(toml::to_string(&Policy::default()).unwrap(), "");
+    }
+
+    /// As it is stored; where it is typed, `unknown_words_are_errors`.
+    #[test]
+    fn a_stored_policy_outlives_versions() {
+        let document = serde_json::to_value(toml::from_str::<Policy>(DOCUMENT).unwrap()).unwrap();
+        let needed = [
+            "groups.web.in.*.action",
+            "containers.web01.in.*.action",
+            "forwards.*.container",
+            "forwards.*.proto",
+            "forwards.*.listen",
+        ];
+        let maps = ["sets", "groups", "networks", "containers"];
+        let read = |value: serde_json::Value| stored::from_json::<Policy>(&value.to_string());
+        outlives(&document, read, &needed, &maps);
+        assert!(
+            stored::from_json::<Policy>("{\"sets\": 1}").is_err()
+                && stored::from_json::<Policy>("{").is_err()
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What becomes of a packet, and what decides that: for people who ask before they try.
+//! What would happen to a packet, and what decides that.
 
 use std::net::IpAddr;
 
@@ -9,9 +9,13 @@ use super::policy::{Action, Direction, Policy, Proto, Target};
 /// The first packet of a connection between a container and somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
+    /// The container's name.
     pub container: &'a str,
+    /// As the container sees it.
     pub direction: Direction,
+    /// Its protocol above IP.
     pub proto: Proto,
+    /// The other side's address.
     pub peer: IpAddr,
     /// The port that it is sent to.
     pub port: Option<u16>,
@@ -22,6 +26,7 @@ pub struct Packet<'a> {
 /// What is done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
+    /// What the kernel does with it.
     pub action: Action,
     /// Continues "the packet is".
     pub why: String,

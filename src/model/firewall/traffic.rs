@@ -5,10 +5,15 @@ use serde::{Deserialize, Serialize};
 /// What has passed one link since it was first counted, as its guest sees it. Packets are the
 /// kernel's, which joins those of one stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Traffic {
+    /// From the guest.
     pub sent_packets: u64,
+    /// From the guest.
     pub sent_bytes: u64,
+    /// To the guest.
     pub received_packets: u64,
+    /// To the guest.
     pub received_bytes: u64,
 }
 
@@ -19,7 +24,9 @@ pub struct RuleCount {
     pub chain: String,
     /// `rule 3` or `default`.
     pub rule: String,
+    /// Packets that it decided.
     pub packets: u64,
+    /// Bytes of these packets.
     pub bytes: u64,
 }
 
@@ -42,6 +49,12 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::stored::tests::value_outlives;
+
+    #[test]
+    fn counts_outlive_versions() {
+        value_outlives(&traffic(1, 2), &[], &[]);
+    }
 
     fn traffic(sent: u64, received: u64) -> Traffic {
         Traffic { sent_packets: sent, sent_bytes: sent, received_packets: received, received_bytes: received }

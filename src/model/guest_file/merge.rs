@@ -68,6 +68,7 @@ pub fn is_ours_alone(text: &str, last: Option<&str>) -> bool {
     })
 }
 
+/// Whether both marks are in a file.
 pub fn has_block(text: &str) -> bool {
     Parts::of(text).is_some()
 }

@@ -1,4 +1,4 @@
-//! Subnets that nobody on the host uses yet.
+//! Subnets that are asked for, and those that nobody on the host uses yet.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -32,6 +32,27 @@ pub fn pick_subnet(used: &[Ipv4Network], seed: u64) -> Option<Ipv4Network> {
     })
 }
 
+/// The bridge's own address with the prefix length, as it is typed. A subnet's own address stands for its first
+/// host, which the bridge usually is.
+///
+/// # Errors
+/// For who typed it: how it must be.
+pub fn bridge_address(text: &str) -> Result<Ipv4Network, String> {
+    let usage = "it must be an address with a prefix length of 8 to 29, such as 10.1.0.1/20";
+    let network: Ipv4Network = text.parse().map_err(|_| usage.to_owned())?;
+    if !text.contains('/') || !(8..=29).contains(&network.prefix()) {
+        return Err(usage.to_owned());
+    }
+    if network.ip() == network.broadcast() {
+        return Err(format!("{} is the subnet's broadcast address", network.ip()));
+    }
+    if network.ip() != network.network() {
+        return Ok(network);
+    }
+    let first = u32::from(network.ip()) + 1;
+    Ipv4Network::new(first.into(), network.prefix()).map_err(|e| e.to_string())
+}
+
 /// Prefix length of a unique local subnet (RFC 4193).
 pub const ULA_PREFIX: u8 = 64;
 
@@ -51,6 +72,17 @@ pub fn pick_ula(used: &[Ipv6Network], seed: u64) -> Option<Ipv6Network> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subnet_names_the_bridges_address() {
+        assert_eq!(bridge_address("10.1.0.9/20").unwrap().to_string(), "10.1.0.9/20");
+        assert_eq!(bridge_address("10.1.0.0/20").unwrap().to_string(), "10.1.0.1/20");
+        for bad in
+            ["10.1.0.1", "10.1.0.1/30", "10.1.0.1/33", "0.0.0.0/0", "fd00::1/64", "10.1.15.255/20", "x"]
+        {
+            assert!(bridge_address(bad).is_err(), "{bad}");
+        }
+    }
 
     fn nets(texts: &[&str]) -> Vec<Ipv4Network> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -2,52 +2,68 @@
 
 use std::collections::BTreeMap;
 
-use super::{NicKind, NicRequest, Wanted, is_device_name};
-use crate::model::config::value::{boolean, integer};
-use crate::model::mac::Mac;
-use crate::model::network::{KeyError, is_interface_name};
+use super::kinds::{
+    ADDRESS4, ADDRESS6, MAC, NAME, NETWORK, PARENT, RATE, ROUTER4, ROUTER6, TYPE, address, bit_rate,
+    bit_rate_text, mac, nic_kind,
+};
+use super::{Nic, NicKind, NicRequest, Wanted, is_device_name};
+use crate::model::config::value::boolean;
+use crate::model::keys::{Absent, BOOL, Key, KeyError, Live, MTU, Subject, Table};
 
-/// The keys of a `nic` device, with what each takes; names are LXD's.
-pub const NIC_KEYS: &[(&str, &str, &str)] = &[
-    ("nictype", "bridged", "How it is connected: bridged, macvlan or routed"),
-    ("network", "", "The network that it is on [default: the one that setup made]"),
-    ("parent", "", "macvlan: the host's interface that it shares"),
-    ("name", "", "The interface's name in the guest [default: eth0, eth1, …]"),
-    ("hwaddr", "", "Its Ethernet address [default: a random one]"),
-    ("ipv4.address", "", "Its IPv4 address, or none [default: one that is free]"),
-    ("ipv4.gateway", "", "macvlan: the router of its IPv4 address"),
-    ("ipv6.address", "", "Its IPv6 address, or none [default: one that is free]"),
-    ("ipv6.gateway", "", "macvlan: the router of its IPv6 address"),
-    ("mtu", "", "Bytes of a packet [default: the network's]"),
-    ("limits.ingress", "", "Bits in a second to the guest, such as 100Mbit"),
-    ("limits.egress", "", "Bits in a second from the guest, such as 100Mbit"),
-    ("security.mac_filtering", "true", "Whether it may send from its own Ethernet address only"),
-    ("security.ipv4_filtering", "true", "Whether it may send from its own IPv4 address only"),
-    ("security.ipv6_filtering", "true", "Whether it may send from its own IPv6 address only"),
-    ("security.port_isolation", "false", "Whether it reaches no other isolated interface"),
-    ("dhcp", "false", "Whether the guest asks for its addresses by DHCP"),
-];
-
-/// Bits in a second: digits and bit, kbit, Mbit, Gbit or Tbit (LXD's units).
-pub fn bit_rate(text: &str) -> Option<u64> {
-    let end = text.bytes().position(|b| !b.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(end);
-    let factor: u64 = match unit {
-        "bit" => 1,
-        "kbit" => 1000,
-        "Mbit" => 1_000_000,
-        "Gbit" => 1_000_000_000,
-        "Tbit" => 1_000_000_000_000,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|bits| (8_000..=1 << 50).contains(bits))
+/// How a key of an interface is asked for, by a value of its kind, and read.
+#[derive(Clone, Copy)]
+pub struct Field {
+    only: Only,
+    /// None where the value is not of the kind.
+    set: fn(&mut NicRequest, &str) -> Option<()>,
+    /// None where it has the default.
+    get: fn(&Nic) -> Option<String>,
 }
 
-/// The shortest text that `bit_rate` reads.
-pub fn bit_rate_text(bits: u64) -> String {
-    let units = [(1_000_000_000_000, "Tbit"), (1_000_000_000, "Gbit"), (1_000_000, "Mbit"), (1000, "kbit")];
-    let unit = units.iter().find(|(factor, _)| bits >= *factor && bits.is_multiple_of(*factor));
-    unit.map_or_else(|| format!("{bits}bit"), |(factor, name)| format!("{}{name}", bits / factor))
+/// The interfaces that have a key.
+#[derive(Clone, Copy)]
+enum Only {
+    All,
+    Bridged,
+    Macvlan,
+    /// With addresses that no network of nagaya's knows.
+    Outside,
+    HostEnd,
+}
+
+impl Only {
+    fn has(self, kind: &NicKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Bridged => matches!(kind, NicKind::Bridged { .. }),
+            Self::Macvlan | Self::Outside => matches!(kind, NicKind::Macvlan { .. }),
+            Self::HostEnd => !matches!(kind, NicKind::Macvlan { .. }),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "an interface",
+            Self::Bridged => "a bridged interface",
+            Self::Macvlan => "a macvlan",
+            Self::Outside => "a macvlan; a network knows its own",
+            Self::HostEnd => "an interface with an end on the host, which a macvlan has not",
+        }
+    }
+}
+
+impl Subject for Nic {
+    type Draft = NicRequest;
+    type Sets = Field;
+    const EMPTY_RESETS: bool = false;
+
+    fn put(key: &Key<Self>, request: &mut NicRequest, name: &str, value: &str) -> Result<(), KeyError> {
+        let Field { only, set, .. } = key.sets;
+        if !only.has(&request.kind) {
+            return Err(KeyError::not_for(name, only.as_str()));
+        }
+        set(request, value).ok_or_else(|| KeyError::wrong(name, value, key.kind.rule))
+    }
 }
 
 impl NicRequest {
@@ -60,179 +76,398 @@ impl NicRequest {
         pairs: &BTreeMap<String, String>,
         default_network: &str,
     ) -> Result<Self, KeyError> {
-        let get = |key: &str| pairs.get(key).map(String::as_str);
         for key in pairs.keys() {
-            if !NIC_KEYS.iter().any(|(name, ..)| name == key) {
-                return Err(KeyError::unknown(key, NIC_KEYS.iter().map(|(name, ..)| *name)));
-            }
+            NIC_KEYS.known(key)?;
         }
         if !is_device_name(device) {
-            return Err(KeyError::wrong(
-                "device",
-                device,
-                "1 to 32 of a-z, 0-9, '-', '_' and '.', a letter first",
-            ));
+            let rule = "1 to 32 of a-z, 0-9, '-', '_' and '.', a letter first";
+            return Err(KeyError::wrong("device", device, rule));
         }
-        let mut request = Self::on(device, get("network").unwrap_or(default_network));
-        request.kind = match get("nictype").unwrap_or("bridged") {
-            "bridged" => request.kind,
-            "macvlan" => {
-                let parent = get("parent").ok_or_else(|| KeyError::needs("nictype=macvlan", "parent"))?;
-                NicKind::Macvlan { parent: interface("parent", parent)? }
+        let mut request = Self::on(device, default_network);
+        // In the order of the table: what the type decides comes behind it.
+        for key in NIC_KEYS.keys {
+            if let Some(value) = pairs.get(key.name) {
+                NIC_KEYS.set(&mut request, key.name, value)?;
             }
-            "routed" => NicKind::Routed,
-            other => return Err(KeyError::wrong("nictype", other, "bridged, macvlan or routed")),
-        };
-        let bridged = matches!(request.kind, NicKind::Bridged { .. });
-        let macvlan = matches!(request.kind, NicKind::Macvlan { .. });
-        let only = |key: &str, good: bool, of: &str| match (get(key), good) {
-            (Some(_), false) => Err(KeyError::not_for(key, of)),
-            _ => Ok(()),
-        };
-        only("network", bridged, "a bridged interface")?;
-        only("parent", macvlan, "a macvlan")?;
-        only("ipv4.gateway", macvlan, "a macvlan; a network knows its own")?;
-        only("ipv6.gateway", macvlan, "a macvlan; a network knows its own")?;
-        only("security.port_isolation", bridged, "a bridged interface")?;
-        for key in ["security.mac_filtering", "security.ipv4_filtering", "security.ipv6_filtering"] {
-            only(key, !macvlan, "an interface with an end on the host, which a macvlan has not")?;
         }
-        for key in ["limits.ingress", "limits.egress"] {
-            only(key, !macvlan, "an interface with an end on the host, which a macvlan has not")?;
-        }
-        request.name = get("name").map(|name| interface("name", name)).transpose()?;
-        if request.name.as_deref() == Some("lo") {
-            return Err(KeyError::wrong("name", "lo", "another name: every guest has a 'lo'"));
-        }
-        if let Some(text) = get("hwaddr") {
-            let mac = text.to_ascii_lowercase().parse::<Mac>().ok().filter(|mac| mac.is_unicast());
-            let rule = "a unicast Ethernet address, such as 02:00:00:00:00:01";
-            request.mac = Some(mac.ok_or_else(|| KeyError::wrong("hwaddr", text, rule))?);
-        }
-        request.addresses(get("ipv4.address"), get("ipv6.address"), macvlan)?;
-        if macvlan {
-            request.outside4 = outside("ipv4.address", get("ipv4.address"), get("ipv4.gateway"))?;
-            request.outside6 = outside("ipv6.address", get("ipv6.address"), get("ipv6.gateway"))?;
-            (request.settings.mac_filtering, request.settings.ipv4_filtering) = (false, false);
-            request.settings.ipv6_filtering = false;
-            // Nobody but the parent's own network knows which addresses are free there.
-            request.settings.dhcp = request.outside4.is_none() && request.outside6.is_none();
-        }
-        request.choices(&get)?;
-        if request.kind == NicKind::Routed
-            && !matches!((request.ipv4, request.ipv6), (Wanted::At(_), _) | (_, Wanted::At(_)))
-        {
-            return Err(KeyError::needs("nictype=routed", "ipv4.address or ipv6.address"));
-        }
+        let said = |key: &str| pairs.contains_key(key);
+        request.settle(said).map_err(|e| e.listed_by(NIC_KEYS.listed_by))?;
         Ok(request)
     }
 
-    fn addresses(
-        &mut self,
-        ipv4: Option<&str>,
-        ipv6: Option<&str>,
-        with_prefix: bool,
-    ) -> Result<(), KeyError> {
-        let host = |text: &str| match with_prefix {
-            true => text.split('/').next().unwrap_or_default().to_owned(),
-            false => text.to_owned(),
-        };
-        match ipv4 {
-            None | Some("auto") => {}
-            Some("none") => self.ipv4 = Wanted::None,
-            Some(text) => {
-                let ip = host(text)
-                    .parse()
-                    .map_err(|_| KeyError::wrong("ipv4.address", text, "an IPv4 address, or none"))?;
-                self.ipv4 = Wanted::At(ip);
+    /// What of a key depends on others.
+    fn settle(&mut self, said: impl Fn(&str) -> bool) -> Result<(), KeyError> {
+        match &self.kind {
+            NicKind::Macvlan { parent } if parent.is_empty() => {
+                return Err(KeyError::needs("nictype=macvlan", "parent"));
             }
-        }
-        match ipv6 {
-            None | Some("auto") => {}
-            Some("none") => self.ipv6 = Wanted::None,
-            Some(text) => {
-                let ip = host(text)
-                    .parse()
-                    .map_err(|_| KeyError::wrong("ipv6.address", text, "an IPv6 address, or none"))?;
-                self.ipv6 = Wanted::At(ip);
+            NicKind::Macvlan { .. } if !said("dhcp") => {
+                // Nobody but the parent's own network knows which addresses are free there.
+                self.settings.dhcp = self.outside4.is_none() && self.outside6.is_none();
             }
+            NicKind::Routed if !matches!((self.ipv4, self.ipv6), (Wanted::At(_), _) | (_, Wanted::At(_))) => {
+                return Err(KeyError::needs("nictype=routed", "ipv4.address or ipv6.address"));
+            }
+            _ => {}
         }
-        Ok(())
-    }
-
-    fn choices<'a>(&mut self, get: &impl Fn(&str) -> Option<&'a str>) -> Result<(), KeyError> {
-        let settings = &mut self.settings;
-        for (key, field) in [
-            ("security.mac_filtering", &mut settings.mac_filtering),
-            ("security.ipv4_filtering", &mut settings.ipv4_filtering),
-            ("security.ipv6_filtering", &mut settings.ipv6_filtering),
-            ("security.port_isolation", &mut settings.port_isolation),
-            ("dhcp", &mut settings.dhcp),
+        for (gateway, address, there) in [
+            ("ipv4.gateway", "ipv4.address", self.outside4.is_some()),
+            ("ipv6.gateway", "ipv6.address", self.outside6.is_some()),
         ] {
-            if let Some(text) = get(key) {
-                *field = boolean(text).ok_or_else(|| KeyError::wrong(key, text, "true or false"))?;
+            if said(gateway) && !there {
+                return Err(KeyError::needs(gateway, address));
             }
         }
         // Who may send from any Ethernet address could send what no other filter looks at.
-        if !settings.mac_filtering {
-            settings.ipv4_filtering &= get("security.ipv4_filtering").is_some();
-            settings.ipv6_filtering &= get("security.ipv6_filtering").is_some();
-        }
-        for (key, field) in
-            [("limits.ingress", &mut settings.ingress), ("limits.egress", &mut settings.egress)]
-        {
-            if let Some(text) = get(key) {
-                let rule = "bits in a second of at least 8kbit, such as 100Mbit";
-                *field = Some(bit_rate(text).ok_or_else(|| KeyError::wrong(key, text, rule))?);
-            }
-        }
-        if let Some(text) = get("mtu") {
-            settings.mtu = Some(mtu(text)?);
+        if !self.settings.mac_filtering {
+            self.settings.ipv4_filtering &= said("security.ipv4_filtering");
+            self.settings.ipv6_filtering &= said("security.ipv6_filtering");
         }
         Ok(())
     }
 }
 
-/// Bytes of a packet: at least what IPv6 asks for, at most what a veth takes.
-pub fn mtu(text: &str) -> Result<u32, KeyError> {
-    let good = integer(text).filter(|n| (1280..=65_535).contains(n));
-    good.map(|n| n as u32).ok_or_else(|| KeyError::wrong("mtu", text, "a number of bytes from 1280 to 65535"))
-}
-
-fn interface(key: &str, text: &str) -> Result<String, KeyError> {
-    match is_interface_name(text) {
-        true => Ok(text.to_owned()),
-        false => {
-            Err(KeyError::wrong(key, text, "an interface's name: 1 to 15 of a-z, A-Z, 0-9, '.', '-' and '_'"))
-        }
+impl Nic {
+    /// The keys that describe it, as they can be set.
+    pub fn config(&self) -> BTreeMap<String, String> {
+        let said = NIC_KEYS.keys.iter().filter_map(|key| Some((key.name, (key.sets.get)(self)?)));
+        said.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
-/// A static address that no network of nagaya's knows: its prefix length and its router.
-fn outside<A: std::str::FromStr>(
-    key: &str,
-    address: Option<&str>,
-    gateway: Option<&str>,
-) -> Result<Option<(u8, Option<A>)>, KeyError> {
-    let gateway_key = key.replace("address", "gateway");
-    let gateway = match gateway {
-        Some(text) => Some(
-            text.parse().map_err(|_| KeyError::wrong(&gateway_key, text, "an address of the same kind"))?,
-        ),
-        None => None,
-    };
-    match address {
-        None | Some("auto" | "none") if gateway.is_some() => Err(KeyError::needs(&gateway_key, key)),
-        None | Some("auto" | "none") => Ok(None),
-        Some(text) => {
-            let most = if key.starts_with("ipv4") { 32 } else { 128 };
-            let prefix = text.split_once('/').and_then(|(_, prefix)| prefix.parse::<u8>().ok());
-            let prefix = prefix.filter(|prefix| (1..=most).contains(prefix));
-            let prefix = prefix
-                .ok_or_else(|| KeyError::wrong(key, text, "an address with its prefix length, or none"))?;
-            Ok(Some((prefix, gateway)))
-        }
-    }
+pub const NIC_KEYS: Table<Nic> =
+    Table { what: "device", listed_by: "nagaya device keys", keys: KEYS, absent: ABSENT };
+
+/// Names are LXD's.
+const KEYS: &[Key<Nic>] = &[
+    Key::new(
+        "nictype",
+        TYPE,
+        "bridged",
+        Live::NextStart,
+        "How it is connected: bridged, macvlan or routed",
+        Field {
+            only: Only::All,
+            set: |request, text| {
+                request.kind = nic_kind(text, request.network().unwrap_or_default())?;
+                if let NicKind::Macvlan { .. } = request.kind {
+                    (request.settings.mac_filtering, request.settings.ipv4_filtering) = (false, false);
+                    request.settings.ipv6_filtering = false;
+                }
+                Some(())
+            },
+            get: |nic| Some(nic.kind.as_str()).filter(|_| nic.network().is_none()).map(str::to_owned),
+        },
+    ),
+    Key::new(
+        "network",
+        NETWORK,
+        "",
+        Live::NextStart,
+        "The network that it is on [default: the one that setup made]",
+        Field {
+            only: Only::Bridged,
+            set: |request, text| {
+                request.kind = NicKind::Bridged { network: text.to_owned() };
+                Some(())
+            },
+            get: |nic| nic.network().map(str::to_owned),
+        },
+    ),
+    Key::new(
+        "parent",
+        PARENT,
+        "",
+        Live::NextStart,
+        "macvlan: the host's interface that it shares",
+        Field {
+            only: Only::Macvlan,
+            set: |request, text| {
+                request.kind = NicKind::Macvlan { parent: text.to_owned() };
+                Some(())
+            },
+            get: |nic| match &nic.kind {
+                NicKind::Macvlan { parent } => Some(parent.clone()),
+                NicKind::Bridged { .. } | NicKind::Routed => None,
+            },
+        },
+    ),
+    Key::new(
+        "name",
+        NAME,
+        "",
+        Live::NextStart,
+        "The interface's name in the guest [default: eth0, eth1, …]",
+        Field {
+            only: Only::All,
+            set: |request, text| {
+                request.name = Some(text.to_owned());
+                Some(())
+            },
+            get: |nic| Some(nic.name.clone()),
+        },
+    ),
+    Key::new(
+        "hwaddr",
+        MAC,
+        "",
+        Live::NextStart,
+        "Its Ethernet address [default: a random one]",
+        Field {
+            only: Only::All,
+            set: |request, text| {
+                request.mac = Some(mac(text)?);
+                Some(())
+            },
+            get: |nic| Some(nic.mac.to_string()),
+        },
+    ),
+    Key::new(
+        "ipv4.address",
+        ADDRESS4,
+        "",
+        Live::NextStart,
+        "Its IPv4 address, or none [default: a free one]",
+        Field {
+            only: Only::All,
+            set: |request, text| {
+                let (wanted, prefix) = address(text, 32)?;
+                let outside = matches!((&request.kind, &wanted), (NicKind::Macvlan { .. }, Wanted::At(_)));
+                (outside == prefix.is_some()).then_some(())?;
+                (request.ipv4, request.outside4) = (wanted, prefix.map(|prefix| (prefix, None)));
+                Some(())
+            },
+            get: |nic| {
+                let text = nic.ipv4.map(|net| match nic.has_host_end() {
+                    true => net.ip().to_string(),
+                    false => net.to_string(),
+                });
+                text.or_else(|| (nic.has_host_end() && !nic.settings.dhcp).then(|| "none".to_owned()))
+            },
+        },
+    ),
+    Key::new(
+        "ipv4.gateway",
+        ROUTER4,
+        "",
+        Live::NextStart,
+        "macvlan: the router of its IPv4 address",
+        Field {
+            only: Only::Outside,
+            set: |request, text| {
+                let router = text.parse().ok()?;
+                request.outside4 = request.outside4.map(|(prefix, _)| (prefix, Some(router)));
+                Some(())
+            },
+            get: |nic| nic.gateway4.filter(|_| !nic.has_host_end()).map(|ip| ip.to_string()),
+        },
+    )
+    .differs("not of macvlans"),
+    Key::new(
+        "ipv6.address",
+        ADDRESS6,
+        "",
+        Live::NextStart,
+        "Its IPv6 address, or none [default: a free one]",
+        Field {
+            only: Only::All,
+            set: |request, text| {
+                let (wanted, prefix) = address(text, 128)?;
+                let outside = matches!((&request.kind, &wanted), (NicKind::Macvlan { .. }, Wanted::At(_)));
+                (outside == prefix.is_some()).then_some(())?;
+                (request.ipv6, request.outside6) = (wanted, prefix.map(|prefix| (prefix, None)));
+                Some(())
+            },
+            get: |nic| {
+                let text = nic.ipv6.map(|net| match nic.has_host_end() {
+                    true => net.ip().to_string(),
+                    false => net.to_string(),
+                });
+                text.or_else(|| (nic.has_host_end() && !nic.settings.dhcp).then(|| "none".to_owned()))
+            },
+        },
+    ),
+    Key::new(
+        "ipv6.gateway",
+        ROUTER6,
+        "",
+        Live::NextStart,
+        "macvlan: the router of its IPv6 address",
+        Field {
+            only: Only::Outside,
+            set: |request, text| {
+                let router = text.parse().ok()?;
+                request.outside6 = request.outside6.map(|(prefix, _)| (prefix, Some(router)));
+                Some(())
+            },
+            get: |nic| nic.gateway6.filter(|_| !nic.has_host_end()).map(|ip| ip.to_string()),
+        },
+    )
+    .differs("not of macvlans"),
+    Key::new(
+        "mtu",
+        MTU,
+        "",
+        Live::NextStart,
+        "Bytes of a packet [default: the network's]",
+        Field {
+            only: Only::All,
+            set: |request, text| {
+                request.settings.mtu = Some(text.parse().ok()?);
+                Some(())
+            },
+            get: |nic| nic.settings.mtu.map(|bytes| bytes.to_string()),
+        },
+    ),
+    Key::new(
+        "limits.ingress",
+        RATE,
+        "",
+        Live::Now,
+        "Bits in a second to the guest, such as 100Mbit",
+        Field {
+            only: Only::HostEnd,
+            set: |request, text| {
+                request.settings.ingress = Some(bit_rate(text)?);
+                Some(())
+            },
+            get: |nic| nic.settings.ingress.map(bit_rate_text),
+        },
+    ),
+    Key::new(
+        "limits.egress",
+        RATE,
+        "",
+        Live::Now,
+        "Bits in a second from the guest, such as 100Mbit",
+        Field {
+            only: Only::HostEnd,
+            set: |request, text| {
+                request.settings.egress = Some(bit_rate(text)?);
+                Some(())
+            },
+            get: |nic| nic.settings.egress.map(bit_rate_text),
+        },
+    ),
+    Key::new(
+        "security.mac_filtering",
+        BOOL,
+        "true",
+        Live::NextStart,
+        "Whether it may send from its own Ethernet address only",
+        Field {
+            only: Only::HostEnd,
+            set: |request, text| flag(&mut request.settings.mac_filtering, text),
+            get: |nic| off(nic, nic.settings.mac_filtering),
+        },
+    )
+    .differs("default false"),
+    Key::new(
+        "security.ipv4_filtering",
+        BOOL,
+        "true",
+        Live::NextStart,
+        "Whether it may send from its own IPv4 address only",
+        Field {
+            only: Only::HostEnd,
+            set: |request, text| flag(&mut request.settings.ipv4_filtering, text),
+            get: |nic| off(nic, nic.settings.ipv4_filtering),
+        },
+    )
+    .differs("default false"),
+    Key::new(
+        "security.ipv6_filtering",
+        BOOL,
+        "true",
+        Live::NextStart,
+        "Whether it may send from its own IPv6 address only",
+        Field {
+            only: Only::HostEnd,
+            set: |request, text| flag(&mut request.settings.ipv6_filtering, text),
+            get: |nic| off(nic, nic.settings.ipv6_filtering),
+        },
+    )
+    .differs("default false"),
+    Key::new(
+        "security.port_isolation",
+        BOOL,
+        "false",
+        Live::Now,
+        "Whether it reaches no other isolated interface",
+        Field {
+            only: Only::Bridged,
+            set: |request, text| flag(&mut request.settings.port_isolation, text),
+            get: |nic| on(nic.settings.port_isolation && nic.network().is_some()),
+        },
+    ),
+    Key::new(
+        "dhcp",
+        BOOL,
+        "false",
+        Live::NextStart,
+        "Whether the guest asks for its addresses by DHCP",
+        Field {
+            only: Only::All,
+            set: |request, text| flag(&mut request.settings.dhcp, text),
+            get: |nic| on(nic.settings.dhcp && nic.has_host_end()),
+        },
+    )
+    .ours(),
+];
+
+/// Keys that LXD's interfaces have, and what to use instead.
+const ABSENT: &[Absent] = &[
+    Absent::instead("attached", "nagaya device remove takes it away"),
+    Absent::instead("boot.priority", "containers boot from no network"),
+    Absent::instead("connected", "nagaya device remove takes it away"),
+    Absent::key("gvrp"),
+    Absent::instead("host_name", "the host's end is named by nagaya: nagaya info NAME shows it"),
+    Absent::key("ipv4.host_address"),
+    Absent::key("ipv4.host_table"),
+    Absent::key("ipv4.host_tables"),
+    Absent::key("ipv4.neighbor_probe"),
+    Absent::instead(
+        "ipv4.routes",
+        "single addresses are routed to an interface of their own: nictype=routed ipv4.address=ADDRESS",
+    ),
+    Absent::instead(
+        "ipv4.routes.external",
+        "single addresses are routed to an interface of their own: nictype=routed ipv4.address=ADDRESS",
+    ),
+    Absent::key("ipv6.host_address"),
+    Absent::key("ipv6.host_table"),
+    Absent::key("ipv6.host_tables"),
+    Absent::key("ipv6.neighbor_probe"),
+    Absent::instead(
+        "ipv6.routes",
+        "single addresses are routed to an interface of their own: nictype=routed ipv6.address=ADDRESS",
+    ),
+    Absent::instead(
+        "ipv6.routes.external",
+        "single addresses are routed to an interface of their own: nictype=routed ipv6.address=ADDRESS",
+    ),
+    Absent::instead("limits.max", "one for each direction: limits.ingress=100Mbit limits.egress=100Mbit"),
+    Absent::key("limits.priority"),
+    Absent::key("mode"),
+    Absent::key("queue.tx.length"),
+    Absent::instead("security.acls*", "rules are the firewall's: nagaya firewall allow --help"),
+    Absent::key("vlan"),
+    Absent::key("vlan.tagged"),
+    Absent::key("vrf"),
+];
+
+fn flag(field: &mut bool, text: &str) -> Option<()> {
+    *field = boolean(text)?;
+    Some(())
+}
+
+fn on(on: bool) -> Option<String> {
+    on.then(|| "true".to_owned())
+}
+
+/// Of a filter, which a macvlan has not.
+fn off(nic: &Nic, on: bool) -> Option<String> {
+    (!on && nic.has_host_end()).then(|| "false".to_owned())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::ifupdown;
 use super::interface::{Interface, Setting};
+use super::phrases::block;
 use crate::model::guest_file::GuestFile;
 
 /// busybox knows no `inet6 auto` or `dhcp` and takes one that it does not know for an error in the
@@ -31,7 +32,7 @@ pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
             Setting::Off => {}
         }
     }
-    super::block(ifupdown::PATH, text, 0o644)
+    block(ifupdown::PATH, text, 0o644)
 }
 
 fn accept_ra(name: &str, value: u8) -> String {

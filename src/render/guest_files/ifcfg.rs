@@ -1,21 +1,22 @@
 //! The network scripts of CentOS 7 and its like.
 
 use super::interface::{Gateway, Interface};
+use super::phrases::block;
 use crate::model::guest_file::GuestFile;
 
 const DIR: &str = "/etc/sysconfig/network-scripts";
 
 pub fn files(hostname: &str, interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
     let network = format!("NETWORKING=yes\nNOZEROCONF=yes\nHOSTNAME={hostname}\n");
-    let mut files = vec![super::block("/etc/sysconfig/network", network, 0o644)];
+    let mut files = vec![block("/etc/sysconfig/network", network, 0o644)];
     for interface in interfaces {
         let path = format!("{DIR}/ifcfg-{}", interface.name);
-        files.push(super::block(path, ifcfg(interface), 0o644));
+        files.push(block(path, ifcfg(interface), 0o644));
         // The scripts take no gateway outside of the subnet; routes of this file they pass on.
         if let Some(Gateway { ip, on_link: true }) = interface.ipv4.gateway() {
             let name = interface.name;
             let routes = format!("{ip} dev {name} scope link\ndefault via {ip} dev {name}\n");
-            files.push(super::block(format!("{DIR}/route-{name}"), routes, 0o644));
+            files.push(block(format!("{DIR}/route-{name}"), routes, 0o644));
         }
     }
     files

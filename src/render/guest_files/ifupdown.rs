@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::interface::{Gateway, Interface, Setting};
-use super::join;
+use super::phrases::join;
 use crate::model::guest_file::{GuestFile, When};
 
 pub const PATH: &str = "/etc/network/interfaces";

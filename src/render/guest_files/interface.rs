@@ -1,4 +1,4 @@
-//! What all styles say of an interface, each in its own words.
+//! What the files of every style say about an interface.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -87,9 +87,9 @@ impl<'a> Interface<'a> {
             interface.is_awaited &= !(interface.ipv4.is_off() && interface.ipv6.is_off());
             interfaces.push(interface);
         }
-        let way_out =
+        let uplink =
             |interface: &Self| interface.ipv4.has_default_route() || interface.ipv6.has_default_route();
-        let at = interfaces.iter().position(way_out).unwrap_or(0);
+        let at = interfaces.iter().position(uplink).unwrap_or(0);
         if let Some(interface) = interfaces.get_mut(at) {
             (interface.resolvers, interface.domain) = (resolvers, domain);
         }

@@ -6,7 +6,7 @@ use super::inittab::is_terminal;
 const PROGRAMS: [&str; 3] = ["agetty", "getty", "mingetty"];
 const CONSOLE: &str = "console";
 
-/// What is to become of a directory's services.
+/// What to do with a directory's services.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Logins<'a> {
     /// At terminals that no container has.

@@ -1,7 +1,7 @@
 //! Ubuntu's netplan, whichever of networkd and NetworkManager it renders for.
 
 use super::interface::{Gateway, Interface};
-use super::join;
+use super::phrases::{block, join};
 use crate::model::guest_file::GuestFile;
 
 /// Of two files that speak of one interface the later name wins, key by key: images come with
@@ -17,7 +17,7 @@ pub fn file(interfaces: &[Interface<'_>]) -> GuestFile {
         text.push_str(&ethernet(interface));
     }
     // netplan warns of a file that others can read.
-    super::block(PATH, text, 0o600)
+    block(PATH, text, 0o600)
 }
 
 /// No key is younger than netplan 0.99 of Ubuntu 18.04, which knows no `to: default`.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::interface::{Interface, Setting};
-use super::join;
+use super::phrases::{block, join};
 use crate::model::guest_file::GuestFile;
 
 pub fn files(interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
@@ -13,7 +13,7 @@ pub fn files(interfaces: &[Interface<'_>]) -> Vec<GuestFile> {
             let name = interface.name;
             let path = format!("/etc/NetworkManager/system-connections/nagaya-{name}.nmconnection");
             // NetworkManager ignores a file that others can read.
-            super::block(path, keyfile(interface), 0o600)
+            block(path, keyfile(interface), 0o600)
         })
         .collect()
 }

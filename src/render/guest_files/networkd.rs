@@ -1,6 +1,7 @@
 //! systemd-networkd.
 
 use super::interface::{Gateway, Interface};
+use super::phrases::block;
 use crate::model::guest_file::GuestFile;
 
 /// Keys unknown to an old systemd are ignored by it with a warning; all of these are known to
@@ -56,7 +57,7 @@ pub fn file(interface: &Interface<'_>) -> GuestFile {
         text.push_str(&format!("\n[Route]\nGateway={gateway}\nGatewayOnLink=yes\n"));
     }
     let path = format!("/etc/systemd/network/05-nagaya-{}.network", interface.name);
-    super::block(path, text, 0o644)
+    block(path, text, 0o644)
 }
 
 fn on_link<A: ToString>(gateway: Option<Gateway<A>>) -> Option<String> {

@@ -1,10 +1,11 @@
-//! Blocked addresses, in a table of their own that comes before all accepting: a set of each prefix
+//! Blocked addresses, in a table of their own that comes before every accept. It has a set for each prefix
 //! length in use, so that blocks may overlap, each with its own end and its own hits.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::phrases::{LINKS, family, is, rule};
+use super::links::{LINKS, links};
+use super::phrases::{family, is, rule};
 use super::table::{
     Chain, Element, Field, Hook, KeyPart, Rule, Set, Statement, Table, TableName, Test, Verdict, mask_bytes,
 };
@@ -65,7 +66,7 @@ pub fn table(owner: &str, plan: &Plan) -> Table {
     });
     let mut sets: Vec<Set> = sets.into_iter().flatten().collect();
     sets.push(Set::links(LINKS));
-    let links = super::owners::links(plan).map(Element::link).collect();
+    let own = links(plan).map(Element::link).collect();
     let side = |direction: Direction| {
         let link = if direction == Direction::In { Field::Oifname } else { Field::Iifname };
         let jump = Statement::Verdict(Verdict::Jump(side_chain(None, direction)));
@@ -77,10 +78,10 @@ pub fn table(owner: &str, plan: &Plan) -> Table {
         .collect();
     let sides = Direction::BOTH.map(side).to_vec();
     chains.push(Chain::base("forward", Hook::Forward, PRIORITY, sides));
-    Table { name: table_name(owner), sets, chains, elements: vec![(LINKS.to_owned(), links)] }
+    Table { name: table_name(owner), sets, chains, elements: vec![(LINKS.to_owned(), own)] }
 }
 
-/// From a guest's address to what is blocked for it alone.
+/// The map from a guest's address to the chain of the blocks for it alone.
 pub fn own_map(direction: Direction, v4: bool) -> &'static str {
     match (direction, v4) {
         (Direction::In, true) => "to4",
@@ -98,7 +99,7 @@ pub fn side_chain(container: Option<&ContainerId>, direction: Direction) -> Stri
     }
 }
 
-/// The rules of such a chain: the longest prefix first, so that the closest block has the hit.
+/// The rules of such a chain: the longest prefix first, so that the most specific block counts the hit.
 pub fn side_rules(container: Option<&ContainerId>, direction: Direction, sets: &[BlockSet]) -> Vec<Rule> {
     let mut rules = Vec::new();
     if container.is_none() {
@@ -131,7 +132,7 @@ pub fn side_rules(container: Option<&ContainerId>, direction: Direction, sets: &
     rules
 }
 
-/// What leads the packets of one container to the chains of its own.
+/// The map elements that lead one container's packets to its own chains.
 pub fn own_elements(id: &ContainerId, addresses: &[IpAddr]) -> Vec<(String, Vec<Element>)> {
     let mut elements = Vec::new();
     for direction in Direction::BOTH {

@@ -1,22 +1,23 @@
 //! The rules of an owner's policy, in the family inet.
 //!
-//! A packet from a guest meets the chain `egress` (on its way beyond the host) or `host` (to the
-//! host), one to a guest meets `ingress`. Each asks for the chain of the guest's address by a map,
-//! then for the rules of its network, then for the network's default, so that what a packet costs
-//! does not grow with the number of containers.
+//! A packet from a guest meets the chain `egress` (on its way beyond the host) or `host` (to the host), one
+//! to a guest meets `ingress`. Each looks up the chain of the guest's address in a map, then the rules of
+//! its network, then the network's default. So the cost of a packet does not grow with the number of
+//! containers.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::phrases::{LINKS, family, is, net_test, rule};
+use super::links::{LINKS, links};
+use super::phrases::{family, is, net_test, rule};
 use super::table::{
     Chain, DNAT, ESTABLISHED, Element, Field, Hook, KeyPart, RELATED, Rule, Set, Statement, Table, TableName,
     Test, Verdict, address_bytes, range_elements,
 };
+use crate::model::firewall::merged;
 use crate::model::firewall::plan::{ContainerPlan, GroupPlan, NetworkPlan, Plan, RulePlan};
 use crate::model::firewall::policy::{Action, Direction, Proto};
-use crate::model::firewall::{merged, plan};
 use crate::model::name::ContainerId;
 
 /// Lines of one rule in the kernel's log, each second.
@@ -27,7 +28,7 @@ pub fn rule_comment(n: usize) -> String {
     format!("rule {n}")
 }
 
-/// The comment of what a chain does in the end.
+/// The comment of a chain's default.
 pub const DEFAULT: &str = "default";
 
 pub fn container_chain(id: &ContainerId, direction: Direction) -> String {
@@ -65,7 +66,7 @@ pub fn default_map(direction: Direction) -> &'static str {
     if direction == Direction::In { "defaults-in" } else { "defaults-out" }
 }
 
-/// The kernel's set of a policy's set.
+/// The name of the kernel's set for a set of the policy.
 pub fn address_set(name: &str, v4: bool) -> String {
     format!("s{}-{name}", if v4 { 4 } else { 6 })
 }
@@ -86,8 +87,8 @@ pub(super) fn table(name: &str, plan: &Plan) -> Table {
             table.sets.push(set);
         }
     }
-    let links = super::owners::links(plan).map(Element::link).collect();
-    table.elements.push((LINKS.to_owned(), links));
+    let own = links(plan).map(Element::link).collect();
+    table.elements.push((LINKS.to_owned(), own));
     for network in &plan.networks {
         table.chains.extend(network_chains(network));
         table.elements.extend(network_elements(network));
@@ -120,12 +121,6 @@ pub fn named_set(name: &str, nets: &[IpNetwork], v4: bool) -> (Set, Vec<Element>
     (Set::addresses(address_set(name, v4), v4).with_ranges(), range_elements(&ranges))
 }
 
-/// Host ends that are no ports.
-pub fn routed_links(container: &ContainerPlan) -> impl Iterator<Item = &str> {
-    let alone = |link: &&plan::LinkPlan| link.bridge.is_none();
-    container.links.iter().filter(alone).map(|link| link.link.as_str())
-}
-
 fn base_chains() -> Vec<Chain> {
     let mut to_guests = vec![
         rule([is(Field::Oifname, Test::NotIn(LINKS.into())), ACCEPT]),
@@ -143,8 +138,8 @@ fn base_chains() -> Vec<Chain> {
     let mut to_host = from_guests();
     to_host.extend(services());
     to_host.extend(lookups(Direction::Out));
-    // Guests are not to be told to do without the host. The kernel has no switch for IPv6, and that
-    // for IPv4 is the whole host's.
+    // Drops the host's redirects: guests must not learn to send past the host. The kernel has no switch for
+    // IPv6, and that for IPv4 holds for the whole host.
     let redirect = |v4: bool, number, kind, code: u8| {
         rule([
             is(Field::Oifname, Test::In(LINKS.into())),
@@ -263,7 +258,8 @@ pub fn container_elements(container: &ContainerPlan) -> Vec<(String, Vec<Element
     elements
 }
 
-/// What is done in the end. A forward is the operator's own word, which a default does not take back.
+/// The default at the end. Forwarded ports are accepted first: a default does not undo the operator's
+/// forward.
 fn ending(action: Action, direction: Direction) -> Vec<Rule> {
     let end = rule([Statement::Counter, verdict(action)]).commented(DEFAULT);
     match (action, direction) {
@@ -290,7 +286,7 @@ fn listed(rules: &[RulePlan], label: &str, direction: Direction) -> Vec<Rule> {
     rules.iter().enumerate().flat_map(one).collect()
 }
 
-/// One rule of the policy: a rule of the kernel's for each kind of packets that it is about.
+/// One rule of the policy, as one rule of the kernel for each kind of packets that it matches.
 fn written(plan: &RulePlan, direction: Direction, prefix: &str) -> Vec<Rule> {
     let mut rules = Vec::new();
     for peers in peers(plan, direction) {
@@ -307,7 +303,7 @@ fn written(plan: &RulePlan, direction: Direction, prefix: &str) -> Vec<Rule> {
     rules
 }
 
-/// Matches for a part of those whom a rule is about, all of one family or of any.
+/// Matches for a part of a rule's addresses, all of one family or of any.
 struct Peers {
     v4: Option<bool>,
     matches: Vec<Statement>,

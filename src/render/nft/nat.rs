@@ -1,11 +1,12 @@
-//! Translated addresses: guests that go out under the host's, and ports of the host's that lead to
-//! guests.
+//! Address translation: guests' traffic that leaves with the host's address, and ports of the host's that
+//! lead to guests.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::phrases::{LINKS, family, is, net_test, rule};
+use super::links::LINKS;
+use super::phrases::{family, is, net_test, rule};
 use super::table::{
     Chain, DNAT, Element, ElementValue, Field, Hook, KeyPart, Rule, Set, Statement, Table, Test, Verdict,
     address_bytes, mask_bytes,
@@ -63,7 +64,7 @@ fn sets() -> Vec<Set> {
     FAMILIES.into_iter().flat_map(of).collect()
 }
 
-/// What the maps hold; each map once, also where it holds nothing.
+/// The elements of the maps; each map once, also an empty one.
 pub fn forward_elements(forwards: &[ForwardPlan]) -> Vec<(String, Vec<Element>)> {
     let mut all = Vec::new();
     for (v4, chosen) in [(true, false), (true, true), (false, false), (false, true)] {
@@ -132,8 +133,8 @@ fn fields(net: IpNetwork) -> (Field, Field) {
     if net.is_ipv4() { (Field::Saddr4, Field::Daddr4) } else { (Field::Saddr6, Field::Daddr6) }
 }
 
-/// A guest that reaches its neighbour by a port of the host's: the neighbour is to answer the host,
-/// or the guest would hear from whom it did not ask.
+/// Hairpin NAT: if a guest reaches itself or a neighbour by a port of the host's, the answer must go
+/// through the host. Otherwise it would come from an address that the guest has not asked.
 fn hairpins(network: &NetworkPlan) -> Vec<Rule> {
     let one = |net: IpNetwork| {
         let (source, destination) = fields(net);

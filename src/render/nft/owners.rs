@@ -1,14 +1,12 @@
-//! Owners kept from one another, in a table that all of them share: names of interfaces do not tell
-//! whose they are, so each owner's are in a set. What comes from one owner's guests reaches another's
-//! only by a forward, or in answer.
+//! Keeps owners apart, in a table that all of them share. Names of interfaces do not tell whose they are,
+//! so each owner's interfaces are in a set. Traffic from one owner's guests reaches another's only by a
+//! forward, or as an answer.
 
-use super::filter::routed_links;
 use super::phrases::{is, rule};
 use super::table::{
     Chain, DNAT, ESTABLISHED, Element, Field, Hook, KeyPart, RELATED, Set, Statement, Table, TableName, Test,
     Verdict,
 };
-use crate::model::firewall::Plan;
 
 /// All owners' interfaces.
 pub const ALL: &str = "links";
@@ -40,7 +38,7 @@ pub fn own_set(owner: &str) -> Set {
     Set::links(&format!("of-{owner}"))
 }
 
-/// What is done with packets from one owner's guests.
+/// The chain for packets from one owner's guests.
 pub fn own_chain(owner: &str) -> Chain {
     let rules = vec![
         rule([is(Field::Oifname, Test::In(own_set(owner).name)), Statement::Verdict(Verdict::Return)]),
@@ -62,10 +60,4 @@ pub fn elements(owner: &str, link: &str) -> [(String, Element); 3] {
         (ALL.to_owned(), element.clone()),
         (OWNERS.to_owned(), element.to(Verdict::Jump(own_chain(owner).name))),
     ]
-}
-
-/// The interfaces by which an owner's packets come and go: bridges, and host ends that are no ports.
-pub fn links(plan: &Plan) -> impl Iterator<Item = &str> {
-    let bridges = plan.networks.iter().map(|network| network.bridge.as_str());
-    bridges.chain(plan.containers.iter().flat_map(routed_links))
 }

@@ -4,9 +4,6 @@ use ipnetwork::IpNetwork;
 
 use super::table::{Field, Rule, Statement, Test, address_bytes, mask_bytes};
 
-/// Interfaces by which an owner's packets come and go.
-pub const LINKS: &str = "links";
-
 pub(super) fn rule(statements: impl Into<Vec<Statement>>) -> Rule {
     Rule::new(statements)
 }

@@ -1,5 +1,5 @@
-//! Bridges' ports: what passes them is counted, and, where a policy asks for it, led through the
-//! host, so that packets between neighbours meet the rules too.
+//! Ports of bridges: their traffic is counted and, if a policy needs it, routed by the host, so that
+//! packets between neighbours meet the rules too.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use super::table::{
 use crate::model::firewall::plan::{LinkPlan, NetworkPlan, Plan};
 use crate::model::mac::Mac;
 
-/// From a port to the chain that leads its packets through the host.
+/// The map from a port to the chain that leads its packets to the host.
 pub const ROUTED: &str = "routed";
-/// What came from guests, and what went to them.
+/// The sets that count traffic from guests and to guests.
 pub const SENT: &str = "sent";
 pub const RECEIVED: &str = "received";
 
@@ -68,8 +68,8 @@ pub fn routing_chain(bridge: &str, mac: Mac) -> String {
     format!("r-{bridge}-{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}")
 }
 
-/// The table that leads packets between neighbours through the host, on those networks of which the
-/// plan says so and whose bridge's address is in `macs`.
+/// The table that leads packets between neighbours to the host, on the networks that the plan routes and
+/// whose bridge's address is in `macs`.
 pub fn routing_table(owner: &str, plan: &Plan, macs: &BTreeMap<String, Mac>) -> Table {
     let routed = || {
         let with_mac = |n: &NetworkPlan| macs.get(&n.bridge).map(|mac| (n.bridge.clone(), *mac));
@@ -101,10 +101,10 @@ pub fn port_element(link: &str, bridge: &str, mac: Mac) -> Element {
     Element::link(link).to(Verdict::Jump(routing_chain(bridge, mac)))
 }
 
-/// What is for one receiver goes to the host, whatever Ethernet address it bears: a frame to all
-/// with one guest's IP address in it would else be a way around every rule. ARP, neighbour discovery
-/// and IP multicast stay between neighbours; other protocols, tagged frames among them, which no
-/// rule would meet, are dropped. Link-local addresses are not routed (RFC 4291, 2.5.6).
+/// A packet for one receiver goes to the host, whatever its Ethernet address: otherwise a broadcast frame
+/// with one guest's IP address would bypass every rule. ARP, neighbour discovery and IP multicast stay
+/// between neighbours. Other protocols, tagged frames among them, meet no rule and are dropped. Link-local
+/// addresses are not routed (RFC 4291, 2.5.6).
 fn routing(network: &NetworkPlan, mac: Mac) -> Chain {
     let ether = |kind: u16| Test::Is(kind.to_be_bytes().to_vec());
     let (arp, ip, ip6) = (0x0806, 0x0800, 0x86dd_u16);

@@ -86,7 +86,7 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// Where packets enter by themselves.
+/// Where packets enter a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Base {
     pub nat: bool,
@@ -135,14 +135,11 @@ pub enum Field {
     DaddrTypeHere,
 }
 
-/// With what it is compared. Bytes are as they are on the wire; those of the kernel's own facts in
-/// the host's order.
+/// What it is compared with. Bytes are in wire order; those of the kernel's own values in the host's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Is(Vec<u8>),
     IsNot(Vec<u8>),
-    /// An interface's name, as far as it goes.
-    Begins(String),
     /// Value under a mask.
     Under(Vec<u8>, Vec<u8>),
     NotUnder(Vec<u8>, Vec<u8>),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::blocks::{self, BlockSet};
 use super::table::Chain;
-use super::{owners, policy_table, ports};
+use super::{links, owners, policy_table, ports};
 use crate::model::firewall::Plan;
 use crate::model::firewall::block::KernelBlock;
 use crate::model::firewall::fixture::plan;
@@ -57,7 +57,7 @@ pub fn owned() -> super::table::Table {
     let mut table = owners::table("test");
     table.sets.push(owners::own_set("test-1000"));
     table.chains.insert(0, owners::own_chain("test-1000"));
-    for link in owners::links(&full()) {
+    for link in links::links(&full()) {
         let one = owners::elements("test-1000", link);
         table.elements.extend(one.into_iter().map(|(set, element)| (set, vec![element])));
     }

@@ -1,4 +1,4 @@
-//! Tables in nft's own words, for people and for tests: nft reads them, and they mean what the
+//! Tables in nft's syntax, for readers and for tests: nft can read them, and they mean the same as what the
 //! kernel is told.
 
 use std::fmt::{Display, Formatter, Result, Write};
@@ -251,7 +251,6 @@ fn show_match(f: &mut Formatter<'_>, field: Field, test: &Test) -> Result {
     match test {
         Test::Is(bytes) => write!(f, " {}", value(field, bytes)),
         Test::IsNot(bytes) => write!(f, " != {}", value(field, bytes)),
-        Test::Begins(text) => write!(f, " \"{text}*\""),
         Test::Under(mask, bytes) => write!(f, " {}/{}", value(field, bytes), ones(mask)),
         Test::NotUnder(mask, bytes) => write!(f, " != {}/{}", value(field, bytes), ones(mask)),
         Test::OneOf(ranges) if ranges.len() == 1 => write!(f, " {}", range(&ranges[0])),

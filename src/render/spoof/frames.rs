@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Guard;
+use super::SpoofFilter;
 use crate::model::mac::Mac;
 
 pub const MAC: Mac = Mac([2, 1, 2, 3, 4, 1]);
@@ -15,8 +15,8 @@ const NONE4: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const NONE6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 
 /// Everything is filtered.
-pub fn guard() -> Guard {
-    Guard { mac: Some(MAC), ipv4: Some(vec![OWN4]), ipv6: Some(vec![MAC.link_local(), OWN6]) }
+pub fn spoof_filter() -> SpoofFilter {
+    SpoofFilter { mac: Some(MAC), ipv4: Some(vec![OWN4]), ipv6: Some(vec![MAC.link_local(), OWN6]) }
 }
 
 pub fn ethernet(source: Mac, kind: u16, payload: &[u8]) -> Vec<u8> {
@@ -59,7 +59,7 @@ fn behind(next: u8, field: u16, payload: &[u8]) -> Vec<u8> {
     [&[next, 0][..], &field.to_be_bytes(), &[0; 4], payload].concat()
 }
 
-/// What each frame is, and whether it passes [`guard`].
+/// What each frame is, and whether it passes [`spoof_filter`].
 pub fn cases() -> Vec<(&'static str, bool, Vec<u8>)> {
     [ethernet_cases(), arp_cases(), ipv4_cases(), ipv6_cases(), extension_cases()].concat()
 }

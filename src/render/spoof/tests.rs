@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use super::frames::{MAC, OWN4, OWN6, cases, guard};
+use super::assembler::{DROP, PASS};
+use super::frames::{MAC, OWN4, OWN6, cases, spoof_filter};
 use super::*;
 
 /// Runs a program as the kernel would (Documentation/networking/filter.rst).
@@ -44,8 +45,8 @@ fn verdict(program: &[Instruction], frame: &[u8], tagged: bool) -> u32 {
     }
 }
 
-fn passes(guard: &Guard, frame: &[u8], tagged: bool) -> bool {
-    match verdict(&program(guard), frame, tagged) {
+fn passes(spoof_filter: &SpoofFilter, frame: &[u8], tagged: bool) -> bool {
+    match verdict(&program(spoof_filter), frame, tagged) {
         PASS => true,
         DROP => false,
         other => panic!("verdict {other}"),
@@ -54,7 +55,7 @@ fn passes(guard: &Guard, frame: &[u8], tagged: bool) -> bool {
 
 /// The same rules over again, said as one would read them.
 mod oracle {
-    use super::super::Guard;
+    use super::super::SpoofFilter;
 
     fn part<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> {
         frame.get(at..at + N)?.try_into().ok()
@@ -64,34 +65,34 @@ mod oracle {
         part(frame, at).map(u16::from_be_bytes)
     }
 
-    pub fn passes(guard: &Guard, frame: &[u8], tagged: bool) -> bool {
-        whole(guard, frame, tagged).unwrap_or(false)
+    pub fn passes(spoof_filter: &SpoofFilter, frame: &[u8], tagged: bool) -> bool {
+        whole(spoof_filter, frame, tagged).unwrap_or(false)
     }
 
     /// None where the frame ends too early.
-    fn whole(guard: &Guard, frame: &[u8], tagged: bool) -> Option<bool> {
+    fn whole(spoof_filter: &SpoofFilter, frame: &[u8], tagged: bool) -> Option<bool> {
         let kind = half(frame, 12)?;
-        let from_own = guard.mac.is_none_or(|mac| frame[6..12] == mac.0);
+        let from_own = spoof_filter.mac.is_none_or(|mac| frame[6..12] == mac.0);
         if tagged || !from_own || kind == 0x8100 || kind == 0x88a8 {
             return Some(false);
         }
         match kind {
-            0x0806 => arp(guard, frame),
-            0x0800 => guard.ipv4.as_ref().map_or(Some(true), |own| ipv4(own, frame)),
-            0x86dd => guard.ipv6.as_ref().map_or(Some(true), |own| ipv6(own, frame)),
-            _ => Some(guard.ipv4.is_none() && guard.ipv6.is_none()),
+            0x0806 => arp(spoof_filter, frame),
+            0x0800 => spoof_filter.ipv4.as_ref().map_or(Some(true), |own| ipv4(own, frame)),
+            0x86dd => spoof_filter.ipv6.as_ref().map_or(Some(true), |own| ipv6(own, frame)),
+            _ => Some(spoof_filter.ipv4.is_none() && spoof_filter.ipv6.is_none()),
         }
     }
 
-    fn arp(guard: &Guard, frame: &[u8]) -> Option<bool> {
-        if guard.mac.is_none() && guard.ipv4.is_none() {
+    fn arp(spoof_filter: &SpoofFilter, frame: &[u8]) -> Option<bool> {
+        if spoof_filter.mac.is_none() && spoof_filter.ipv4.is_none() {
             return Some(true);
         }
         let body = part::<28>(frame, 14)?;
-        if body[..6] != [0, 1, 8, 0, 6, 4] || guard.mac.is_some_and(|mac| body[8..14] != mac.0) {
+        if body[..6] != [0, 1, 8, 0, 6, 4] || spoof_filter.mac.is_some_and(|mac| body[8..14] != mac.0) {
             return Some(false);
         }
-        let Some(own) = &guard.ipv4 else { return Some(true) };
+        let Some(own) = &spoof_filter.ipv4 else { return Some(true) };
         let (sender, target) = (part::<4>(&body, 14)?.into(), part::<4>(&body, 24)?.into());
         Some(match (&body[6..8], sender) {
             ([0, 1], std::net::Ipv4Addr::UNSPECIFIED) => own.contains(&target),
@@ -164,20 +165,20 @@ mod oracle {
 #[test]
 fn each_frame_is_judged_as_it_should_be() {
     for (what, expected, frame) in cases() {
-        assert_eq!(passes(&guard(), &frame, false), expected, "{what}");
-        assert_eq!(oracle::passes(&guard(), &frame, false), expected, "oracle: {what}");
-        assert!(!passes(&guard(), &frame, true), "{what} with its tag stripped");
+        assert_eq!(passes(&spoof_filter(), &frame, false), expected, "{what}");
+        assert_eq!(oracle::passes(&spoof_filter(), &frame, false), expected, "oracle: {what}");
+        assert!(!passes(&spoof_filter(), &frame, true), "{what} with its tag stripped");
     }
 }
 
 #[test]
 fn what_is_not_filtered_passes() {
-    let mac_only = Guard { mac: Some(MAC), ipv4: None, ipv6: None };
-    let ipv4_only = Guard { mac: None, ipv4: Some(vec![OWN4]), ipv6: None };
-    let ipv6_only = Guard { mac: None, ipv4: None, ipv6: Some(vec![OWN6]) };
-    let verdicts = |guard: &Guard, wanted: &str| {
+    let mac_only = SpoofFilter { mac: Some(MAC), ipv4: None, ipv6: None };
+    let ipv4_only = SpoofFilter { mac: None, ipv4: Some(vec![OWN4]), ipv6: None };
+    let ipv6_only = SpoofFilter { mac: None, ipv4: None, ipv6: Some(vec![OWN6]) };
+    let verdicts = |spoof_filter: &SpoofFilter, wanted: &str| {
         let frame = cases().into_iter().find(|(what, ..)| *what == wanted).unwrap().2;
-        passes(guard, &frame, false)
+        passes(spoof_filter, &frame, false)
     };
     for (what, expected) in [
         ("from another Ethernet address", [false, true, true]),
@@ -190,7 +191,7 @@ fn what_is_not_filtered_passes() {
         ("router advertisement", [true, true, false]),
         ("DHCP offer", [true, false, true]),
     ] {
-        let found = [&mac_only, &ipv4_only, &ipv6_only].map(|guard| verdicts(guard, what));
+        let found = [&mac_only, &ipv4_only, &ipv6_only].map(|spoof_filter| verdicts(spoof_filter, what));
         assert_eq!(found, expected, "{what}");
     }
 }
@@ -201,8 +202,8 @@ fn every_length_of_every_frame_is_judged_without_reading_behind_it() {
         for length in 0..frame.len() {
             let cut = &frame[..length];
             assert_eq!(
-                passes(&guard(), cut, false),
-                oracle::passes(&guard(), cut, false),
+                passes(&spoof_filter(), cut, false),
+                oracle::passes(&spoof_filter(), cut, false),
                 "{what}, {length}"
             );
         }
@@ -210,7 +211,7 @@ fn every_length_of_every_frame_is_judged_without_reading_behind_it() {
 }
 
 #[test]
-fn a_guard_is_made_of_what_is_switched_on() {
+fn a_spoof_filter_is_made_of_what_is_switched_on() {
     let nic = |json: &str| serde_json::from_str::<Nic>(json).unwrap();
     let mut nic =
         nic(r#"{"device": "eth0", "name": "eth0", "slot": 0, "kind": {"type": "bridged", "network": "lan"},
@@ -218,31 +219,31 @@ fn a_guard_is_made_of_what_is_switched_on() {
             "gateway6": null, "settings": {"mtu": null, "ingress": null, "egress": null,
             "mac_filtering": true, "ipv4_filtering": true, "ipv6_filtering": true,
             "port_isolation": false, "dhcp": false}}"#);
-    assert_eq!(Guard::of(&nic), Some(guard()));
+    assert_eq!(SpoofFilter::of(&nic), Some(spoof_filter()));
     (nic.ipv4, nic.ipv6) = (None, None);
-    let nowhere = Guard { mac: Some(MAC), ipv4: Some(vec![]), ipv6: Some(vec![MAC.link_local()]) };
-    assert_eq!(Guard::of(&nic), Some(nowhere));
+    let nowhere = SpoofFilter { mac: Some(MAC), ipv4: Some(vec![]), ipv6: Some(vec![MAC.link_local()]) };
+    assert_eq!(SpoofFilter::of(&nic), Some(nowhere));
     nic.settings.ipv6_filtering = false;
     nic.settings.mac_filtering = false;
-    assert_eq!(Guard::of(&nic), Some(Guard { mac: None, ipv4: Some(vec![]), ipv6: None }));
+    assert_eq!(SpoofFilter::of(&nic), Some(SpoofFilter { mac: None, ipv4: Some(vec![]), ipv6: None }));
     nic.settings.ipv4_filtering = false;
-    assert_eq!(Guard::of(&nic), None);
+    assert_eq!(SpoofFilter::of(&nic), None);
     nic.settings.ipv4_filtering = true;
     nic.kind = crate::model::nic::NicKind::Macvlan { parent: "eth0".to_owned() };
-    assert_eq!(Guard::of(&nic), None);
+    assert_eq!(SpoofFilter::of(&nic), None);
 }
 
 #[test]
 fn a_program_fits_what_the_kernel_takes() {
     // Linux takes 4096 instructions (BPF_MAXINSNS).
-    let many = Guard {
+    let many = SpoofFilter {
         mac: Some(MAC),
         ipv4: Some((0..64).map(|n| Ipv4Addr::from(0x0a09_0000 + n)).collect()),
         ipv6: Some((0..64).map(|n| Ipv6Addr::from((0xfd_u128 << 120) + n)).collect()),
     };
     let length = program(&many).len();
     assert!(length <= 4096, "{length}");
-    println!("usual: {} instructions", program(&guard()).len());
+    println!("usual: {} instructions", program(&spoof_filter()).len());
     let last = ethernet_of(u128::from(many.ipv6.as_ref().unwrap()[63]));
     assert!(passes(&many, &last, false));
 }
@@ -272,17 +273,17 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn guards() -> impl Strategy<Value = Guard> {
+fn spoof_filters() -> impl Strategy<Value = SpoofFilter> {
     let own4 = prop::option::of(prop::sample::subsequence(vec![OWN4, Ipv4Addr::new(10, 9, 0, 7)], 0..=2));
     let own6 = prop::option::of(prop::sample::subsequence(vec![MAC.link_local(), OWN6], 0..=2));
-    (prop::option::of(Just(MAC)), own4, own6).prop_map(|(mac, ipv4, ipv6)| Guard { mac, ipv4, ipv6 })
+    (prop::option::of(Just(MAC)), own4, own6).prop_map(|(mac, ipv4, ipv6)| SpoofFilter { mac, ipv4, ipv6 })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_program_does_what_the_rules_say(guard in guards(), frame in frames(), tagged in prop::bool::weighted(0.1)) {
-        prop_assert_eq!(passes(&guard, &frame, tagged), oracle::passes(&guard, &frame, tagged));
+    fn the_program_does_what_the_rules_say(spoof_filter in spoof_filters(), frame in frames(), tagged in prop::bool::weighted(0.1)) {
+        prop_assert_eq!(passes(&spoof_filter, &frame, tagged), oracle::passes(&spoof_filter, &frame, tagged));
     }
 }

@@ -1,29 +1,28 @@
-//! Those who watch a console. Each may type, and none is waited for: what one types is read only as
-//! fast as the guest takes it, and who reads too slowly loses what comes meanwhile.
+//! The watchers of a console. Each may type, and the monitor waits for none: it reads what one types only
+//! as fast as the guest takes it, and a watcher that reads too slowly loses what comes meanwhile.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, sockopt};
 
+use crate::model::waits;
 use crate::runtime::interests::{Id, Interests, Source};
 use crate::sys::{SysError, SysResult};
 
 /// Watchers at once.
 pub const WATCHERS: usize = 64;
-/// Bytes that are read of one watcher before the guest has to take them.
+/// Bytes that are read from one watcher before the guest has to take them.
 const PIECE: usize = 512;
-/// How long what a watcher has typed may wait for the guest once that watcher is gone.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 
 struct Watcher {
     id: Id,
     stream: OwnedFd,
-    /// Typed, and not yet taken by the guest. While there is some, no more is read.
+    /// Typed, but not taken by the guest yet. While there is some, no more is read.
     typed: Vec<u8>,
-    /// When it is looked whether a watcher whose words nobody takes is there still.
+    /// When to check whether a watcher is still there whose input the guest does not take.
     look_at: Instant,
 }
 
@@ -34,13 +33,13 @@ pub struct Watchers {
 }
 
 impl Watchers {
-    /// A new one, who is shown `first`.
+    /// Adds a watcher and shows it `first`.
     ///
     /// # Errors
     /// For what is no stream socket, and when there are too many.
     pub fn add(&mut self, stream: OwnedFd, first: &[u8]) -> SysResult<()> {
         let refused = |why: &str| SysError::new("follow the console", std::io::Error::other(why.to_owned()));
-        // Of anything else a read or write might wait, whatever its flags say.
+        // On any other file, a read or write might wait whatever its flags say.
         let right = sockopt::socket_domain(&stream) == Ok(AddressFamily::UNIX)
             && sockopt::socket_type(&stream) == Ok(SocketType::STREAM);
         if !right {
@@ -78,7 +77,7 @@ impl Watchers {
     }
 
     fn spread_to(&mut self, whom: impl Fn(&Watcher) -> bool, bytes: &[u8]) {
-        // The flag of each call, for that of the descriptor is shared with whoever sent it.
+        // Each call has the flag, because the descriptor's own flag is shared with whoever sent it.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         self.all.retain(|w| {
             !whom(w) || matches!(rustix::net::send(&w.stream, bytes, flags), Ok(_) | Err(Errno::AGAIN))
@@ -93,24 +92,24 @@ impl Watchers {
         match rustix::net::recv(&watcher.stream, &mut bytes[..], RecvFlags::DONTWAIT) {
             Ok((_, n)) if n > 0 => {
                 watcher.typed.extend_from_slice(&bytes[..n]);
-                watcher.look_at = Instant::now() + LAST_WORDS;
+                watcher.look_at = Instant::now() + waits::CONSOLE_LAST_WORDS;
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             _ => drop(self.all.swap_remove(index)),
         }
     }
 
-    /// Gives what was typed to `take`, which says how much it has taken: less than all when it can take
-    /// no more now. Each watcher gets a turn.
+    /// Gives what was typed to `take`, which returns how much it has taken: less than all if it can take no
+    /// more now. Each watcher gets a turn.
     pub fn give(&mut self, mut take: impl FnMut(&[u8]) -> usize) {
         for watcher in self.all.iter_mut().filter(|w| !w.typed.is_empty()) {
             let taken = take(&watcher.typed).min(watcher.typed.len());
             watcher.typed.drain(..taken);
             if taken > 0 {
-                watcher.look_at = Instant::now() + LAST_WORDS;
+                watcher.look_at = Instant::now() + waits::CONSOLE_LAST_WORDS;
             }
             if !watcher.typed.is_empty() {
-                // The others come first the next time.
+                // The other watchers come first the next time.
                 let id = watcher.id;
                 self.all.sort_by_key(|w| w.id == id);
                 return;
@@ -118,18 +117,18 @@ impl Watchers {
         }
     }
 
-    /// What was typed to a guest that is no more.
+    /// Drops what was typed for a guest that has ended.
     pub fn forget_typed(&mut self) {
         self.all.iter_mut().for_each(|w| w.typed.clear());
     }
 
-    /// Forgets those who are gone and whose last words nobody takes.
+    /// Forgets watchers that are gone and whose input nobody takes.
     pub fn tick(&mut self, now: Instant) {
         self.all.retain_mut(|w| {
             if w.typed.is_empty() || w.look_at > now {
                 return true;
             }
-            w.look_at = now + LAST_WORDS;
+            w.look_at = now + waits::CONSOLE_LAST_WORDS;
             !has_hung_up(&w.stream)
         });
     }
@@ -223,13 +222,13 @@ mod tests {
         rustix::io::write(&theirs, b"last").unwrap();
         ready(&watchers).into_iter().for_each(|id| watchers.hear(id));
         let now = Instant::now();
-        watchers.tick(now + LAST_WORDS);
+        watchers.tick(now + waits::CONSOLE_LAST_WORDS);
         assert_eq!(watchers.all.len(), 1, "it is there, and may wait for as long as it likes");
         drop(theirs);
         assert!(ready(&watchers).is_empty(), "its end does not keep the loop awake");
-        watchers.tick(now + LAST_WORDS);
+        watchers.tick(now + waits::CONSOLE_LAST_WORDS);
         assert_eq!(watchers.all.len(), 1);
-        watchers.tick(now + 3 * LAST_WORDS);
+        watchers.tick(now + 3 * waits::CONSOLE_LAST_WORDS);
         assert_eq!(watchers.all.len(), 0);
     }
 
@@ -248,7 +247,7 @@ mod tests {
         let mut watchers = Watchers::default();
         let (pipe, _write) = rustix::pipe::pipe().unwrap();
         assert!(watchers.add(pipe, b"").is_err());
-        let (packets, _other) = crate::sys::seqpacket::pair().unwrap();
+        let (packets, _other) = crate::sys::net::seqpacket::pair().unwrap();
         assert!(watchers.add(packets, b"").is_err());
         let kept: Vec<_> = (0..WATCHERS)
             .map(|_| {

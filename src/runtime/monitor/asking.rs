@@ -1,27 +1,18 @@
-//! A request to the guest's init, which may not listen yet, may lack the program that would pass it on,
-//! or may know nothing of it: asked again, and otherwise, until the guest has ended. What is to be done
-//! next is decided here; it is done by `Monitor`.
+//! A request to the guest's init. Init may not listen yet, may lack the program that passes the request on,
+//! or may not know the signal. So the request is repeated, and made in other ways, until the guest has
+//! ended. This decides what to do next; `Monitor` does it.
 
 use std::time::{Duration, Instant};
 
 use super::programs::Outcome;
 use crate::model::template::Ask;
+use crate::model::waits;
 use crate::runtime::interests::Id;
 use crate::runtime::protocol::Reply;
-use crate::sys::clone::Exit;
+use crate::sys::process::child::Exit;
 
-/// How soon an init is asked again, and how seldom later: doubled each time.
-const AGAIN: Duration = Duration::from_secs(1);
-const AGAIN_SELDOM: Duration = Duration::from_secs(16);
-/// For how long after the operator's last word.
-const PERSIST: Duration = Duration::from_secs(120);
-/// How long a program that asks init may take before something else is tried.
-const RUN_PATIENCE: Duration = Duration::from_secs(10);
-/// How long one signal may take to be heard before another is tried.
-const SIGNAL_PATIENCE: Duration = Duration::from_secs(3);
-/// A program that finds init unready fails: how often it is tried, and how soon again.
+/// A program fails if init is not ready: how often it is tried, and how soon again.
 const TRIES: u32 = 3;
-const TRY_AGAIN: Duration = Duration::from_millis(300);
 
 /// What init is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +35,11 @@ pub struct Asking {
     asks: &'static [Ask],
     step: usize,
     tries: u32,
-    /// The program that asks, and when it is waited for no longer.
+    /// The program that asks, and how long to wait for it.
     running: Option<(Option<Id>, Instant)>,
-    /// Why ways of asking have failed.
+    /// Why earlier ways of asking have failed.
     failures: Vec<String>,
-    /// Who is to hear what has come of it.
+    /// The clients that wait for the result.
     clients: Vec<Id>,
     answer: Option<Reply>,
     next_at: Option<Instant>,
@@ -68,20 +59,20 @@ impl Asking {
             clients: Vec::new(),
             answer: None,
             next_at: Some(now),
-            pause: AGAIN,
-            until: now + PERSIST,
+            pause: waits::SHUTDOWN_AGAIN,
+            until: now + waits::SHUTDOWN_PERSIST,
         }
     }
 
-    /// It is asked for once more, by a client that is to have an answer: from the beginning.
+    /// A client asks for it once more and wants an answer: begins again from the first way.
     pub fn wished_by(&mut self, client: Option<Id>, now: Instant) {
         self.clients.extend(client);
-        self.until = now + PERSIST;
-        self.pause = AGAIN;
+        self.until = now + waits::SHUTDOWN_PERSIST;
+        self.pause = waits::SHUTDOWN_AGAIN;
         self.again(now);
     }
 
-    /// Init says that it is up: what it was asked before it may not have heard.
+    /// Init says that it is up: it may not have received what it was asked before.
     pub fn init_is_up(&mut self, now: Instant) {
         self.again(now);
     }
@@ -118,7 +109,7 @@ impl Asking {
         match self.asks.get(self.step) {
             Some(Ask::Signal(number)) => Some(Act::Signal(*number)),
             Some(Ask::Run(words)) => Some(self.run(words, now)),
-            // That a directory cannot be executed tells that it is there.
+            // Executing a directory fails in a way that shows that it exists.
             Some(Ask::SignalWhere(dir, _)) => Some(self.run(*dir, now)),
             None => {
                 self.rest(now);
@@ -128,11 +119,11 @@ impl Asking {
     }
 
     fn run(&mut self, words: &'static [&'static str], now: Instant) -> Act {
-        self.running = Some((None, now + RUN_PATIENCE));
+        self.running = Some((None, now + waits::SHUTDOWN_PROGRAM));
         Act::Run(words)
     }
 
-    /// The program runs, under this number.
+    /// The program runs, with this id.
     pub fn runs(&mut self, program: Id) {
         if let Some((id, _)) = &mut self.running {
             *id = Some(program);
@@ -156,7 +147,7 @@ impl Asking {
             return None;
         }
         match outcome {
-            // It may be killed by the very end that it asks for.
+            // The end that it asks for may kill it.
             Outcome::Runs
             | Outcome::Terminal(_)
             | Outcome::Exited(Exit::Code(0) | Exit::Signal(libc::SIGHUP | libc::SIGKILL | libc::SIGTERM)) => {
@@ -166,7 +157,7 @@ impl Asking {
             Outcome::Exited(exit) => {
                 self.tries += 1;
                 if self.tries < TRIES {
-                    self.next_at = Some(now + TRY_AGAIN);
+                    self.next_at = Some(now + waits::SHUTDOWN_PROGRAM_AGAIN);
                 } else {
                     self.failed(format!("{} fails with code {}", self.program(), exit.code()), now);
                 }
@@ -194,7 +185,7 @@ impl Asking {
         }
     }
 
-    /// The signal was sent. Whether init knows it, only time tells.
+    /// The signal was sent. Whether init understands it shows only later.
     pub fn signalled(&mut self, number: i32, now: Instant) {
         let known = matches!(self.asks.get(self.step), Some(Ask::SignalWhere(..)));
         if known || self.failures.is_empty() {
@@ -208,14 +199,14 @@ impl Asking {
             self.rest(now);
         } else {
             self.step += 1;
-            self.next_at = Some(now + SIGNAL_PATIENCE);
+            self.next_at = Some(now + waits::SHUTDOWN_SIGNAL);
         }
     }
 
-    /// From the beginning, later.
+    /// Begins again from the first way, later.
     fn rest(&mut self, now: Instant) {
         let at = now + self.pause;
-        self.pause = (self.pause * 2).min(AGAIN_SELDOM);
+        self.pause = (self.pause * 2).min(waits::SHUTDOWN_AGAIN_MOST);
         self.start_over(at);
         if at > self.until {
             self.next_at = None;
@@ -235,7 +226,7 @@ impl Asking {
         self.answer.get_or_insert(Reply::Failed { reason, still_tried: true });
     }
 
-    /// What has come of it, for those who asked, once that is known.
+    /// The result for the clients that asked, once it is known.
     pub fn take_answers(&mut self) -> Vec<(Id, Reply)> {
         match self.answer.take() {
             Some(answer) => self.clients.drain(..).map(|client| (client, answer.clone())).collect(),
@@ -243,7 +234,7 @@ impl Asking {
         }
     }
 
-    /// The guest has done something about it: who still waits for an answer has it.
+    /// The guest has reacted: answers the clients that still wait.
     pub fn heeded(&mut self) -> Vec<(Id, Reply)> {
         self.succeed();
         self.take_answers()
@@ -254,7 +245,7 @@ impl Asking {
 mod tests {
     use super::*;
     use crate::model::template::InitKind;
-    use crate::runtime::exec::NotStarted;
+    use crate::runtime::not_started::NotStarted;
 
     const DONE: Outcome = Outcome::Exited(Exit::Code(0));
 
@@ -286,7 +277,7 @@ mod tests {
             assert_eq!(asking.due(at), Some(Act::Signal(38)));
             asking.signalled(38, at);
             sent += 1;
-            assert!(at <= now + PERSIST);
+            assert!(at <= now + waits::SHUTDOWN_PERSIST);
         }
         assert!((5..20).contains(&sent), "{sent}");
         assert_eq!(asking.take_answers(), []);
@@ -329,7 +320,7 @@ mod tests {
         assert_eq!(asking.ended(&there, now), Some(Act::Signal(38)));
         asking.signalled(38, now);
         assert_eq!(asking.take_answers(), [(1, Reply::Done)]);
-        // No other signal follows: systemd would take them for something else.
+        // No other signal follows: to systemd those mean something else.
         let at = asking.wakes_at().unwrap();
         assert_eq!(asking.due(at), Some(Act::Run(&["poweroff"])));
     }
@@ -363,8 +354,8 @@ mod tests {
         let (mut asking, now) = shutdown(InitKind::Unknown);
         asking.due(now);
         asking.runs(1);
-        assert_eq!(asking.wakes_at(), Some(now + RUN_PATIENCE));
-        assert_eq!(asking.due(now + RUN_PATIENCE), Some(Act::Run(&["/run/systemd/system"])));
+        assert_eq!(asking.wakes_at(), Some(now + waits::SHUTDOWN_PROGRAM));
+        assert_eq!(asking.due(now + waits::SHUTDOWN_PROGRAM), Some(Act::Run(&["/run/systemd/system"])));
         assert!(!asking.is_by(1));
     }
 

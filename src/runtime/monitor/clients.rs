@@ -1,23 +1,21 @@
-//! Connections to the monitor: who has asked for what, and the replies. It knows no guest.
+//! Connections to the monitor: which client waits for what, and the replies. It knows nothing of the guest.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use crate::model::waits;
 use crate::runtime::interests::{Id, Interests, Source};
 use crate::runtime::protocol::{Reply, Request};
-use crate::sys::{error_text, seqpacket};
+use crate::sys::error_text;
+use crate::sys::net::seqpacket;
 
 /// Connections at once; the operator's commands need one each.
 pub const CLIENTS: usize = 256;
-/// How long a connection may be silent from its beginning on, once there is no room for others.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How long nobody is let in after that has failed: for want of descriptors or memory.
-const CLOSED_FOR: Duration = Duration::from_secs(1);
 
-/// What a client hears of later.
+/// What a client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     Ready,
@@ -42,7 +40,7 @@ pub struct Clients {
     admit: Admit,
     all: Vec<Client>,
     last_id: Id,
-    /// Nobody is let in before.
+    /// No connection is accepted before this time.
     closed_until: Option<Instant>,
 }
 
@@ -52,7 +50,7 @@ impl Clients {
         Self { listener, admit, all: Vec::new(), last_id: 0, closed_until: None }
     }
 
-    /// With no room for another, the listener is left alone: who comes then waits in its queue.
+    /// Without room for another client, the listener is left alone, and new clients wait in its queue.
     pub fn interests<'a>(&'a self, interests: &mut Interests<'a>) {
         for client in &self.all {
             interests.read(Source::Client(client.id), &client.socket);
@@ -62,17 +60,20 @@ impl Clients {
         } else if self.all.len() < CLIENTS {
             interests.read(Source::Listener, &self.listener);
         } else {
-            interests.wake(self.all.iter().filter(|c| !c.has_asked).map(|c| c.since + SILENCE).min());
+            interests.wake(
+                self.all.iter().filter(|c| !c.has_asked).map(|c| c.since + waits::CLIENT_SILENCE).min(),
+            );
         }
     }
 
-    /// Makes room where none is, at the cost of those who have never said a word.
+    /// If there is no room, drops clients that have never sent a request.
     pub fn tick(&mut self, now: Instant) {
         if self.closed_until.is_some_and(|until| until <= now) {
             self.closed_until = None;
         }
         if self.all.len() >= CLIENTS {
-            let silent = self.all.iter_mut().filter(|c| !c.has_asked && c.since + SILENCE <= now);
+            let silent =
+                self.all.iter_mut().filter(|c| !c.has_asked && c.since + waits::CLIENT_SILENCE <= now);
             silent.for_each(|c| c.closed = true);
         }
     }
@@ -83,7 +84,7 @@ impl Clients {
         match rustix::net::accept_with(&self.listener, flags) {
             Ok(socket) if (self.admit)(socket.as_fd()) => drop(self.add(socket)),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
-            Err(_) => self.closed_until = Some(Instant::now() + CLOSED_FOR),
+            Err(_) => self.closed_until = Some(Instant::now() + waits::ACCEPT_PAUSE),
         }
     }
 
@@ -123,7 +124,7 @@ impl Clients {
         }
     }
 
-    /// Client `id` will be told.
+    /// Client `id` waits for this.
     pub fn expect(&mut self, id: Id, wait: Wait) {
         if let Some(client) = self.get(id)
             && !client.waits.contains(&wait)
@@ -141,7 +142,7 @@ impl Clients {
         }
     }
 
-    /// Forgets those that are gone, and says who they were.
+    /// Forgets clients that are gone, and returns them.
     pub fn take_closed(&mut self) -> Vec<Id> {
         self.all.extract_if(.., |c| c.closed).map(|c| c.id).collect()
     }
@@ -268,12 +269,17 @@ mod tests {
     #[test]
     fn descriptors_beyond_what_a_request_takes_are_not_taken_in() {
         let (mut clients, address) = clients("descriptors");
-        let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        // Other tests of this process open and close other files meanwhile.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || {
+            let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == file.path())).count()
+        };
+        let before = open();
         let one = connect(&address);
-        let null = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let request = serde_json::to_vec(&Request::Console).unwrap();
         for _ in 0..20 {
-            let fds = [null.as_fd(); 200];
+            let fds = [file.as_fd(); 200];
             let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
             let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
             control.push(rustix::net::SendAncillaryMessage::ScmRights(&fds));
@@ -285,10 +291,8 @@ mod tests {
         }
         assert_eq!(settle(&mut clients), []);
         assert_eq!(clients.all.len(), 0);
-        drop((one, null));
-        // Other tests of this process open and close files meanwhile.
-        let after = std::fs::read_dir("/proc/self/fd").unwrap().count();
-        assert!(after < before + 100, "{before} {after}");
+        drop(one);
+        assert_eq!(open(), before);
     }
 
     #[test]
@@ -322,7 +326,7 @@ mod tests {
         clients.tick(Instant::now());
         clients.take_closed();
         assert_eq!(clients.all.len(), CLIENTS);
-        clients.tick(Instant::now() + SILENCE);
+        clients.tick(Instant::now() + waits::CLIENT_SILENCE);
         clients.take_closed();
         assert_eq!(clients.all.len(), 1, "who has asked stays");
         let asked = settle(&mut clients);
@@ -337,7 +341,7 @@ mod tests {
         clients.accept();
         assert!(clients.closed_until.is_some());
         assert!(!turn(&mut clients).0);
-        clients.tick(Instant::now() + CLOSED_FOR);
+        clients.tick(Instant::now() + waits::ACCEPT_PAUSE);
         assert!(clients.closed_until.is_none());
     }
 }

@@ -1,21 +1,17 @@
-//! The end of a guest: whether it is one, why, and what comes after.
+//! The end of a guest: whether it is a reboot, why it ended, and what comes next.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::Monitor;
 use super::clients::Wait;
-use super::rebooting::Stage;
+use super::stage::Stage;
+use super::state::Monitor;
+use crate::model::waits;
 use crate::runtime::console::Console;
 use crate::runtime::protocol::{Ended, Reply};
-use crate::sys::clone::{self, Exit, Foreign};
+use crate::sys::process::child;
+use crate::sys::process::child::{Exit, Foreign};
 use crate::sys::{SysResult, cgroup};
-
-/// How long the end of an init that is not our child may take to be told, and how often it is asked.
-const TELLING: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(5);
-/// How often that of our own is asked, while a process of the host traces it.
-const LOOK_SELDOM: Duration = Duration::from_millis(100);
 
 /// How an init has ended, as far as the kernel tells.
 enum Told {
@@ -42,8 +38,8 @@ impl Monitor {
         let ended = |reason: &str, clean| Ok(Some(Ended { reason: reason.to_owned(), clean, asked }));
         match exit {
             Some(Exit::Signal(libc::SIGHUP)) if !self.stopping => self.boot_again(),
-            // Of a process that is not its child the kernel does not tell reboot(2)'s signal: there
-            // the guest's last words decide, and over nobody but itself.
+            // For a process that is not its child, the kernel does not report reboot(2)'s signal. So the
+            // guest's last console lines decide; they concern nobody but the guest.
             _ if !self.init.ours && !self.stopping && self.said_reboot() => self.boot_again(),
             Some(Exit::Signal(libc::SIGHUP | libc::SIGINT)) => ended("shut down", true),
             Some(Exit::Code(0)) => ended("its init ended", true),
@@ -62,20 +58,22 @@ impl Monitor {
     fn ask_how(&self, since: Instant) -> SysResult<Told> {
         let now = Instant::now();
         if self.init.ours {
-            let exit = clone::try_wait_pid(self.init.pid)?;
-            return Ok(exit.map_or(Told::NotYet { look_at: now + LOOK_SELDOM }, Told::Exit));
+            let exit = child::try_wait_pid(self.init.pid)?;
+            return Ok(exit.map_or(Told::NotYet { look_at: now + waits::INIT_EXIT_POLL_TRACED }, Told::Exit));
         }
         if self.said_reboot() {
             return Ok(Told::Never);
         }
-        Ok(match clone::exit_of_foreign(&self.init.pidfd) {
-            Foreign::NotYet if now < since + TELLING => Told::NotYet { look_at: now + LOOK },
+        Ok(match child::exit_of_foreign(&self.init.pidfd) {
+            Foreign::NotYet if now < since + waits::INIT_EXIT => {
+                Told::NotYet { look_at: now + waits::INIT_EXIT_POLL }
+            }
             Foreign::Ended(exit) => Told::Exit(exit),
             Foreign::NotYet | Foreign::Unknown => Told::Never,
         })
     }
 
-    /// Whether the kernel has killed processes of this boot because memory was wanting.
+    /// Whether the kernel has killed processes of this boot for lack of memory.
     fn wanted_memory(&self) -> bool {
         cgroup::oom_kills(self.payload.as_fd()) > self.killed_before
     }

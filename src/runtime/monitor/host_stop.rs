@@ -1,19 +1,16 @@
-//! A signal to the monitor, by which a service manager ends the container, or the host everything: the
-//! guest is shut down as by `nagaya stop`, and ended by force while there is time to say so.
+//! A signal to the monitor, with which a service manager ends the container, or the host ends everything.
+//! The monitor shuts the guest down as `nagaya stop` does, and ends it by force while there is still time
+//! to record that.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::Monitor;
-use super::asking::Wish;
-use crate::model::monitor::{SCOPE_STOP_PATIENCE, SCOPE_STOP_SIGNAL};
+use crate::model::monitor::SCOPE_STOP_SIGNAL;
+use crate::model::waits;
 use crate::sys::{Context, SysResult};
-
-/// For a clean shutdown: shorter than a service manager waits before it kills the monitor too.
-const PATIENCE: Duration = SCOPE_STOP_PATIENCE.saturating_sub(Duration::from_secs(5));
 
 pub struct HostStop {
     signals: SignalFd,
@@ -21,7 +18,7 @@ pub struct HostStop {
 }
 
 impl HostStop {
-    /// From now on the signals end nothing. Processes that become somebody else's undo that
+    /// From now on these signals do not end the monitor. Children that become guests' processes undo that
     /// (`init::drop_monitor_signals`).
     pub fn new() -> SysResult<Self> {
         let what = || "wait for signals";
@@ -38,19 +35,19 @@ impl HostStop {
     }
 
     /// Whether a signal has come.
-    fn hear(&mut self, now: Instant) -> bool {
+    pub fn hear(&mut self, now: Instant) -> bool {
         let mut has_come = false;
         while let Ok(Some(_)) = self.signals.read_signal() {
             has_come = true;
         }
         if has_come {
-            self.force_at.get_or_insert(now + PATIENCE);
+            self.force_at.get_or_insert(now + waits::HOST_STOP);
         }
         has_come
     }
 
     /// Whether the time for a clean shutdown is over: told once.
-    fn is_over(&mut self, now: Instant) -> bool {
+    pub fn is_over(&mut self, now: Instant) -> bool {
         self.force_at.take_if(|at| *at <= now).is_some()
     }
 }
@@ -61,24 +58,10 @@ impl AsFd for HostStop {
     }
 }
 
-impl Monitor {
-    pub(super) fn hear_signal(&mut self) {
-        if self.host_stop.hear(Instant::now()) {
-            self.wish(None, Wish::Shutdown);
-        }
-    }
-
-    /// Ends a guest by force that has not shut down in time.
-    pub(super) fn end_late_guest(&mut self, now: Instant) {
-        if self.host_stop.is_over(now) {
-            self.asking = None;
-            let _ = self.kill_guest();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -91,7 +74,7 @@ mod tests {
         }
         assert!(stop.hear(now));
         let at = stop.wakes_at().unwrap();
-        assert!(at < now + SCOPE_STOP_PATIENCE);
+        assert!(at < now + waits::SCOPE_STOP_WITH_HOST);
         // Another one does not put it off.
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert!(stop.hear(now + Duration::from_secs(3)) && stop.wakes_at() == Some(at));

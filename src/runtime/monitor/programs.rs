@@ -1,29 +1,25 @@
-//! Programs that run in the guest for somebody outside: whose they are, how they begin and end, and what
-//! becomes of them when nobody waits for them any more.
+//! Programs that run in the guest for clients: which client each belongs to, how it begins and ends, and
+//! what happens to it when its client is gone.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
 
-use crate::runtime::exec::{Entering, Execed, NotStarted};
+use crate::model::waits;
+use crate::runtime::exec::{Entering, Execed};
 use crate::runtime::interests::{Id, Interests, Source};
-use crate::sys::clone::{self, Child, Exit};
+use crate::runtime::not_started::NotStarted;
+use crate::sys::process::child;
+use crate::sys::process::child::{Child, Exit};
 
-/// Descriptors that programs may take of the monitor's together: it must stay able to let clients in,
-/// and to boot its guest again.
+/// Descriptors of the monitor's that all programs together may use: it must still be able to accept
+/// clients, and to boot its guest again.
 pub const DESCRIPTORS: usize = 448;
-/// How long a process may take to enter the guest's namespaces.
-const ENTER_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a program may take to end after it was told that nobody waits for it.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often it is looked whether a process that has ended can be collected at last.
-const LOOK: Duration = Duration::from_millis(100);
-const LOOK_FOR_STRAYS: Duration = Duration::from_secs(1);
-/// Signals that may wait for a program to begin.
+/// How many signals may wait for a program to begin.
 const PENDING: usize = 8;
 
-/// For whom a program runs.
+/// Whom a program belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     /// It ends with this connection, which is told how it has ended.
@@ -35,7 +31,7 @@ pub enum Whose {
     Nobody,
 }
 
-/// What became of a program.
+/// What has happened to a program.
 #[derive(Debug)]
 pub enum Outcome {
     /// It has a terminal, whose master side this is.
@@ -74,7 +70,7 @@ struct Program {
     whose: Whose,
     /// Killed then, if it has not ended.
     kill_at: Option<Instant>,
-    /// It has ended, and somebody who traces it has not let go of it: looked at again then.
+    /// It has ended, but a tracer has not let go of it: checked again at this time.
     look_at: Option<Instant>,
 }
 
@@ -82,8 +78,9 @@ struct Program {
 pub struct Programs {
     all: Vec<Program>,
     last_id: Id,
-    /// One that was killed on its way may have made the program's process before: a child of ours whose
-    /// number nobody knows, and whose end the guest's init would wait for. Looked for then.
+    /// A process that was killed while it entered the guest may have made the program's process before.
+    /// That is a child of ours whose number nobody knows, and the guest's init would wait for its end. When
+    /// to look for it.
     strays_at: Option<Instant>,
 }
 
@@ -98,10 +95,10 @@ impl Programs {
         taken.sum::<usize>() + 3 <= DESCRIPTORS
     }
 
-    /// A program that has been begun; with a terminal, its master side goes to whom it belongs to.
+    /// Adds a program that has been begun. If it has a terminal, its client gets the master side.
     pub fn add(&mut self, entering: Entering, whose: Whose, terminal: Option<OwnedFd>) -> Id {
         self.last_id += 1;
-        let (id, until) = (self.last_id, Instant::now() + ENTER_PATIENCE);
+        let (id, until) = (self.last_id, Instant::now() + waits::PROGRAM_ENTER);
         let state = State::Entering { entering, until, terminal, pending: Vec::new() };
         self.all.push(Program { id, state, whose, kill_at: None, look_at: None });
         id
@@ -139,18 +136,18 @@ impl Programs {
                     let signal = Signal::from_named_raw(number).filter(|_| pending.len() < PENDING);
                     pending.extend(signal);
                 }
-                _ => drop(clone::signal(&program.child().pidfd, number)),
+                _ => drop(child::signal(&program.child().pidfd, number)),
             }
         }
     }
 
-    /// The connection is closed. What runs for it is told so, as by a terminal that is hung up, and
-    /// killed if it has not ended after a time.
+    /// The connection is closed. Its programs get SIGHUP, as from a terminal that is hung up, and are
+    /// killed if they have not ended after a time.
     pub fn left_by(&mut self, client: Id) {
         for program in &mut self.all {
             if program.whose == Whose::Client(client) {
                 program.whose = Whose::Nobody;
-                program.kill_at = Some(Instant::now() + GRACE);
+                program.kill_at = Some(Instant::now() + waits::PROGRAM_GRACE);
                 match &mut program.state {
                     State::Entering { pending, .. } => pending.push(Signal::HUP),
                     _ => program.signal_group(Signal::HUP),
@@ -161,7 +158,7 @@ impl Programs {
         }
     }
 
-    /// Program `id`, which is to stay, says how it has begun.
+    /// Program `id`, which keeps running without its client, reports how it has begun.
     pub fn begun(&mut self, id: Id) -> Option<Event> {
         let index = self.all.iter().position(|p| p.id == id)?;
         let State::Running(execed) = &self.all[index].state else { return None };
@@ -180,7 +177,7 @@ impl Programs {
         let index = self.all.iter().position(|p| p.id == id)?;
         let exit = match self.all[index].child().try_wait() {
             Ok(None) => {
-                self.all[index].look_at = Some(Instant::now() + LOOK);
+                self.all[index].look_at = Some(Instant::now() + waits::PROGRAM_EXIT_POLL);
                 return None;
             }
             Ok(Some(exit)) => exit,
@@ -200,7 +197,7 @@ impl Programs {
                 Err(failed) => event(Outcome::NotStarted(failed)),
             },
             State::Late(_) => {
-                self.strays_at = Some(Instant::now() + LOOK_FOR_STRAYS);
+                self.strays_at = Some(Instant::now() + waits::STRAYS_POLL);
                 None
             }
             State::Running(execed) => match execed.failure() {
@@ -211,19 +208,19 @@ impl Programs {
         }
     }
 
-    /// Ends those that are on their way into the guest: it has gone.
+    /// Ends processes that are entering the guest: the guest has ended.
     pub fn give_up_entering(&mut self) -> Vec<Event> {
         let entering = self.all.iter_mut().filter(|p| matches!(p.state, State::Entering { .. }));
         entering.filter_map(|program| program.give_up("it is restarting")).collect()
     }
 
-    /// Kills those whose time is over; collects those that can be. `others` are processes that are not
-    /// programs.
+    /// Kills programs whose time is over, and collects those that have ended. `others` are processes that
+    /// are not programs.
     pub fn tick(&mut self, now: Instant, others: &[i32]) -> Vec<Event> {
         if self.strays_at.is_some_and(|at| at <= now) {
-            self.strays_at = Some(now + LOOK_FOR_STRAYS);
+            self.strays_at = Some(now + waits::STRAYS_POLL);
             let known = |pid| others.contains(&pid) || self.all.iter().any(|p| p.child().pid == pid);
-            clone::reap_strays(known);
+            child::reap_strays(known);
         }
         let (mut events, mut again) = (Vec::new(), Vec::new());
         for program in &mut self.all {
@@ -253,9 +250,9 @@ impl Program {
         }
     }
 
-    /// Ends one that does not get into the guest.
+    /// Gives up a process that does not get into the guest.
     fn give_up(&mut self, why: &str) -> Option<Event> {
-        let _ = clone::signal(&self.child().pidfd, libc::SIGKILL);
+        let _ = child::signal(&self.child().pidfd, libc::SIGKILL);
         let pidfd = self.child().pidfd.try_clone().ok()?;
         self.state = State::Late(Child { pid: self.child().pid, pidfd });
         let reason = format!("cannot enter the guest: {why}");
@@ -271,23 +268,25 @@ impl Program {
         let group = Pid::from_raw(self.child().pid);
         let sent = group.is_some_and(|pid| rustix::process::kill_process_group(pid, signal).is_ok());
         if !sent {
-            let _ = clone::signal(&self.child().pidfd, signal.as_raw());
+            let _ = child::signal(&self.child().pidfd, signal.as_raw());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::runtime::exec::Report;
-    use crate::sys::seqpacket;
+    use crate::sys::net::seqpacket;
     use std::process::{Command, Stdio};
 
     fn spawn(words: &[&str]) -> Child {
         let mut command = Command::new(words[0]);
         let child = command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null());
         let pid = child.spawn().unwrap().id() as i32;
-        Child { pid, pidfd: clone::pidfd_open(pid).unwrap() }
+        Child { pid, pidfd: child::pidfd_open(pid).unwrap() }
     }
 
     /// A shell at the head of a session, as a program in a guest is, whose maker has ended; its process
@@ -364,7 +363,7 @@ mod tests {
         let (terminal, _) = seqpacket::pair().unwrap();
         programs.add(Entering { child, reports }, Whose::Client(7), Some(terminal));
         assert!(programs.tick(Instant::now(), &[]).is_empty());
-        let events = programs.tick(Instant::now() + ENTER_PATIENCE, &[]);
+        let events = programs.tick(Instant::now() + waits::PROGRAM_ENTER, &[]);
         let [Event { whose: Whose::Client(7), outcome: Outcome::NotStarted(failed), .. }] = &events[..]
         else {
             panic!("{events:?}");
@@ -396,7 +395,7 @@ mod tests {
         assert!(said(&mut programs).starts_with("1 Client(7) Terminal("));
         assert_eq!(said(&mut programs), "1 Client(7) Exited(Code(9))");
 
-        let (entering, _, theirs) = start("sleep 1000");
+        let (entering, _, theirs) = start("exec sleep 1000");
         drop(theirs);
         programs.add(entering, Whose::Client(8), None);
         programs.left_by(8);
@@ -438,8 +437,8 @@ mod tests {
         }
         assert!(!lives(pids[0]), "what is in its group ends with it");
         assert!(lives(pids[1]), "what has a session of its own does not");
-        let daemon = clone::pidfd_open(pids[1]).unwrap();
-        clone::signal(&daemon, libc::SIGKILL).unwrap();
+        let daemon = child::pidfd_open(pids[1]).unwrap();
+        child::signal(&daemon, libc::SIGKILL).unwrap();
     }
 
     #[test]
@@ -447,7 +446,8 @@ mod tests {
         let mut programs = Programs::default();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("deaf");
-        let (entering, _, _theirs) = start(&format!("trap '' HUP; touch {}; sleep 1000", file.display()));
+        let (entering, _, _theirs) =
+            start(&format!("trap '' HUP; touch {}; exec sleep 1000", file.display()));
         programs.add(entering, Whose::Client(1), None);
         enter(&mut programs);
         while !file.exists() {
@@ -455,32 +455,32 @@ mod tests {
         }
         programs.left_by(1);
         assert!(programs.tick(Instant::now(), &[]).is_empty());
-        programs.tick(Instant::now() + GRACE, &[]);
+        programs.tick(Instant::now() + waits::PROGRAM_GRACE, &[]);
         assert_eq!(said(&mut programs), "1 Nobody Exited(Signal(9))");
     }
 
     #[test]
     fn a_program_that_is_to_stay_is_told_of_once_it_runs_and_stays() {
         let mut programs = Programs::default();
-        let (entering, pid, theirs) = start("sleep 1000");
+        let (entering, pid, theirs) = start("exec sleep 1000");
         let id = programs.add(entering, Whose::Starter(1), None);
         enter(&mut programs);
         assert!(programs.begun(id).is_none());
         drop(theirs);
         assert_eq!(said(&mut programs), "1 Starter(1) Runs");
         programs.left_by(1);
-        assert!(programs.tick(Instant::now() + GRACE, &[]).is_empty());
-        clone::signal(&clone::pidfd_open(pid).unwrap(), libc::SIGKILL).unwrap();
+        assert!(programs.tick(Instant::now() + waits::PROGRAM_GRACE, &[]).is_empty());
+        child::signal(&child::pidfd_open(pid).unwrap(), libc::SIGKILL).unwrap();
         assert_eq!(said(&mut programs), "1 Nobody Exited(Signal(9))");
     }
 
     #[test]
     fn an_end_that_cannot_be_had_yet_is_looked_for_again() {
         let mut programs = Programs::default();
-        let (entering, _, _theirs) = start("sleep 1000");
+        let (entering, _, _theirs) = start("exec sleep 1000");
         let id = programs.add(entering, Whose::Client(1), None);
         enter(&mut programs);
-        // As its end looks while another process traces it: ended, and not to be had.
+        // Its end while another process traces it: ended, and cannot be collected.
         assert!(programs.advance(id).is_none());
         let mut interests = Interests::default();
         programs.interests(&mut interests);

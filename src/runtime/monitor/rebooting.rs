@@ -1,41 +1,25 @@
-//! A guest that boots again: what its end and its beginning wait for, while everybody else is served.
+//! A guest that boots again: the steps of its end and its next boot, while the monitor serves everybody
+//! else.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Monitor, freezer};
+use super::freezer;
+use super::stage::Stage;
+use super::state::Monitor;
 use crate::model::template::InitKind;
+use crate::model::waits;
 use crate::runtime::boot::{Booted, Booting};
 use crate::runtime::init::Boot;
 use crate::runtime::protocol::Ended;
 use crate::runtime::rootfs;
 use crate::sys::{SysResult, cgroup};
 
-/// More boots than this in `REBOOT_WINDOW` are a guest that cannot come up.
+/// More boots than this in `waits::REBOOT_WINDOW` are a guest that cannot come up.
 const REBOOTS: usize = 8;
-const REBOOT_WINDOW: Duration = Duration::from_secs(60);
-/// How long the kernel may take to let go of the cgroups of a guest that has ended.
-const CLEARING: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(2);
-
-/// Where the guest stands.
-pub enum Stage {
-    Up,
-    /// Init has ended, and how is not known yet.
-    Ending {
-        since: Instant,
-        look_at: Instant,
-    },
-    /// It has ended, to boot again, and has left cgroups that are not empty yet.
-    Clearing {
-        until: Instant,
-        look_at: Instant,
-    },
-    Booting(Booting),
-}
 
 impl Monitor {
-    /// Goes on with the guest's end or boot; `about_init` when what tells of it is ready.
+    /// Continues the guest's end or boot; `about_init`: init's descriptor is ready.
     pub(super) fn guest(&mut self, about_init: bool) -> SysResult<Option<Ended>> {
         let now = Instant::now();
         match &mut self.stage {
@@ -67,13 +51,12 @@ impl Monitor {
         Some(Ended { reason: "stopped by force".to_owned(), clean: true, asked: true })
     }
 
-    /// Nothing of the guest that has gone is taken over but its files, its interfaces and those who watch
-    /// its console.
+    /// Of the former boot, the next one keeps only files, interfaces and the watchers of the console.
     pub(super) fn boot_again(&mut self) -> SysResult<Option<Ended>> {
         let now = Instant::now();
-        self.boots.retain(|t| now.duration_since(*t) < REBOOT_WINDOW);
+        self.boots.retain(|t| now.duration_since(*t) < waits::REBOOT_WINDOW);
         if self.boots.len() > REBOOTS {
-            let reason = format!("it rebooted {REBOOTS} times within {} s", REBOOT_WINDOW.as_secs());
+            let reason = format!("it rebooted {REBOOTS} times within {} s", waits::REBOOT_WINDOW.as_secs());
             return Ok(Some(Ended { reason, clean: false, asked: self.stopping }));
         }
         self.boots.push(now);
@@ -97,7 +80,7 @@ impl Monitor {
             Some(_) => rootfs::mount_overlay()?,
             None => rootfs::renew_overlay()?,
         }
-        self.clear_and_boot(now + CLEARING)
+        self.clear_and_boot(now + waits::REBOOT_CLEARING)
     }
 
     /// The guest that has gone may have left its cgroup as an inner node.
@@ -108,7 +91,7 @@ impl Monitor {
         let now = Instant::now();
         match cgroup::guest_dir(self.payload.as_fd()).and_then(|dir| cgroup::clean(dir.as_fd())) {
             Err(e) if e.errno() == Some(libc::EBUSY) && now < until => {
-                self.stage = Stage::Clearing { until, look_at: now + LOOK };
+                self.stage = Stage::Clearing { until, look_at: now + waits::REBOOT_CLEARING_POLL };
                 return Ok(None);
             }
             other => other?,

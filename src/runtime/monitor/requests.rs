@@ -1,31 +1,26 @@
-//! What clients ask for, and what asks the guest's init.
+//! What clients and the host ask for, and what asks the guest's init.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use super::asking::{Act, Asking, Wish};
 use super::clients::{Clients, Wait};
+use super::deferred::{Deferred, MOST_DEFERRED};
+use super::freezer;
 use super::programs::{Outcome, Whose};
-use super::rebooting::Stage;
-use super::{Monitor, freezer};
-use crate::runtime::exec::{self, NotStarted, Stdio};
+use super::stage::Stage;
+use super::state::Monitor;
+use crate::runtime::exec::{self, Stdio};
 use crate::runtime::interests::Id;
+use crate::runtime::not_started::NotStarted;
 use crate::runtime::protocol::{ExecRequest, Reply, Request, WindowSize};
 use crate::runtime::rootfs;
-use crate::sys::{SysError, SysResult, cgroup, clone, error_text, seqpacket};
-
-/// Requests that may wait for a guest that is booting again.
-pub const MOST_DEFERRED: usize = 32;
-
-/// A request that a guest can only meet once it has booted.
-pub struct Deferred {
-    pub client: Id,
-    request: Request,
-    fds: Vec<OwnedFd>,
-}
+use crate::sys::net::seqpacket;
+use crate::sys::process::child;
+use crate::sys::{SysError, SysResult, cgroup, error_text};
 
 impl Monitor {
-    /// Does what is asked, or sees to it that it is done later.
+    /// Carries a request out, or puts it off until it can be.
     pub(super) fn answer(&mut self, client: Id, request: Request, fds: Vec<OwnedFd>) {
         let early = match &request {
             Request::Signal(_) | Request::Resize(_) | Request::Console => false,
@@ -57,9 +52,18 @@ impl Monitor {
             }
             Request::Freeze => self.freeze(client, true),
             Request::Thaw => self.freeze(client, false),
+            Request::Hold => {
+                if let Err(e) = self.freezer.hold(&self.payload, client) {
+                    self.reply_done(client, Err(e));
+                }
+            }
             Request::WaitReady if self.record.ready => self.reply_done(client, Ok(())),
             Request::WaitReady => self.clients.expect(client, Wait::Ready),
             Request::WaitStopped => self.clients.expect(client, Wait::Stopped),
+            Request::Mount(mount) => self.mount_device(client, mount, &fds),
+            Request::Unmount(unmount) => self.unmount_device(client, unmount),
+            Request::SetUp(nic) => self.set_up_interface(client, nic),
+            Request::Forget(device) => self.forget_interface(client, &device),
         }
     }
 
@@ -75,7 +79,7 @@ impl Monitor {
         self.clients.reply(deferred.client, &reply, &[]);
     }
 
-    /// The guest has booted: what has waited for that is done.
+    /// The guest has booted: carries out the requests that waited for that.
     pub(super) fn do_deferred(&mut self) {
         for Deferred { client, request, fds } in std::mem::take(&mut self.deferred) {
             self.answer(client, request, fds);
@@ -93,7 +97,7 @@ impl Monitor {
         }
     }
 
-    /// Starts a program for a client, which hears of it once it has entered the guest.
+    /// Starts a program for a client, which gets a reply once it has entered the guest.
     fn exec(&mut self, client: Id, request: &ExecRequest, fds: Vec<OwnedFd>) {
         if let Err(failed) = self.begin_program(client, request, fds) {
             self.clients.reply(client, &failed.reply(), &[]);
@@ -142,7 +146,7 @@ impl Monitor {
         console.watch(stream)
     }
 
-    /// From now on an end is one for good.
+    /// From now on a reboot counts as an end.
     fn begin_stopping(&mut self) {
         self.stopping = true;
         if !self.record.stopping {
@@ -158,10 +162,10 @@ impl Monitor {
         };
         // Without cgroup.kill (before Linux 5.14) the end of process 1 ends all the others.
         cgroup::write_at(self.payload.as_fd(), "cgroup.kill", "1")
-            .or_else(|_| clone::signal(process, libc::SIGKILL))
+            .or_else(|_| child::signal(process, libc::SIGKILL))
     }
 
-    /// Asks init for something, for a client or, where there is none, for who has sent a signal.
+    /// Asks init for something, for a client or, without one, for the sender of a signal.
     pub(super) fn wish(&mut self, client: Option<Id>, wish: Wish) {
         let fail = |clients: &mut Clients, reason: String| {
             if let Some(client) = client {
@@ -174,7 +178,7 @@ impl Monitor {
         if wish == Wish::Shutdown {
             self.begin_stopping();
         }
-        // A frozen init hears nothing.
+        // A frozen init receives no signal.
         if let Err(e) = freezer::order(&self.payload, false) {
             return fail(&mut self.clients, error_text(&e));
         }
@@ -199,7 +203,7 @@ impl Monitor {
         }
     }
 
-    /// Does what is next, while there is something.
+    /// Carries out the next acts as long as there are any.
     pub(super) fn go_on_asking(&mut self, now: Instant) {
         if !matches!(self.stage, Stage::Up) {
             return;
@@ -217,8 +221,8 @@ impl Monitor {
     fn act(&mut self, act: Option<Act>, now: Instant) {
         match act {
             Some(Act::Signal(number)) => {
-                // It fails of an init that has ended, which is told otherwise.
-                let _ = clone::signal(&self.init.pidfd, number);
+                // It fails if init has ended, which is reported elsewhere.
+                let _ = child::signal(&self.init.pidfd, number);
                 self.asking.iter_mut().for_each(|asking| asking.signalled(number, now));
             }
             Some(Act::Run(words)) => {
@@ -251,6 +255,20 @@ impl Monitor {
         let stdio = Stdio::Separate { fds: [null()?, null()?, null()?], null: [false; 3] };
         let entering = exec::begin(&request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
         Ok(self.programs.add(entering, Whose::Monitor, None))
+    }
+
+    pub(super) fn hear_signal(&mut self) {
+        if self.host_stop.hear(Instant::now()) {
+            self.wish(None, Wish::Shutdown);
+        }
+    }
+
+    /// Ends a guest by force that has not shut down in time.
+    pub(super) fn end_late_guest(&mut self, now: Instant) {
+        if self.host_stop.is_over(now) {
+            self.asking = None;
+            let _ = self.kill_guest();
+        }
     }
 }
 

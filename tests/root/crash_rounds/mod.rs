@@ -16,10 +16,10 @@ use rustix::process::{Pid, Signal};
 use self::orders::{Order, order};
 use self::site::Site;
 use super::crash::{Random, group_of};
+use super::daemonless_user::DaemonlessUser;
 use super::host::{Host, pids, until};
+use super::hostd_users::HostdUsers;
 use super::leftovers;
-use super::people::People;
-use super::person::Person;
 
 /// Rounds between two looks at what there is, and between two times of clearing everything away.
 const LOOK: u32 = 10;
@@ -40,15 +40,15 @@ fn rounds_of_killed_commands_leave_nothing() {
 
 #[test]
 fn rounds_of_an_ordinary_users_killed_commands_and_hostd_leave_nothing() {
-    let people = People::alone(1);
-    let person = people.granted(0);
-    Rounds::new(Site::of_user(&person)).run(rounds(30));
+    let users = HostdUsers::alone(1);
+    let user = users.granted(0);
+    Rounds::new(Site::of_user(&user)).run(rounds(30));
 }
 
 #[test]
 fn rounds_of_killed_commands_without_any_broker_of_the_hosts_leave_nothing() {
-    let person = Person::with_template();
-    Rounds::new(Site::of_private(&person)).run(rounds(30));
+    let user = DaemonlessUser::with_template();
+    Rounds::new(Site::of_daemonless(&user)).run(rounds(30));
 }
 
 /// A command that is to be killed.

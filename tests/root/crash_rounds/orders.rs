@@ -12,7 +12,7 @@ pub struct Order {
 }
 
 /// About a container that there is.
-const ABOUT: [&str; 30] = [
+const ABOUT: [&str; 44] = [
     "start NAME",
     "start NAME",
     "start NAME",
@@ -27,6 +27,20 @@ const ABOUT: [&str; 30] = [
     "exec NAME -- true",
     "exec NAME -- sleep 0.01",
     "exec -t NAME -- true",
+    "snapshot create NAME",
+    "snapshot create NAME",
+    "snapshot create NAME sN",
+    "snapshot create NAME sN",
+    "snapshot restore NAME sN",
+    "snapshot restore NAME sN --force",
+    "snapshot delete NAME sN",
+    "snapshot rename NAME sN tN",
+    "copy NAME OTHER",
+    "copy NAME OTHER --snapshots",
+    "copy NAME/sN OTHER",
+    "copy NAME OTHER --refresh",
+    "rebuild NAME tiny --force",
+    "storage optimize NAME",
     "rename NAME OTHER",
     "config set NAME limits.memory=64MiB user.note=N",
     "config set NAME limits.processes=100 boot.autostart=true",
@@ -48,7 +62,7 @@ const ABOUT: [&str; 30] = [
 const WITH_INPUT: &str = "exec NAME -- sh -c cat>/tmp/x";
 
 /// About none.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 21] = [
     "launch tiny",
     "network create LAN",
     "network create LAN ipv4.dhcp=true",
@@ -62,6 +76,7 @@ const OTHERS: [&str; 20] = [
     "template import ARCHIVE --name spare",
     "template import ARCHIVE --name spare",
     "template delete spare",
+    "publish NAME --as spare --replace",
     "launch spare NAME",
     "firewall set create office 198.51.100.0/24",
     "firewall set delete office",

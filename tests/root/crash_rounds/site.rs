@@ -8,9 +8,9 @@ use std::process::{Child, Command};
 
 use serde_json::Value;
 
+use super::super::daemonless_user::{DaemonlessUser, Otherwise};
 use super::super::host::{Host, Running, pids, told};
-use super::super::people;
-use super::super::person::{Otherwise, Person};
+use super::super::hostd_users;
 use super::super::templates;
 
 type Make<'a> = Box<dyn Fn(&[&str]) -> Command + 'a>;
@@ -58,18 +58,18 @@ impl<'a> Site<'a> {
     }
 
     /// An ordinary user's, by nagaya-hostd.
-    pub fn of_user(person: &'a people::Person<'a>) -> Self {
-        let host = &person.people.host;
+    pub fn of_user(user: &'a hostd_users::HostdUser<'a>) -> Self {
+        let host = &user.users.host;
         Self {
-            command: Box::new(|args| person.command(args)),
-            in_network: Box::new(|program, args| person.people.host.net().run(program, args)),
-            service: Box::new(|| person.people.hostds()),
+            command: Box::new(|args| user.command(args)),
+            in_network: Box::new(|program, args| user.users.host.net().run(program, args)),
+            service: Box::new(|| user.users.hostds()),
             is_served: true,
-            state: person.state_dir(),
-            run: format!("/run/{}-users/{}", host.name(), person.uid).into(),
-            cgroups: host.cgroup().join(format!("u{}", person.uid)),
-            ids: person.range(),
-            uid: person.uid,
+            state: user.state_dir(),
+            run: format!("/run/{}-users/{}", host.name(), user.uid).into(),
+            cgroups: host.cgroup().join(format!("u{}", user.uid)),
+            ids: user.range(),
+            uid: user.uid,
             word: host.name().to_owned(),
             mounts_of: host.net().pid().to_string(),
             archive: archive(),
@@ -77,18 +77,18 @@ impl<'a> Site<'a> {
     }
 
     /// An ordinary user's, by nobody.
-    pub fn of_private(person: &'a Person) -> Self {
+    pub fn of_daemonless(user: &'a DaemonlessUser) -> Self {
         Self {
-            command: Box::new(|args| person.command(args, &Otherwise::default())),
-            in_network: Box::new(|program, args| person.in_network(&[&[program], args].concat())),
+            command: Box::new(|args| user.command(args, &Otherwise::default())),
+            in_network: Box::new(|program, args| user.in_network(&[&[program], args].concat())),
             service: Box::new(Vec::new),
             is_served: false,
-            state: person.state_dir(),
-            run: person.run_dir(),
-            cgroups: person.cgroup.join(&person.name),
-            ids: (person.ids, 65536),
-            uid: person.uid,
-            word: person.name.clone(),
+            state: user.state_dir(),
+            run: user.run_dir(),
+            cgroups: user.cgroup.join(&user.name),
+            ids: (user.ids, 65536),
+            uid: user.uid,
+            word: user.name.clone(),
             mounts_of: "self".to_owned(),
             archive: archive(),
         }

@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{HOST, Site, file};
-use crate::host::{Host, told};
+use crate::host::{Host, pids, told, until};
 
 /// The firewall's lock or a note, as a command has it that is about to be killed.
 struct Busy {
@@ -29,6 +28,14 @@ impl Busy {
     fn release(self) {
         std::fs::remove_file(&self.path).expect("remove the lock");
     }
+}
+
+/// Whether another process has this file open, as one has that waits for a lock.
+fn opened_by_another(path: &std::path::Path) -> bool {
+    pids().filter(|pid| *pid != std::process::id() as i32).any(|pid| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|target| target == path)
+    })
 }
 
 fn own_file(host: &Host, path: &std::path::Path) -> File {
@@ -59,8 +66,8 @@ fn whoever_waits_for_a_command_that_is_killed_makes_up_for_it() {
         fall_behind();
         let busy = Busy::new(host, "firewall");
         let waiting = host.spawn(&words.split(' ').collect::<Vec<_>>(), b"");
-        // It has looked for what is left behind, and waits for the lock.
-        std::thread::sleep(Duration::from_secs(1));
+        // It has looked for what is left behind by then.
+        until(20, &format!("'{words}' waits for the lock"), || opened_by_another(&busy.path));
         end(busy);
         let output = waiting.wait();
         assert!(output.status.success(), "{words}: {}", told(&output));

@@ -6,28 +6,28 @@ use serde_json::{Value, json};
 use super::{HOST, WORLD, world_beside};
 use crate::errors::REFUSED;
 use crate::host::Running;
+use crate::hostd_users::{HostdUser, HostdUsers};
 use crate::lab::{self, Netns};
-use crate::people::{People, Person};
 
 /// A host with two ordinary users, who may have containers and nothing beyond, and a machine outside.
 struct Town {
-    people: People,
+    users: HostdUsers,
     world: Netns,
 }
 
 impl Town {
     fn new() -> Self {
-        let people = People::alone(2);
-        let world = world_beside(people.host.net());
-        Self { people, world }
+        let users = HostdUsers::alone(2);
+        let world = world_beside(users.host.net());
+        Self { users, world }
     }
 
-    fn ann(&self) -> Person<'_> {
-        self.people.granted(0)
+    fn ann(&self) -> HostdUser<'_> {
+        self.users.granted(0)
     }
 
-    fn bob(&self) -> Person<'_> {
-        self.people.granted(1)
+    fn bob(&self) -> HostdUser<'_> {
+        self.users.granted(1)
     }
 
     fn reaches(&self, address: &str, port: u16) -> bool {
@@ -36,7 +36,7 @@ impl Town {
 
     /// The kernel's rules of the owner whose table that is, without what counts and numbers.
     fn rules(&self, table: &str) -> Vec<Value> {
-        let all = self.people.host.net().json("nft", &["-j", "list", "ruleset"]);
+        let all = self.users.host.net().json("nft", &["-j", "list", "ruleset"]);
         let all = all["nftables"].as_array().expect("a list").clone();
         let of_table = all.into_iter().filter(|item| {
             item.as_object().is_some_and(|kinds| kinds.values().any(|thing| thing["table"] == table))
@@ -58,16 +58,16 @@ fn still(value: Value) -> Value {
     }
 }
 
-fn ok(person: &Person<'_>, words: &str) -> String {
-    person.ok(&words.split(' ').collect::<Vec<_>>())
+fn ok(user: &HostdUser<'_>, words: &str) -> String {
+    user.ok(&words.split(' ').collect::<Vec<_>>())
 }
 
-fn refused(person: &Person<'_>, words: &str) -> String {
-    person.fails(REFUSED, &words.split(' ').collect::<Vec<_>>())
+fn refused(user: &HostdUser<'_>, words: &str) -> String {
+    user.fails(REFUSED, &words.split(' ').collect::<Vec<_>>())
 }
 
-fn table(person: &Person<'_>) -> String {
-    format!("{}-{}", person.people.host.name(), person.uid)
+fn table(user: &HostdUser<'_>) -> String {
+    format!("{}-{}", user.users.host.name(), user.uid)
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_users_rules_hold_and_touch_nobody_elses_containers() {
     ok(&ann, "firewall allow web tcp 80");
     assert!(town.reaches(&web, 80) && !town.reaches(&web, 22));
     assert!(by_neighbour(80) && !by_neighbour(22));
-    assert!(town.people.host.net().asks(&web, 22).is_some(), "the host itself");
+    assert!(town.users.host.net().asks(&web, 22).is_some(), "the host itself");
     ok(&ann, &format!("firewall deny web tcp 80 --from {WORLD} --at 1"));
     assert!(!town.reaches(&web, 80) && by_neighbour(80));
     assert!(town.reaches(&db, 22) && town.reaches(&mail, 22), "nobody else");
@@ -121,7 +121,7 @@ fn a_users_rules_hold_and_touch_nobody_elses_containers() {
     assert!(!town.reaches(&web, 22));
 
     // Somebody has emptied the kernel's rules: ann's next start puts hers back.
-    town.people.host.net().sh("nft flush ruleset");
+    town.users.host.net().sh("nft flush ruleset");
     assert!(town.reaches(&web, 22));
     ok(&ann, "restart --force db");
     assert!(!town.reaches(&web, 22) && !town.reaches(&web, 80));
@@ -170,9 +170,9 @@ fn ports_of_the_host_are_forwarded_as_far_as_they_are_granted() {
     ok(&ann, "launch tiny web");
     ok(&bob, "launch tiny mail");
     let _servers = [lab::serve(ann.init("web"), &[80]), lab::serve(bob.init("mail"), &[80])];
-    let grant = |person: &Person<'_>, setting: &str| town.people.host.ok(&["grant", &person.name, setting]);
-    let is_refused = |person: &Person<'_>, words: &str, reason: &str| {
-        let said = refused(person, words);
+    let grant = |user: &HostdUser<'_>, setting: &str| town.users.host.ok(&["grant", &user.name, setting]);
+    let is_refused = |user: &HostdUser<'_>, words: &str, reason: &str| {
+        let said = refused(user, words);
         assert!(said.contains(reason), "{words}: {said}");
     };
     is_refused(&ann, "forward add web tcp 8080:80", "you may not have tcp port 8080 at any address");
@@ -210,12 +210,12 @@ fn ports_of_the_host_are_forwarded_as_far_as_they_are_granted() {
 #[test]
 fn a_port_that_one_owner_has_is_not_anothers() {
     let town = Town::new();
-    let (ann, bob, root) = (town.ann(), town.bob(), &town.people.host);
+    let (ann, bob, root) = (town.ann(), town.bob(), &town.users.host);
     ok(&ann, "launch tiny web");
     ok(&bob, "launch tiny mail");
     let _servers = [lab::serve(ann.init("web"), &[80]), lab::serve(bob.init("mail"), &[80])];
-    for person in [&ann, &bob] {
-        root.ok(&["grant", &person.name, "ports=8000-8099", &format!("addresses={HOST}")]);
+    for user in [&ann, &bob] {
+        root.ok(&["grant", &user.name, "ports=8000-8099", &format!("addresses={HOST}")]);
     }
     ok(&ann, "forward add web tcp 8080:80");
     let taken = |said: String| {
@@ -250,11 +250,11 @@ fn a_port_that_one_owner_has_is_not_anothers() {
 fn a_port_that_is_no_longer_granted_is_not_forwarded_again() {
     let town = Town::new();
     let ann = town.ann();
-    town.people.host.ok(&["grant", &ann.name, "ports=8080"]);
+    town.users.host.ok(&["grant", &ann.name, "ports=8080"]);
     ok(&ann, "launch tiny web");
     ok(&ann, "forward add web tcp 8080:80");
-    town.people.host.ok(&["grant", &ann.name, "ports="]);
-    town.people.host.net().sh("nft flush ruleset");
+    town.users.host.ok(&["grant", &ann.name, "ports="]);
+    town.users.host.net().sh("nft flush ruleset");
     let said = refused(&ann, "restart --force web");
     assert!(said.contains("you may not have tcp port 8080"), "{said}");
     ok(&ann, "forward remove web tcp 8080");

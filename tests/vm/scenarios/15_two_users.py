@@ -7,7 +7,7 @@ SHARES_HOST = True
 
 
 def run(host: Host) -> None:
-    ann, bob = host.user("ann"), host.user("bob")
+    ann, bob = host.logged_in("ann"), host.logged_in("bob")
     # Bob is in no group: polkit would ask for an administrator's password, and nobody can type it.
     bob.fails("nagaya list", code=1, says="nagaya grant bob allow=true")
     host.run("test ! -e /var/lib/nagaya-users/1002")

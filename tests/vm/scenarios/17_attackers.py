@@ -18,7 +18,7 @@ ARM = "touch /root/watch /root/report; /root/attacker </dev/null >/dev/null 2>&1
 
 def run(host: Host) -> None:
     host.run("usermod -aG nagaya ann")
-    ann = host.user("ann")
+    ann = host.logged_in("ann")
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "attacker"
         subprocess.run(["gcc", "-static", "-O1", "-o", program, ATTACKER], check=True)

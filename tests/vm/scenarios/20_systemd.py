@@ -8,6 +8,7 @@ INSTALLED = True
 def run(host: Host) -> None:
     host.run("systemctl enable --now nagaya.service")
     host.run("nagaya launch debian12 web01 --wait", timeout=600)
+    host.run("nagaya config set web01 snapshots.schedule='* * * * *' snapshots.retention='1 hourly'")
     scopes(host)
     machined(host)
     nothing_of_systemds_ends_it(host)
@@ -15,7 +16,17 @@ def run(host: Host) -> None:
     stop_and_start(host)
     lxcfs(host)
     template_unit(host)
+    schedule(host)
     autostart(host)
+
+
+def schedule(host: Host) -> None:
+    """The timer has made snapshots since the beginning, and kept the latest."""
+    assert show(host, "nagaya-schedule.timer", "ActiveState") == "active"
+    host.wait_for("nagaya snapshot list web01 --format json | grep -q '\"is_automatic\": true'", 150)
+    host.run("nagaya config unset web01 snapshots.schedule")
+    assert show(host, "nagaya-schedule.service", "Result") == "success"
+    assert len(host.json("nagaya snapshot list web01 --format json")) <= 2
 
 
 def info(host: Host, name: str) -> dict:

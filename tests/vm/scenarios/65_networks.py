@@ -8,7 +8,7 @@ INSTALLED = True
 def run(host: Host) -> None:
     host.run("systemctl enable --now nagaya nagaya-watch")
     host.run("usermod -aG nagaya ann && nagaya grant ann networks=2 ports=8000-8099")
-    ann = host.user("ann")
+    ann = host.logged_in("ann")
     for user, network, subnet in ((host, "dmz", "10.20.0"), (ann, "lab", "10.30.0")):
         user.import_template()
         user.run(

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::*;
-use crate::model::nic::Nic;
+use crate::model::mac::Mac;
 
 fn of(pairs: &[(&str, &str)]) -> Result<NicRequest, KeyError> {
     let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -119,15 +119,5 @@ fn what_an_interface_says_of_itself_makes_it_again() {
         let again = NicRequest::of("eth1", &nic.config(), "nagaya0").unwrap();
         assert_eq!((again.kind, again.settings), (request.kind, request.settings), "{pairs:?}");
         assert_eq!(again.outside4, request.outside4);
-    }
-}
-
-#[test]
-fn rates_are_read_back() {
-    for text in ["8kbit", "100Mbit", "1500kbit", "10Gbit", "8001bit"] {
-        assert_eq!(bit_rate_text(bit_rate(text).unwrap()), text);
-    }
-    for bad in ["", "100", "Mbit", "1.5Gbit", "100MB", "-1Mbit", "99999999999999Tbit"] {
-        assert_eq!(bit_rate(bad), None, "{bad}");
     }
 }

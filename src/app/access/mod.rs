@@ -1,0 +1,3 @@
+//! The administrator's grants to users.
+
+pub mod grants;

@@ -1,0 +1,11 @@
+//! Profiles: settings that containers share.
+
+mod assign;
+mod change;
+mod lookup;
+mod text;
+
+pub use assign::{add, assign, remove};
+pub use change::{Change, Waiting, copy, create, delete, resume, set};
+pub use lookup::{Used, expand, find, list, show};
+pub use text::{export, import, put};

@@ -1,0 +1,76 @@
+//! `publish`: a template that is as a container is, or was when a snapshot of it was made.
+
+use std::os::fd::AsFd;
+
+use super::{layering, list, running};
+use crate::app::Progress;
+use crate::app::error::{AppError, AppResult};
+use crate::app::images::templates::{self, Entry, Unpacked};
+use crate::app::instance::{App, layout, lock};
+use crate::app::progress::Bytes;
+use crate::app::storage::{pool, worker};
+use crate::model::layer::Chain;
+use crate::model::operation::OperationKind;
+use crate::model::snapshot::Source;
+use crate::model::template::TemplateId;
+use crate::sys::fs::copy;
+use crate::sys::{SysError, error_text};
+use crate::template::detect;
+
+/// Makes the template. `replace`: the name may stand for another one.
+pub fn publish(
+    app: &mut App,
+    source: &Source,
+    name: &str,
+    replace: bool,
+    progress: &dyn Progress,
+) -> AppResult<Entry> {
+    let (container, _lock) = lock::found(app, &source.container)?;
+    layering::refuse_unfinished(app, &container)?;
+    let snapshot = list::of_source(app, &container, source)?;
+    let is_running = snapshot.is_none() && layering::is_running(app, &container)?;
+    progress.stage(&format!("publishing {source} as {name}"), None);
+    app.expect_storage();
+    let chain = match &snapshot {
+        Some(snapshot) => snapshot.chain.clone(),
+        None => app.store.chain(&container.id)?,
+    };
+    templates::make(app, OperationKind::TemplatePublish, name, replace, |app, work| {
+        let own = match (&snapshot, is_running) {
+            (Some(_), _) => None,
+            (None, false) => Some(format!("{}/upper", layout::data_in_pool(&container.id))),
+            (None, true) => {
+                let copy = format!("{}/upper", pool::work_dir(work));
+                running::copy(app, &container, &copy, progress)?;
+                Some(copy)
+            }
+        };
+        flatten(app, work, own, &chain, progress)
+    })
+}
+
+/// Makes one tree of all layers.
+fn flatten(
+    app: &mut App,
+    work: &str,
+    own: Option<String>,
+    chain: &Chain,
+    progress: &dyn Progress,
+) -> AppResult<Unpacked> {
+    let layers = chain.layers.iter().rev().map(layout::layer_in_pool);
+    let paths: Vec<String> =
+        own.into_iter().chain(layers).chain([layout::template_in_pool(&chain.template)]).collect();
+    let target = format!("{}/tree", pool::work_dir(work));
+    let mut watch = Bytes::of(progress, None);
+    let (digest, bytes, facts) = worker::copying_watched(app, &mut watch, |pool, tell| {
+        let trees = paths.iter().map(|path| worker::open_tree(pool, path)).collect::<Result<Vec<_>, _>>()?;
+        let tree = worker::open_tree(pool, &target)?;
+        copy::copy(&trees, &tree, copy::Marks::Applied, tell)?;
+        let (digest, bytes) = copy::digest(&tree)?;
+        let facts = detect::detect(tree.as_fd())
+            .map_err(|e| SysError::new("see what system it is", std::io::Error::other(error_text(&e))))?;
+        Ok((digest, bytes, facts))
+    })?;
+    let id = TemplateId::new(&digest).map_err(|e| AppError::Refused(e.to_string()))?;
+    Ok((id, bytes, facts))
+}

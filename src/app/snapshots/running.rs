@@ -1,0 +1,122 @@
+//! What a running container has of its own, copied: most of it while the guest runs, and what has changed since while
+//! it is frozen.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::app::Progress;
+use crate::app::containers::monitor;
+use crate::app::containers::monitor::Connection;
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::{App, layout};
+use crate::app::storage::worker;
+use crate::model::container::Container;
+use crate::runtime::protocol::Request;
+use crate::sys::fs::copy::Rounds;
+use crate::sys::process::interrupt;
+use crate::sys::process::report::Watch;
+use crate::sys::{Context, SysError};
+
+/// What the worker tells besides how many bytes are done: that the guest is to be frozen, and that it need not be
+/// any more.
+const FREEZE: u64 = u64::MAX;
+const THAW: u64 = u64::MAX - 1;
+
+/// Copies what the container has written to `target` below the pool, which is made. Returns for how long the guest
+/// was frozen.
+pub fn copy(
+    app: &mut App,
+    container: &Container,
+    target: &str,
+    progress: &dyn Progress,
+) -> AppResult<Duration> {
+    let connection = monitor::connect(app, container)?;
+    let (input, feed) = std::io::pipe().cannot(|| "make a pipe")?;
+    let input = OwnedFd::from(input);
+    let mut freezing = Freezing {
+        connection: Some(connection),
+        feed: Some(OwnedFd::from(feed)),
+        progress,
+        since: None,
+        frozen: Duration::ZERO,
+        error: None,
+    };
+    let data = layout::data_in_pool(&container.id);
+    let done = worker::copying_from(app, Some(&input), &mut freezing, |pool, tell| {
+        worker::make_parent(pool, target)?;
+        worker::make_dir(pool, target, 0o700)?;
+        let source = worker::open_tree(pool, &format!("{data}/upper"))?;
+        let copy = worker::open_tree(pool, target)?;
+        let mut rounds = Rounds::new(&source, &copy);
+        rounds.ahead(tell)?;
+        tell(FREEZE);
+        let mut byte = [0u8; 1];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&input, &mut byte)) {
+            Ok(1) => {}
+            other => {
+                let why =
+                    other.map(|_| std::io::ErrorKind::BrokenPipe.into()).unwrap_or_else(std::io::Error::from);
+                return Err(SysError::new("wait for the guest to be frozen", why));
+            }
+        }
+        rounds.last(&mut |_| {})?;
+        tell(THAW);
+        rustix::fs::syncfs(&copy).cannot(|| "write the copy to disk")
+    });
+    match freezing.error.take() {
+        Some(error) => Err(error),
+        None => done.map(|()| freezing.frozen),
+    }
+}
+
+struct Freezing<'a> {
+    /// While it lives, the guest stays frozen.
+    connection: Option<Connection>,
+    feed: Option<OwnedFd>,
+    progress: &'a dyn Progress,
+    since: Option<Instant>,
+    frozen: Duration,
+    error: Option<AppError>,
+}
+
+impl Freezing<'_> {
+    fn freeze(&mut self) -> AppResult<()> {
+        let (Some(connection), Some(feed)) = (&self.connection, &self.feed) else { return Ok(()) };
+        self.since = Some(Instant::now());
+        connection.ask(&Request::Hold, &[]).map_err(|error| match error {
+            AppError::Monitor { ref name, .. } if monitor::is_unknown(&error) => AppError::advised(
+                format!("container '{name}' was started by an older nagaya, which cannot freeze it for this"),
+                format!("stop it for that, or restart it first: nagaya restart {name}"),
+            ),
+            other => other,
+        })?;
+        rustix::io::write(feed, b"f").cannot(|| "tell the file worker").map_err(AppError::from)?;
+        Ok(())
+    }
+}
+
+impl Watch for Freezing<'_> {
+    fn progress(&mut self, done: u64) -> bool {
+        match done {
+            FREEZE => {
+                self.error = self.freeze().err();
+                self.error.is_none()
+            }
+            THAW => {
+                drop(self.connection.take());
+                self.frozen = self.since.map(|since| since.elapsed()).unwrap_or_default();
+                true
+            }
+            done => {
+                self.progress.bytes(done, None);
+                !interrupt::pending()
+            }
+        }
+    }
+
+    fn side(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn side_ready(&mut self) {}
+}

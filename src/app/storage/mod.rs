@@ -1,0 +1,7 @@
+//! The pool of templates', containers' and layers' trees.
+
+pub mod layers;
+pub mod pool;
+pub mod trash;
+pub mod trees;
+pub mod worker;

@@ -1,0 +1,108 @@
+//! What the pool holds: making, naming and deleting the trees of containers and templates.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+pub use super::worker::{Working, open};
+use super::worker::{begin_work, delete_tree, make_dir, open_readable, work};
+use super::{trash, trees, worker};
+use crate::app::error::AppResult;
+use crate::app::instance::App;
+use crate::app::instance::layout;
+use crate::app::instance::layout::{POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TMP, POOL_TRASH};
+use crate::model::layer::LayerId;
+use crate::model::name::ContainerId;
+use crate::model::template::TemplateId;
+use crate::sys::fs::listing;
+use crate::sys::{Context, SysError, SysResult};
+
+/// Makes the directories of a new container: an empty overlay, whose root is as that of its topmost layer.
+pub fn make_container(app: &mut App, id: &ContainerId, top: Option<&LayerId>) -> AppResult<Working<()>> {
+    let (data, top) = (layout::data_in_pool(id), top.map(layout::layer_in_pool));
+    worker::begin(app, top.is_some(), |pool| {
+        make_data(pool, &data)?;
+        trees::make_upper(pool, &data, top.as_deref())
+    })
+}
+
+/// The directory of a container's own.
+pub(super) fn make_data(pool: &OwnedFd, data: &str) -> SysResult<()> {
+    make_dir(pool, POOL_CONTAINERS, 0o711)?;
+    make_dir(pool, data, 0o700)
+}
+
+/// Moves all that a container has of its own to the trash.
+pub fn delete_container(app: &mut App, id: &ContainerId) -> AppResult<Working<()>> {
+    let data = layout::data_in_pool(id);
+    begin_work(app, |pool| trash::discard(pool, &data))
+}
+
+pub fn delete_template(app: &mut App, id: &TemplateId) -> AppResult<()> {
+    let tree = layout::template_in_pool(id);
+    work(app, |pool| delete_tree(pool, &tree))
+}
+
+/// Name of a piece of work's temporary directory, relative to the pool.
+pub fn work_dir(work: &str) -> String {
+    format!("{POOL_TMP}/{work}")
+}
+
+/// Makes the temporary directory of a piece of work, with an empty `tree` and an empty `scratch`.
+pub fn begin(app: &mut App, work_id: &str) -> AppResult<()> {
+    let dir = work_dir(work_id);
+    work(app, |pool| {
+        make_dir(pool, POOL_TMP, 0o711)?;
+        make_dir(pool, &dir, 0o711)?;
+        make_dir(pool, &format!("{dir}/tree"), 0o755)?;
+        make_dir(pool, &format!("{dir}/scratch"), 0o711)
+    })
+}
+
+/// Deletes the temporary directory of a piece of work.
+pub fn discard(app: &mut App, work_id: &str) -> AppResult<()> {
+    let dir = work_dir(work_id);
+    work(app, |pool| delete_tree(pool, &dir))
+}
+
+/// Makes the unpacked tree of a piece of work the content of template `id`, once all of it is on disk. It
+/// replaces a tree that is there but not in the database.
+pub fn publish(app: &mut App, work_id: &str, id: &TemplateId) -> AppResult<()> {
+    let (from, to) = (format!("{}/tree", work_dir(work_id)), layout::template_in_pool(id));
+    work(app, |pool| {
+        make_dir(pool, POOL_TEMPLATES, 0o711)?;
+        let dir = open_readable(pool, &from).cannot(|| "open the unpacked tree")?;
+        rustix::fs::syncfs(&dir).cannot(|| "write the template to disk")?;
+        delete_tree(pool, &to)?;
+        rustix::fs::renameat(pool, &*from, pool, &*to).cannot(|| "put the template in place")
+    })
+}
+
+/// Names directly below `path` of the pool; empty where it does not exist.
+pub fn names(app: &mut App, path: &'static str) -> AppResult<Vec<String>> {
+    work(app, |pool| {
+        let dir = match open_readable(pool, path) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            Err(e) => return Err(SysError::new(format!("open {path} in the pool"), e)),
+        };
+        let entries = listing::entries(&dir).cannot(|| format!("list {path} in the pool"))?;
+        Ok(entries.flatten().filter_map(|e| e.file_name().to_str().ok().map(str::to_owned)).collect())
+    })
+}
+
+/// Deletes all that is in the pool.
+pub fn empty(app: &mut App) -> AppResult<()> {
+    work(app, |pool| {
+        for path in [POOL_TMP, POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TRASH] {
+            delete_tree(pool, path)?;
+        }
+        Ok(())
+    })
+}
+
+/// Deletes `name` directly below `dir` of the pool.
+pub fn delete_in(app: &mut App, dir: &'static str, name: &str) -> AppResult<()> {
+    let path = format!("{dir}/{name}");
+    work(app, |pool| delete_tree(pool, &path))
+}

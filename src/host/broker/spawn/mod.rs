@@ -1,0 +1,13 @@
+//! Starting a container's monitor.
+
+pub mod disk;
+mod ending;
+pub mod node;
+pub mod passed;
+pub mod program;
+pub mod rootless_stage;
+pub mod stage;
+mod start;
+
+pub use ending::Dying;
+pub use start::{LauncherContext, Order, SpawnError};

@@ -1,0 +1,295 @@
+//! The keys of a `disk` device and what they mean.
+
+use serde::{Deserialize, Serialize};
+
+use super::place::{GUEST_PATH, is_clean_path};
+use crate::model::config::value::{boolean, size, size_text};
+use crate::model::keys::{Absent, BOOL, Key, KeyError, Kind, Live, Subject, Table, Words};
+
+/// What is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskSource<'a> {
+    /// A directory of the host's.
+    Directory(&'a str),
+    /// Memory: empty at each start.
+    Tmpfs,
+}
+
+/// A directory of the host's, or an empty one in memory, in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// As its key says.
+    pub source: String,
+    /// Where it is in the guest.
+    pub path: String,
+    #[serde(default)]
+    pub readonly: bool,
+    /// The guest's root owns what the source's owner owns.
+    #[serde(default = "yes")]
+    pub shift: bool,
+    /// Without its source the container does not start.
+    #[serde(default = "yes")]
+    pub required: bool,
+    /// Of a tmpfs, in bytes; None: the kernel's own bound, half of the host's memory.
+    #[serde(default)]
+    pub size: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How a key is set, by a value of its kind, and read; None where it has the default.
+#[derive(Clone, Copy)]
+pub struct Field {
+    set: fn(&mut Disk, &str) -> Option<()>,
+    get: fn(&Disk) -> Option<String>,
+}
+
+impl Subject for Disk {
+    type Draft = Self;
+    type Sets = Field;
+    const EMPTY_RESETS: bool = false;
+
+    fn put(key: &Key<Self>, disk: &mut Self, name: &str, value: &str) -> Result<(), KeyError> {
+        (key.sets.set)(disk, value).ok_or_else(|| KeyError::wrong(name, value, key.kind.rule))
+    }
+}
+
+impl Disk {
+    /// From its keys.
+    ///
+    /// # Errors
+    /// The key that cannot be so, and what it must be.
+    pub fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, KeyError> {
+        let (source, path) = (String::new(), String::new());
+        let mut disk = Self { source, path, readonly: false, shift: true, required: true, size: None };
+        for (key, value) in pairs {
+            DISK_KEYS.set(&mut disk, key, value)?;
+        }
+        disk.check().map_err(|e| e.listed_by(DISK_KEYS.listed_by))?;
+        Ok(disk)
+    }
+
+    /// The rules that the fields' types do not enforce.
+    pub fn check(&self) -> Result<(), KeyError> {
+        if self.source.is_empty() {
+            return Err(KeyError::needs("a disk", "source=DIRECTORY"));
+        }
+        if !is_source(&self.source) {
+            return Err(KeyError::wrong("source", &self.source, SOURCE.rule));
+        }
+        if self.size.is_some() && self.source() != DiskSource::Tmpfs {
+            return Err(KeyError::not_for("size", "a disk with source=tmpfs:"));
+        }
+        match self.path.as_str() {
+            "" => Err(KeyError::needs("a disk", "path=PATH, its place in the guest")),
+            path if !(GUEST_PATH.check)(path) => Err(KeyError::wrong("path", path, GUEST_PATH.rule)),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn source(&self) -> DiskSource<'_> {
+        match self.source.as_str() {
+            TMPFS => DiskSource::Tmpfs,
+            path => DiskSource::Directory(path),
+        }
+    }
+
+    /// The directory of the host's that it is, if it is one.
+    pub fn directory(&self) -> Option<&str> {
+        match self.source() {
+            DiskSource::Directory(path) => Some(path),
+            DiskSource::Tmpfs => None,
+        }
+    }
+
+    pub fn config(&self) -> impl Iterator<Item = (&'static str, String)> {
+        DISK_KEYS.keys.iter().filter_map(|key| Some((key.name, (key.sets.get)(self)?)))
+    }
+}
+
+fn is_source(text: &str) -> bool {
+    text == TMPFS || text == "/" || is_clean_path(text)
+}
+
+const TMPFS: &str = "tmpfs:";
+
+const SOURCE: Kind = Kind {
+    name: "path",
+    words: Words::NONE,
+    rule: "the absolute path of a directory of the host's, without '.' and '..', or tmpfs:",
+    check: |text| is_source(without_slash(text)),
+};
+
+const PATH: Kind = Kind { check: |text| (GUEST_PATH.check)(without_slash(text)), ..GUEST_PATH };
+
+const SIZE: Kind = Kind {
+    name: "size",
+    words: Words::NONE,
+    rule: "a number of bytes of at least 4KiB, such as 64MiB",
+    check: |text| size(text).is_some_and(|bytes| bytes >= 4096),
+};
+
+/// As shells complete directories.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path)
+}
+
+pub const DISK_KEYS: Table<Disk> =
+    Table { what: "disk", listed_by: "nagaya device keys disk", keys: KEYS, absent: ABSENT };
+
+/// Names are LXD's.
+const KEYS: &[Key<Disk>] = &[
+    Key::new(
+        "source",
+        SOURCE,
+        "",
+        Live::NextStart,
+        "The host's directory, or tmpfs: for an empty one in memory",
+        Field {
+            set: |disk, text| {
+                without_slash(text).clone_into(&mut disk.source);
+                Some(())
+            },
+            get: |disk| Some(disk.source.clone()),
+        },
+    ),
+    Key::new(
+        "path",
+        PATH,
+        "",
+        Live::NextStart,
+        "Where it is in the guest; what is missing of that path is made",
+        Field {
+            set: |disk, text| {
+                without_slash(text).clone_into(&mut disk.path);
+                Some(())
+            },
+            get: |disk| Some(disk.path.clone()),
+        },
+    ),
+    Key::new(
+        "readonly",
+        BOOL,
+        "false",
+        Live::NextStart,
+        "Whether the guest may only read it",
+        Field {
+            set: |disk, text| flag(&mut disk.readonly, text),
+            get: |disk| disk.readonly.then(|| "true".to_owned()),
+        },
+    ),
+    Key::new(
+        "shift",
+        BOOL,
+        "true",
+        Live::NextStart,
+        "Whether what the directory's owner owns is the guest's root's",
+        Field {
+            set: |disk, text| flag(&mut disk.shift, text),
+            get: |disk| (!disk.shift).then(|| "false".to_owned()),
+        },
+    )
+    .differs("default false"),
+    Key::new(
+        "required",
+        BOOL,
+        "true",
+        Live::NextStart,
+        "Whether the container starts only if the directory is there",
+        Field {
+            set: |disk, text| flag(&mut disk.required, text),
+            get: |disk| (!disk.required).then(|| "false".to_owned()),
+        },
+    ),
+    Key::new(
+        "size",
+        SIZE,
+        "",
+        Live::NextStart,
+        "tmpfs: its bytes at most [default: half of the host's memory]",
+        Field {
+            set: |disk, text| {
+                disk.size = Some(size(text)?);
+                Some(())
+            },
+            get: |disk| disk.size.map(|bytes| size_text(bytes).replace(' ', "")),
+        },
+    ),
+];
+
+/// Keys that LXD's disks have, and what to use instead.
+const ABSENT: &[Absent] = &[
+    Absent::instead("attached", "nagaya device remove takes it away"),
+    Absent::key("boot.priority"),
+    Absent::key("ceph.*"),
+    Absent::key("dependent"),
+    Absent::key("initial.*"),
+    Absent::key("io.*"),
+    Absent::instead(
+        "limits.max*",
+        "limits of a container's disk traffic: nagaya config set NAME limits.read=10MB",
+    ),
+    Absent::instead(
+        "limits.read*",
+        "limits of a container's disk traffic: nagaya config set NAME limits.read=10MB",
+    ),
+    Absent::instead(
+        "limits.write*",
+        "limits of a container's disk traffic: nagaya config set NAME limits.write=10MB",
+    ),
+    Absent::key("pool"),
+    Absent::instead("propagation", "what the host mounts below the source later is not seen in guests"),
+    Absent::key("raw.mount.options"),
+    Absent::instead("recursive", "what is mounted below the source is always part of it"),
+    Absent::key("size.state"),
+];
+
+fn flag(field: &mut bool, text: &str) -> Option<()> {
+    *field = boolean(text)?;
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Result<Disk, String> {
+        Disk::of(pairs.iter().copied()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn keys_are_read_back() {
+        let all = [("source", "/srv/data"), ("path", "/mnt/data"), ("readonly", "true"), ("shift", "false")];
+        let disk = of(&all).unwrap();
+        assert!(disk.readonly && !disk.shift && disk.required);
+        let back: Vec<_> = disk.config().collect();
+        assert_eq!(back, all.map(|(key, value)| (key, value.to_owned())));
+        let memory = of(&[("source", "tmpfs:"), ("path", "/cache/"), ("size", "64MiB")]).unwrap();
+        assert_eq!((memory.directory(), memory.size, memory.path.as_str()), (None, Some(64 << 20), "/cache"));
+        let back: Vec<_> = memory.config().collect();
+        assert_eq!(back[2], ("size", "64MiB".to_owned()));
+        assert_eq!(Disk::of(back.iter().map(|(key, value)| (*key, value.as_str()))).unwrap(), memory);
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        for (pairs, said) in [
+            (&[("path", "/a")][..], "a disk needs source"),
+            (&[("source", "/a")], "a disk needs path"),
+            (&[("source", "a"), ("path", "/a")], "source cannot be 'a'"),
+            (&[("source", "/a/../b"), ("path", "/a")], "source cannot be"),
+            (&[("source", "/a"), ("path", "/proc/1")], "path cannot be"),
+            (
+                &[("source", "/a"), ("path", "/b"), ("size", "1GiB")],
+                "size is only for a disk with source=tmpfs:",
+            ),
+            (&[("source", "/a"), ("path", "/b"), ("pool", "x")], "a key of LXD's"),
+            (&[("sorce", "/a")], "no disk key 'sorce'"),
+        ] {
+            let err = of(pairs).unwrap_err();
+            assert!(err.contains(said), "{err}");
+        }
+    }
+}

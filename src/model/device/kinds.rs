@@ -1,0 +1,209 @@
+//! A device of whatever kind, as it is stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Disk, UnixChar};
+use crate::model::field::FieldError;
+use crate::model::keys::{KeyError, KeyFault};
+use crate::model::nic::{Nic, is_device_name};
+
+/// Devices besides interfaces that a container may have at most.
+const MOST_DEVICES: usize = 16;
+
+/// The types of device that there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceType {
+    #[default]
+    Nic,
+    Disk,
+    UnixChar,
+    /// A forward of the firewall's, and stored there.
+    Proxy,
+}
+
+impl DeviceType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nic => "nic",
+            Self::Disk => "disk",
+            Self::UnixChar => "unix-char",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// A device besides interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// By which the operator speaks of it.
+    pub name: String,
+    #[serde(flatten)]
+    pub kind: DeviceKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum DeviceKind {
+    Disk(Disk),
+    UnixChar(UnixChar),
+}
+
+impl Device {
+    /// From its keys.
+    ///
+    /// # Errors
+    /// The name or the key that cannot be so, and what it must be.
+    pub fn of(
+        name: &str,
+        device_type: DeviceType,
+        pairs: &BTreeMap<String, String>,
+    ) -> Result<Self, KeyError> {
+        if !is_device_name(name) {
+            return Err(KeyError::wrong(
+                "device",
+                name,
+                "1 to 32 of a-z, 0-9, '-', '_' and '.', a letter first",
+            ));
+        }
+        let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let kind = match device_type {
+            DeviceType::Disk => DeviceKind::Disk(Disk::of(pairs)?),
+            DeviceType::UnixChar => DeviceKind::UnixChar(UnixChar::of(pairs)?),
+            other => return Err(KeyError::wrong("type", other.as_str(), "disk or unix-char")),
+        };
+        Ok(Self { name: name.to_owned(), kind })
+    }
+
+    pub fn device_type(&self) -> DeviceType {
+        match &self.kind {
+            DeviceKind::Disk(_) => DeviceType::Disk,
+            DeviceKind::UnixChar(_) => DeviceType::UnixChar,
+        }
+    }
+
+    /// The keys that describe it, as they can be set.
+    pub fn config(&self) -> BTreeMap<String, String> {
+        let owned = |(key, value): (&str, String)| (key.to_owned(), value);
+        match &self.kind {
+            DeviceKind::Disk(disk) => disk.config().map(owned).collect(),
+            DeviceKind::UnixChar(node) => node.config().map(owned).collect(),
+        }
+    }
+
+    /// The same with some keys set and others back at their defaults.
+    ///
+    /// # Errors
+    /// The key that cannot be so, or was not set.
+    pub fn changed(&self, pairs: &[(String, String)], unset: &[String]) -> Result<Self, KeyError> {
+        let mut wanted = self.config();
+        for key in unset {
+            if wanted.remove(key).is_none() && pairs.is_empty() {
+                return Err(KeyFault::NotSet { key: key.clone() }.into());
+            }
+        }
+        wanted.extend(pairs.iter().cloned());
+        Self::of(&self.name, self.device_type(), &wanted)
+    }
+
+    /// Where it is in the guest.
+    pub fn path(&self) -> &str {
+        match &self.kind {
+            DeviceKind::Disk(disk) => &disk.path,
+            DeviceKind::UnixChar(node) => &node.path,
+        }
+    }
+
+    /// What of the host's it is.
+    pub fn source(&self) -> &str {
+        match &self.kind {
+            DeviceKind::Disk(disk) => &disk.source,
+            DeviceKind::UnixChar(node) => &node.source,
+        }
+    }
+
+    pub fn disk(&self) -> Option<&Disk> {
+        match &self.kind {
+            DeviceKind::Disk(disk) => Some(disk),
+            DeviceKind::UnixChar(_) => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), KeyError> {
+        match &self.kind {
+            DeviceKind::Disk(disk) => disk.check(),
+            DeviceKind::UnixChar(node) => node.check(),
+        }
+    }
+}
+
+/// The rules of all devices of one container.
+pub fn check_all(devices: &[Device], nics: &[Nic]) -> Result<(), FieldError> {
+    let rule = |good: bool, field, value: &dyn ToString, rule| {
+        if good { Ok(()) } else { Err(FieldError { field, value: value.to_string(), rule }) }
+    };
+    rule(devices.len() <= MOST_DEVICES, "devices", &devices.len(), "a number of devices up to 16")?;
+    for (n, device) in devices.iter().enumerate() {
+        let before = &devices[..n];
+        rule(is_device_name(&device.name), "device", &device.name, "a device's name")?;
+        rule(device.check().is_ok(), "device", &device.name, "a device whose keys can be so")?;
+        let is_new = before.iter().all(|other| other.name != device.name)
+            && nics.iter().all(|nic| nic.device != device.name);
+        rule(is_new, "device", &device.name, "another device's name")?;
+        rule(
+            before.iter().all(|other| other.path() != device.path()),
+            "path",
+            &device.path(),
+            "another device's path",
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stored::tests::value_outlives;
+
+    fn pairs(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+        all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn disk(name: &str, path: &str) -> Device {
+        Device::of(name, DeviceType::Disk, &pairs(&[("source", "/srv"), ("path", path)])).unwrap()
+    }
+
+    #[test]
+    fn devices_outlive_versions() {
+        value_outlives(&disk("data", "/data"), &["name", "type", "source", "path"], &[]);
+        let kvm = Device::of("kvm", DeviceType::UnixChar, &pairs(&[("source", "/dev/kvm")])).unwrap();
+        value_outlives(&kvm, &["name", "type", "source", "path"], &[]);
+        let text = toml::to_string(&kvm).unwrap();
+        assert_eq!(toml::from_str::<Device>(&text).unwrap(), kvm);
+    }
+
+    #[test]
+    fn a_change_is_whole_or_refused() {
+        let data = disk("data", "/data");
+        let set = |pairs: &[(&str, &str)], unset: &[&str]| {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            data.changed(&pairs, &unset.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>())
+        };
+        let changed = set(&[("readonly", "true")], &[]).unwrap();
+        assert!(changed.disk().unwrap().readonly && changed.path() == "/data");
+        assert_eq!(changed.changed(&[], &["readonly".to_owned()]).unwrap(), data);
+        assert!(set(&[], &["readonly"]).is_err() && set(&[], &["path"]).is_err());
+        assert!(set(&[("readonly", "true"), ("path", "x")], &[]).is_err());
+    }
+
+    #[test]
+    fn a_container_has_each_name_and_path_once() {
+        check_all(&[disk("a", "/a"), disk("b", "/a/b")], &[]).unwrap();
+        assert!(check_all(&[disk("a", "/a"), disk("a", "/b")], &[]).is_err());
+        assert!(check_all(&[disk("a", "/a"), disk("b", "/a")], &[]).is_err());
+        let many: Vec<_> = (0..17).map(|n| disk(&format!("d{n}"), &format!("/d{n}"))).collect();
+        assert!(check_all(&many, &[]).is_err() && check_all(&many[1..], &[]).is_ok());
+    }
+}

@@ -1,0 +1,13 @@
+//! Devices of containers besides network interfaces: directories of the host's and device nodes.
+
+mod disk;
+mod kinds;
+mod place;
+pub mod proxy;
+mod unix_char;
+
+pub use disk::{DISK_KEYS, Disk, DiskSource};
+pub use kinds::{Device, DeviceKind, DeviceType, check_all};
+pub use place::is_clean_path;
+pub use proxy::PROXY_KEYS;
+pub use unix_char::{UNIX_CHAR_KEYS, UnixChar};

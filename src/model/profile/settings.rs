@@ -1,0 +1,64 @@
+//! A profile.
+
+use serde::{Deserialize, Serialize};
+
+use super::ProfileName;
+use crate::model::config::Config;
+use crate::model::keys::{KeyError, is_unprintable};
+
+/// Most bytes of a profile's description.
+pub const MAX_DESCRIPTION: usize = 1024;
+
+/// Settings under a name. A profile holds no profiles, so none can contain itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    pub name: ProfileName,
+    /// A line for people.
+    #[serde(default)]
+    pub description: String,
+    #[serde(flatten)]
+    pub spec: ProfileSpec,
+}
+
+/// What a profile gives to the containers that use it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileSpec {
+    #[serde(default)]
+    pub config: Config,
+}
+
+impl Profile {
+    pub fn new(name: ProfileName) -> Self {
+        Self { name, description: String::new(), spec: ProfileSpec::default() }
+    }
+
+    /// Its keys with their values.
+    pub fn config(&self) -> &Config {
+        &self.spec.config
+    }
+}
+
+/// Refuses a description that is no line.
+pub fn check_description(text: &str) -> Result<(), KeyError> {
+    match text.len() <= MAX_DESCRIPTION && !text.chars().any(is_unprintable) {
+        true => Ok(()),
+        false => Err(KeyError::wrong("description", text, "one line of at most 1,024 bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_a_line() {
+        assert!(check_description("Gold: 2 GiB, 'fast'").is_ok());
+        assert!(check_description("a\nb").is_err() && check_description(&"x".repeat(1025)).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_has_a_default_and_what_is_not_known_is_left_out() {
+        let read: Profile = serde_json::from_str(r#"{"name":"gold","news":{"a":1}}"#).unwrap();
+        assert_eq!(read, Profile::new(ProfileName::new("gold").unwrap()));
+    }
+}
