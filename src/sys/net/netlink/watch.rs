@@ -355,6 +355,8 @@ mod tests {
     fn only_what_harms_links_of_ours_is_suspicious() {
         in_new_netns(|| {
             run("ip", "link set lo up");
+            // A new namespace begins with what the host has.
+            run("sysctl", "-q net.ipv4.ip_forward=1");
             let mut watch = LinkWatch::open().unwrap();
             let mut check = |is_harm, commands: &[&str]| {
                 assert_eq!(watch.suspects_after(commands), is_harm, "{commands:?}");
