@@ -15,6 +15,7 @@ use crate::model::name::{ContainerId, Name};
 use crate::model::profile::ProfileName;
 use crate::model::time::Timestamp;
 use crate::sys::cgroup::usage::Usage;
+use crate::sys::fs::quota::Taken;
 
 /// All containers, or those named; sorted by name as people do. One that is not there is an error.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -286,6 +287,8 @@ pub struct Details {
     pub limits: BTreeMap<&'static str, String>,
     /// None where it does not run.
     pub usage: Option<Usage>,
+    /// What its own files take of the limit that they have; none without a limit.
+    pub disk: Option<Taken>,
     /// What has passed its links since it was made; none where that is not counted.
     pub traffic: Option<Traffic>,
     pub snapshots: usize,

@@ -67,10 +67,14 @@ impl Fault for SourceError {
                 refused.hint("make it first, or let the container start without it: required=false")
             }
             Self::Link { real: Some(real), .. } => refused.hint(format!("type the real path: {}", real.display())),
-            Self::Setuid { path } => refused.hint(format!(
-                "close a directory above it to others (chmod 700 {}), or give it with readonly=true or shift=false",
-                path.rsplit_once('/').map_or("/", |(above, _)| above)
-            )),
+            Self::Setuid { path } => match path.rsplit_once('/') {
+                // What is right below / has none that could be closed.
+                None | Some(("", _)) => refused.hint("give it with readonly=true or shift=false"),
+                Some((above, _)) => refused.hint(format!(
+                    "close a directory above it to others (chmod 700 {above}), or give it with readonly=true or \
+                     shift=false"
+                )),
+            },
             Self::NotAllowed { .. } => refused.hint("type as root: nagaya device add NAME DEVICE disk source=… path=…"),
             Self::TooMany => refused.hint("remove devices that are not needed: nagaya device remove NAME DEVICE"),
             _ => refused,

@@ -62,9 +62,7 @@ fn kill_commands(whole_group: bool) {
         // At once, while a broker may be at work still; and again when it has ended.
         drop(running.wait());
         host.list();
-        until(20, "the killed command's processes have ended", || {
-            !pids().any(|pid| group_of(pid) == Some(group))
-        });
+        group_has_ended(group);
         check(&host);
         assert_eq!(host.init("keeper"), keeper);
     }
@@ -77,6 +75,13 @@ fn kill_commands(whole_group: bool) {
         host.exec(name, &["true"]);
     }
     no_link_without_a_bridge();
+}
+
+/// Waits until all processes of a killed command's group have ended.
+pub fn group_has_ended(group: i32) {
+    until(20, "the killed command's processes have ended", || {
+        !pids().any(|pid| group_of(pid) == Some(group))
+    });
 }
 
 /// Process group of a living process; a monitor has one of its own.

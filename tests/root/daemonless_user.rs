@@ -79,7 +79,16 @@ impl DaemonlessUser {
         let home = dir.join("home").to_string_lossy().into_owned();
         run_tool(
             "useradd",
-            &["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0", "--no-create-home", "--home-dir", &home, &name],
+            &[
+                "-K",
+                "SUB_UID_COUNT=0",
+                "-K",
+                "SUB_GID_COUNT=0",
+                "--no-create-home",
+                "--home-dir",
+                &home,
+                &name,
+            ],
         );
         let id = |flag: &str| run_tool("id", &[flag, &name]).trim().parse().expect("an id");
         let (uid, gid) = (id("-u"), id("-g"));

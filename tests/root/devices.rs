@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use super::daemonless_user::{DaemonlessUser, Otherwise};
+use super::errors_of_host::Disk;
 use super::host::{Host, random_hex, run_tool, told, until};
 use super::hostd_users::HostdUsers;
 
@@ -214,6 +215,35 @@ fn hostile_links_of_a_guest_lead_nowhere_else() {
     host.ok(&["start", "web"]);
     assert!(fs::read_dir(&outside).unwrap().next().is_none(), "something was made outside");
     assert!(!host.exec("web", &["cat", "/proc/self/mountinfo"]).contains("/srv"));
+}
+
+/// Test hosts in QEMU have file systems that can; the scenario `35_quota` is theirs.
+#[test]
+fn a_bound_that_nobody_keeps_is_refused() {
+    let host = Host::bare();
+    let _disk = Disk::under(&host, 60);
+    host.import("tiny", &super::templates::tiny());
+    host.ok(&["create", "tiny", "c"]);
+    for args in [
+        &["create", "tiny", "d", "-d", "root,size=1GiB"][..],
+        &["device", "set", "c", "root", "size=1GiB"],
+        &["device", "add", "c", "root", "disk", "inodes=1000"],
+    ] {
+        let said = told(&host.nagaya(args));
+        assert!(said.contains("the ext4 file system") && said.contains("tune2fs -O project,quota"), "{said}");
+    }
+    assert_eq!(host.list().len(), 1);
+    assert_eq!(
+        host.ok(&["device", "list", "c", "--format", "csv"]).lines().count(),
+        2,
+        "its interface alone"
+    );
+    // Without a bound there is nothing to keep.
+    host.ok(&["device", "add", "c", "root", "disk"]);
+    host.ok(&["start", "c"]);
+    host.ok(&["device", "remove", "c", "root"]);
+    let path = told(&host.nagaya(&["device", "add", "c", "other", "disk", "path=/", "readonly=true"]));
+    assert!(path.contains("readonly is only for"), "{path}");
 }
 
 #[test]

@@ -266,7 +266,8 @@ fn a_program_in_a_directory_that_is_closed_to_the_service_user() {
     // As a checkout in root's home. tempfile makes it for its owner alone.
     let dir = tempfile::tempdir().expect("make a directory");
     let copy = dir.path().join("nagaya");
-    fs::copy(env!("CARGO_BIN_EXE_nagaya"), &copy).expect("copy the program");
+    // By another process: what this one has open for writing, a child that another test has just forked has too.
+    run_tool("cp", &[env!("CARGO_BIN_EXE_nagaya"), &copy.to_string_lossy()]);
     let mut command = Command::new(&copy);
     command.args(["launch", "nosuch", "web"]).env_clear().env("PATH", PATH);
     command.env("NAGAYA_INSTANCE", host.name());

@@ -31,6 +31,7 @@ fn case(verb: Verb) -> Case {
         Verb::Setup | Verb::StorageNamespace => takes_nothing,
         Verb::BlockHits | Verb::RuleCounts | Verb::FirewallInPlace => takes_nothing,
         Verb::Traffic => traffic,
+        Verb::SetDiskQuota => set_disk_quota,
         Verb::EnsureNetwork => ensure_network,
         Verb::RemoveNetwork => remove_network,
         Verb::EnsureNames => ensure_names,
@@ -313,6 +314,26 @@ fn keep_sources(scene: &Scene<'_>, verb: Verb) {
     for directories in [json!([]), json!(["/"])] {
         refused("root's directories", scene.caller.ask(verb, &json!({"directories": directories})));
     }
+}
+
+fn set_disk_quota(scene: &Scene<'_>, verb: Verb) {
+    let (own, foreign) = (order(scene.bob)["first_id"].clone(), scene.bob.range().0);
+    let open = |path: &str| OwnedFd::from(std::fs::File::open(path).expect("open a directory"));
+    let set = |container: &str, first: &Value, fds: Vec<(&str, OwnedFd)>| {
+        let request =
+            json!({"container": container, "first_id": first, "begins": true, "bytes": 1, "files": 0});
+        refused(&request.to_string(), scene.caller.call(verb, &request.to_string(), fds));
+    };
+    for container in ["..", "0000000G"] {
+        set(container, &own, vec![("data", open("/usr/share"))]);
+    }
+    // What is not Bob's: the ids, and the directory.
+    set("00000000", &json!(foreign), vec![("data", open("/usr/share"))]);
+    set("00000000", &json!(0), vec![("data", open("/usr/share"))]);
+    set("00000000", &own, vec![("data", open("/usr/share"))]);
+    set("00000000", &own, vec![("data", open("/etc/passwd"))]);
+    set("00000000", &own, Vec::new());
+    set("00000000", &own, vec![("data", open("/usr/share")), ("more", open("/usr/share"))]);
 }
 
 fn set_limits(scene: &Scene<'_>, _: Verb) {

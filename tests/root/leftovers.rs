@@ -12,6 +12,11 @@ use super::host::{Host, status};
 
 /// One line for each file, cgroup, link, mount, process and row of the instance.
 pub fn of(host: &Host) -> BTreeSet<String> {
+    // It is erased in the background.
+    let (trash, end) = (host.state_dir().join("pool/trash"), Instant::now() + Duration::from_secs(5));
+    while trash.exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let mut found = BTreeSet::new();
     for dir in [host.state_dir(), host.run_dir(), host.cgroup()] {
         files(&dir, &mut found);

@@ -5,6 +5,7 @@ use std::os::unix::fs::{OpenOptionsExt, chown};
 
 use serde_json::Value;
 
+use super::crash::group_has_ended;
 use super::host::{Host, told};
 
 /// What the kernel holds a running container to.
@@ -173,8 +174,10 @@ fn a_change_whose_command_was_killed_is_finished_by_the_next() {
     let manifest = host.state_dir().join("containers").join(&id).join("manifest.toml");
     let brought = || fs::read_to_string(&manifest).expect("read the manifest").contains("large");
     assert!(!brought());
+    let group = change.pid();
     change.kill(true);
-    drop(change);
+    drop(change.wait());
+    group_has_ended(group);
     drop(lock);
     assert_eq!(host.sh("c", "echo $PLAN"), "large");
     let done = host.ok(&["operation", "list"]);

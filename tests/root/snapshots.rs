@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::crash::{Random, group_of};
+use super::crash::{Random, group_has_ended};
 use super::errors_of_host::Disk;
-use super::host::{Host, pids, run_tool, until};
+use super::host::{Host, run_tool, until};
 use super::hostd_users::{HostdUser, HostdUsers};
 use super::leftovers;
 
@@ -403,9 +403,7 @@ fn a_database_made_anew_after_a_killed_snapshot_loses_no_file() {
         std::thread::sleep(delay);
         running.kill(true);
         drop(running.wait());
-        until(20, "the killed command's processes have ended", || {
-            !pids().any(|pid| group_of(pid) == Some(group))
-        });
+        group_has_ended(group);
         if is_lost {
             for name in ["nagaya.db", "nagaya.db-wal", "nagaya.db-shm"] {
                 let _ = fs::remove_file(host.state_dir().join(name));

@@ -8,9 +8,11 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::firewall::Caution;
 use crate::app::instance::{App, lock};
 use crate::app::network;
+use crate::app::storage::quota;
 use crate::model::container::{Container, State};
-use crate::model::device::{Device, DeviceType};
+use crate::model::device::{Device, DeviceType, ROOT_DEVICE};
 use crate::model::name::Name;
+use crate::sys::fs::quota::Amount;
 
 /// Interfaces by slot, then the others by name.
 pub fn list(app: &App, name: &Name) -> AppResult<Vec<AnyDevice>> {
@@ -68,6 +70,10 @@ pub fn set(
     caution: &Caution,
 ) -> AppResult<Changed> {
     let found = app.find(name)?;
+    if device == ROOT_DEVICE && !has(&found, device) && !found.devices.iter().any(Device::is_root) {
+        // Every container has a root, said or not.
+        return add(app, name, device, DeviceType::Disk, pairs, caution);
+    }
     if let Some(former) = proxies::find(app, &found, device)? {
         return proxies::set(app, &found, &former, pairs, unset, caution);
     }
@@ -99,8 +105,9 @@ pub fn remove(app: &mut App, name: &Name, device: &str, force: bool) -> AppResul
         return interfaces::remove(app, name, device);
     }
     let (container, _lock) = lock::found(app, name)?;
-    find(&container, device)?;
-    if state::of(app, &container) != State::Stopped
+    if find(&container, device)?.is_root() {
+        quota::change(app, &container, Amount::default())?;
+    } else if state::of(app, &container) != State::Stopped
         && let Some(given) = attached::device(app, &container, device)
     {
         hot_plug::unmount(app, &container, &given, force)?;
@@ -116,6 +123,10 @@ pub fn remove(app: &mut App, name: &Name, device: &str, force: bool) -> AppResul
 fn settled(app: &mut App, name: &Name, before: &Container, device: Device) -> AppResult<Changed> {
     let now = app.find(name)?;
     create::write_manifest(app, &now)?;
+    if device.is_root() {
+        quota::change(app, &now, quota::wanted(&now))?;
+        return Ok(Changed { device: AnyDevice::Other(device), pending: false });
+    }
     let pending = match state::of(app, &now) {
         State::Stopped => false,
         _ => match attached::device(app, &now, &device.name) {

@@ -50,7 +50,7 @@ impl Attached {
         Self {
             container: container.name.clone(),
             nics: network::orders(container, networks),
-            devices: container.devices.clone(),
+            devices: container.devices.iter().filter(|device| !device.is_root()).cloned().collect(),
             resolvers: answering.map(guest_config::gateways).unwrap_or_default(),
             domain: answering.and_then(|network| network.domain.clone()),
             config: Some(container.config.expanded().clone()),
@@ -124,7 +124,7 @@ pub fn pending(app: &App, container: &Container) -> AppResult<Vec<String>> {
             Some(_) => {}
         }
     }
-    for device in &container.devices {
+    for device in &now.devices {
         let name = &device.name;
         match started.devices.iter().find(|was| was.name == *name) {
             None => waiting.push(format!("device '{name}' is added")),
@@ -132,7 +132,7 @@ pub fn pending(app: &App, container: &Container) -> AppResult<Vec<String>> {
             Some(_) => {}
         }
     }
-    let is_gone = |was: &&Device| container.devices.iter().all(|device| device.name != was.name);
+    let is_gone = |was: &&Device| now.devices.iter().all(|device| device.name != was.name);
     waiting.extend(
         started.devices.iter().filter(is_gone).map(|was| format!("device '{}' is removed", was.name)),
     );

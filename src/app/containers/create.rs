@@ -233,7 +233,7 @@ pub fn fill(app: &mut App, making: &mut Making) -> AppResult<()> {
         // Not before it is recorded: from then on nobody deletes the networks.
         network::expect(app, &making.nics)?;
     }
-    let tree = pool::make_container(app, &container.id, making.top.as_ref())?;
+    let tree = pool::make_container(app, container, making.top.as_ref())?;
     let dir = layout::container_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     write_manifest(app, container)?;

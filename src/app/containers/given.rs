@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
+use crate::app::storage::quota;
 use crate::host::api::requests::{DiskOrder, NodeOrder};
 use crate::model::container::Container;
 use crate::model::device::{Device, DeviceKind, Disk, DiskSource, UnixChar};
@@ -52,6 +53,7 @@ impl Given {
         let (source, required) = match &device.kind {
             DeviceKind::Disk(disk) => match disk.source() {
                 DiskSource::Tmpfs => (MountSource::Tmpfs { size: disk.size, readonly: disk.readonly }, true),
+                DiskSource::Root => return,
                 DiskSource::Directory(path) => {
                     let name = format!("disk-{number}");
                     self.disks.push((disk_order(instance, disk, &name, path), path.to_owned()));
@@ -129,7 +131,7 @@ pub fn check(instance: &Instance, device: &Device) -> AppResult<()> {
                     .to_owned(),
             ))
         }
-        _ => Ok(()),
+        _ => quota::check(instance, device),
     }
 }
 

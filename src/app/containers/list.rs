@@ -7,6 +7,7 @@ use crate::app::config::{self, limits};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::lock;
+use crate::app::storage::quota;
 use crate::app::{firewall, network};
 use crate::host::rootless::owner;
 use crate::model::container::{Container, Phase, State};
@@ -18,6 +19,7 @@ use crate::runtime::protocol::Ended;
 use crate::sys::cgroup;
 use crate::sys::cgroup::usage;
 use crate::sys::cgroup::usage::Usage;
+use crate::sys::fs::quota::Taken;
 use crate::sys::process::rlimit;
 
 /// One container.
@@ -52,6 +54,8 @@ pub struct Info {
     pub usage: Option<Usage>,
     /// The traffic of its links since it was made; None if that is not counted.
     pub traffic: Option<Traffic>,
+    /// What its own files take of the limit that they have.
+    pub disk: Option<Taken>,
     /// How many snapshots it has.
     pub snapshots: usize,
     /// How many layers it stands on above its template.
@@ -182,6 +186,7 @@ pub fn info(app: &mut App, name: &Name) -> AppResult<Info> {
     notes.extend(guest_config::lack_of_resolvers(name, &row.container.nics, &resolvers));
     Ok(Info {
         traffic: traffic(app, name),
+        disk: quota::taken(app, &row.container),
         snapshots: app.store.snapshots(&id)?.len(),
         layers: app.store.chain(&id)?.layers.len(),
         ready: up && record.as_ref().is_some_and(|r| r.ready),

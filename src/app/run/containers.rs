@@ -239,6 +239,7 @@ impl From<&Info> for Details {
             limits: info.limits.clone(),
             usage: info.usage.clone(),
             traffic: info.traffic,
+            disk: info.disk,
             snapshots: info.snapshots,
             layers: info.layers,
             notes: info.notes.iter().map(|note| text::line(note)).collect(),

@@ -44,7 +44,11 @@ pub fn copy(
     let data = layout::data_in_pool(&container.id);
     let done = worker::copying_from(app, Some(&input), &mut freezing, |pool, tell| {
         worker::make_parent(pool, target)?;
-        worker::make_dir(pool, target, 0o700)?;
+        // What is made among what the container has counts against its quota, wherever it is put then.
+        let next = format!("{data}/next");
+        worker::delete_tree(pool, &next)?;
+        worker::make_dir(pool, &next, 0o700)?;
+        rustix::fs::renameat(pool, &*next, pool, target).cannot(|| format!("put {target} in its place"))?;
         let source = worker::open_tree(pool, &format!("{data}/upper"))?;
         let copy = worker::open_tree(pool, target)?;
         let mut rounds = Rounds::new(&source, &copy);

@@ -2,6 +2,7 @@
 
 pub mod layers;
 pub mod pool;
+pub mod quota;
 pub mod trash;
 pub mod trees;
 pub mod worker;

@@ -6,11 +6,12 @@ use rustix::io::Errno;
 
 pub use super::worker::{Working, open};
 use super::worker::{begin_work, delete_tree, make_dir, open_readable, work};
-use super::{trash, trees, worker};
+use super::{quota, trash, trees, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout;
 use crate::app::instance::layout::{POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TMP, POOL_TRASH};
+use crate::model::container::Container;
 use crate::model::layer::LayerId;
 use crate::model::name::ContainerId;
 use crate::model::template::TemplateId;
@@ -18,8 +19,12 @@ use crate::sys::fs::listing;
 use crate::sys::{Context, SysError, SysResult};
 
 /// Makes the directories of a new container: an empty overlay, whose root is as that of its topmost layer.
-pub fn make_container(app: &mut App, id: &ContainerId, top: Option<&LayerId>) -> AppResult<Working<()>> {
-    let (data, top) = (layout::data_in_pool(id), top.map(layout::layer_in_pool));
+pub fn make_container(app: &mut App, container: &Container, top: Option<&LayerId>) -> AppResult<Working<()>> {
+    let (data, top) = (layout::data_in_pool(&container.id), top.map(layout::layer_in_pool));
+    if quota::is_counted(app)? {
+        work(app, |pool| make_data(pool, &data))?;
+        quota::begin(app, container)?;
+    }
     worker::begin(app, top.is_some(), |pool| {
         make_data(pool, &data)?;
         trees::make_upper(pool, &data, top.as_deref())

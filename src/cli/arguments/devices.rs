@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use crate::api::devices::New;
 use crate::api::pairs::Pairs;
-use crate::model::device::DeviceType;
+use crate::model::device::{DeviceType, ROOT_DEVICE};
 
 /// Devices besides interfaces.
 #[derive(clap::Args)]
@@ -47,9 +47,12 @@ fn device(text: &str) -> Result<NewDevice, String> {
             _ => return Err(format!("'{word}' is not KEY=VALUE")),
         }
     }
-    let device_type = match device_type.ok_or_else(types)? {
-        Type::Disk => DeviceType::Disk,
-        Type::UnixChar => DeviceType::UnixChar,
+    let device_type = match device_type {
+        Some(Type::Disk) => DeviceType::Disk,
+        Some(Type::UnixChar) => DeviceType::UnixChar,
+        // As LXD's hands type it.
+        None if name == ROOT_DEVICE => DeviceType::Disk,
+        None => return Err(types()),
     };
     Ok(NewDevice { name, device_type, pairs })
 }
@@ -67,6 +70,8 @@ mod tests {
         let data = device("data,type=disk,source=/srv/a=b,path=/srv").unwrap();
         assert_eq!((data.name.as_str(), data.device_type), ("data", DeviceType::Disk));
         assert_eq!(data.pairs[0], ("source".to_owned(), "/srv/a=b".to_owned()));
+        let root = device("root,size=10GiB").unwrap();
+        assert_eq!((root.device_type, root.pairs.len()), (DeviceType::Disk, 1));
         for bad in ["data", "data,source=/a", "data,type=disk,x", "eth0,type=nic", "a,type=gpu"] {
             assert!(device(bad).is_err(), "{bad}");
         }

@@ -10,6 +10,7 @@ use crate::cli::request::ask;
 use crate::model::config::CONFIG_KEYS;
 use crate::model::ids::IDS_PER_RANGE;
 use crate::sys::cgroup::usage::Usage;
+use crate::sys::fs::quota::Taken;
 
 /// Show all about containers
 ///
@@ -102,6 +103,9 @@ fn sheet(info: &Details, age: &str) -> String {
     for (file, value) in info.limits.iter().filter(|(file, value)| !is_usual(file, value)) {
         add("Limit", Some(limit(file, value, &c.expanded_config)));
     }
+    for line in info.disk.iter().flat_map(disk_lines) {
+        add(line.0, Some(line.1));
+    }
     add("Snapshots", Some(info.snapshots.to_string()).filter(|_| info.snapshots > 0));
     add("Layers", Some(format!("{} above its template", info.layers)).filter(|_| info.layers > 0));
     add("Last end", info.ended.as_ref().map(ending));
@@ -123,6 +127,17 @@ fn limit(file: &str, value: &str, config: &BTreeMap<String, String>) -> String {
         set if set.is_empty() => format!("{file} {value}"),
         set => format!("{set} ({file} {value})"),
     }
+}
+
+fn disk_lines(disk: &Taken) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if disk.size > 0 {
+        lines.push(("Own data", format!("{} of {}", text::size(disk.bytes), text::size(disk.size))));
+    }
+    if disk.inodes > 0 {
+        lines.push(("Own files", format!("{} of {}", disk.files, disk.inodes)));
+    }
+    lines
 }
 
 /// Whether the file of a cgroup has the kernel's own default, which limits nothing.
@@ -215,6 +230,7 @@ mod tests {
                 received_packets: 4,
                 received_bytes: 4096,
             }),
+            disk: Some(Taken { bytes: 3 << 30, size: 10 << 30, files: 0, inodes: 0 }),
             snapshots: 3,
             layers: 1,
             notes: vec!["It runs without limits.".to_owned()],
@@ -245,6 +261,7 @@ Pressure:      not measured by this kernel (boot it with psi=1)
 Traffic:       4.0 KiB in 4 packets received, 300 B in 3 sent, in all
 Limit:         cpu.weight 50
 Limit:         limits.memory 512MiB (memory.max 536870912)
+Own data:      3.0 GiB of 10 GiB
 Snapshots:     3
 Layers:        1 above its template
 Last end:      its init died (nobody asked for it)

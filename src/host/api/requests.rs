@@ -288,6 +288,22 @@ pub struct Lent {
     pub descriptors: Descriptors,
 }
 
+/// How much a container may take of the disk. Comes with the descriptor `data`: the container's directory in the pool.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetDiskQuota {
+    pub container: String,
+    /// First of its runtime ids.
+    pub first_id: u32,
+    /// The directory is new and empty: what is made in it counts from now on.
+    pub begins: bool,
+    /// 0: no limit.
+    pub bytes: u64,
+    /// 0: no limit.
+    pub files: u64,
+    #[serde(skip)]
+    pub descriptors: Descriptors,
+}
+
 /// One more interface of a running container.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AttachLink {
@@ -364,7 +380,7 @@ macro_rules! carries_none {
     ($($type:ty),+ $(,)?) => { $( impl Carries for $type {} )+ };
 }
 
-carries_descriptors!(Namespace, Block, Spawn, LendDevice, Lent);
+carries_descriptors!(Namespace, Block, Spawn, LendDevice, Lent, SetDiskQuota);
 carries_none!(
     Setup,
     SetUp,

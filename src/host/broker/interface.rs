@@ -24,8 +24,8 @@ use crate::host::api::requests::{
     AdjustLink, Applied, ApplyFirewall, AttachLink, AttachLxcfs, Block, BlockHitList, BlockHits,
     ChangeFirewall, Clear, Cleared, DetachLink, Done, EnsureNames, EnsureNetwork, FirewallInPlace,
     ForgetContainer, InPlace, KeepSources, LendDevice, Lent, MendLink, Mended, Namespace, RegisterMachine,
-    RemoveFirewall, RemoveNetwork, RuleCountList, RuleCounts, SetLimits, SetUp, Setup, Spawn, Spawned,
-    StorageNamespace, Traffic, TrafficMap,
+    RemoveFirewall, RemoveNetwork, RuleCountList, RuleCounts, SetDiskQuota, SetLimits, SetUp, Setup, Spawn,
+    Spawned, StorageNamespace, Traffic, TrafficMap,
 };
 use crate::host::api::verbs::{Verb, Verbs, carry_out};
 use crate::host::rootless::owner;
@@ -380,6 +380,11 @@ impl Verbs for Host1 {
         self.caller.check()?;
         sources::keep(&self.instance, &directories).map_err(failed)?;
         Ok(Done {})
+    }
+
+    /// Bounds what a container may take of the disk.
+    async fn set_disk_quota(&self, request: SetDiskQuota) -> Result<Done, HostError> {
+        self.limit_disk(request).await
     }
 
     /// Gives a running container other limits: all of them or, on failure, none.

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod claims;
 pub mod coexist;
 pub mod container_lock;
+pub mod disk_quota;
 pub mod firewall;
 pub mod forwarding;
 pub mod guest_processes;

@@ -16,6 +16,7 @@ use crate::host::api::requests as ask;
 use crate::host::api::requests::{LendDevice, Spawn};
 use crate::host::api::verbs::Request;
 use crate::host::api::{access, grants, socket};
+use crate::model::container::Container;
 use crate::model::fault::{Code, Facts, Fault};
 use crate::model::firewall::Change;
 use crate::model::firewall::block::{self, Hits, KernelBlock};
@@ -29,6 +30,7 @@ use crate::model::network::Network;
 use crate::model::nic::NicOrder;
 use crate::render::dnsmasq::DnsLease;
 use crate::sys::error_text;
+use crate::sys::fs::quota::Amount;
 use crate::sys::fs::sealed;
 use crate::sys::process::child::Child;
 use crate::sys::process::outer_ns::INSIDE;
@@ -400,6 +402,26 @@ impl Broker {
     /// Tells which directories disks are made of.
     pub fn keep_sources(&mut self, directories: Vec<String>) -> Result<(), BrokerError> {
         self.ask(ask::KeepSources { directories }).map(drop)
+    }
+
+    /// Bounds what the container whose directory `data` is may take of the disk. `begins`: the directory is new.
+    pub fn set_disk_quota(
+        &mut self,
+        container: &Container,
+        most: Amount,
+        begins: bool,
+        data: OwnedFd,
+    ) -> Result<(), BrokerError> {
+        let mut request = ask::SetDiskQuota {
+            container: container.id.to_string(),
+            first_id: container.id_range.base(),
+            begins,
+            bytes: most.bytes,
+            files: most.files,
+            descriptors: Descriptors::default(),
+        };
+        request.descriptors.add("data", data);
+        self.ask(request).map(drop)
     }
 
     pub fn set_limits(&mut self, container: &str, limits: Limits) -> Result<(), BrokerError> {

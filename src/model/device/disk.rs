@@ -13,12 +13,15 @@ pub enum DiskSource<'a> {
     Directory(&'a str),
     /// Memory: empty at each start.
     Tmpfs,
+    /// What the container has of its own in the pool.
+    Root,
 }
 
-/// A directory of the host's, or an empty one in memory, in a guest.
+/// A directory of the host's, or an empty one in memory, in a guest; or how much the guest's own root may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// As its key says.
+    /// As its key says; empty for the root.
+    #[serde(default)]
     pub source: String,
     /// Where it is in the guest.
     pub path: String,
@@ -30,9 +33,13 @@ pub struct Disk {
     /// Without its source the container does not start.
     #[serde(default = "yes")]
     pub required: bool,
-    /// Of a tmpfs, in bytes; None: the kernel's own bound, half of the host's memory.
+    /// Of a tmpfs, in bytes; None: the kernel's own bound, half of the host's memory. Of the root: what it may take of
+    /// the disk; None: no bound.
     #[serde(default)]
     pub size: Option<u64>,
+    /// Of the root: how many files it may have; None: no bound.
+    #[serde(default)]
+    pub inodes: Option<u64>,
 }
 
 fn yes() -> bool {
@@ -63,7 +70,8 @@ impl Disk {
     /// The key that cannot be so, and what it must be.
     pub fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, KeyError> {
         let (source, path) = (String::new(), String::new());
-        let mut disk = Self { source, path, readonly: false, shift: true, required: true, size: None };
+        let mut disk =
+            Self { source, path, readonly: false, shift: true, required: true, size: None, inodes: None };
         for (key, value) in pairs {
             DISK_KEYS.set(&mut disk, key, value)?;
         }
@@ -73,6 +81,12 @@ impl Disk {
 
     /// The rules that the fields' types do not enforce.
     pub fn check(&self) -> Result<(), KeyError> {
+        if self.path == ROOT {
+            return self.check_root();
+        }
+        if self.inodes.is_some() {
+            return Err(KeyError::not_for("inodes", "a disk with path=/"));
+        }
         if self.source.is_empty() {
             return Err(KeyError::needs("a disk", "source=DIRECTORY"));
         }
@@ -80,17 +94,32 @@ impl Disk {
             return Err(KeyError::wrong("source", &self.source, SOURCE.rule));
         }
         if self.size.is_some() && self.source() != DiskSource::Tmpfs {
-            return Err(KeyError::not_for("size", "a disk with source=tmpfs:"));
+            return Err(KeyError::not_for("size", "a disk with source=tmpfs: or path=/"));
         }
         match self.path.as_str() {
             "" => Err(KeyError::needs("a disk", "path=PATH, its place in the guest")),
-            path if !(GUEST_PATH.check)(path) => Err(KeyError::wrong("path", path, GUEST_PATH.rule)),
+            path if !(GUEST_PATH.check)(path) => Err(KeyError::wrong("path", path, PATH.rule)),
             _ => Ok(()),
         }
     }
 
+    fn check_root(&self) -> Result<(), KeyError> {
+        for (key, is_default) in [
+            ("source", self.source.is_empty()),
+            ("readonly", !self.readonly),
+            ("shift", self.shift),
+            ("required", self.required),
+        ] {
+            if !is_default {
+                return Err(KeyError::not_for(key, "a disk with another path than /"));
+            }
+        }
+        Ok(())
+    }
+
     pub fn source(&self) -> DiskSource<'_> {
         match self.source.as_str() {
+            _ if self.path == ROOT => DiskSource::Root,
             TMPFS => DiskSource::Tmpfs,
             path => DiskSource::Directory(path),
         }
@@ -100,7 +129,7 @@ impl Disk {
     pub fn directory(&self) -> Option<&str> {
         match self.source() {
             DiskSource::Directory(path) => Some(path),
-            DiskSource::Tmpfs => None,
+            DiskSource::Tmpfs | DiskSource::Root => None,
         }
     }
 
@@ -114,6 +143,8 @@ fn is_source(text: &str) -> bool {
 }
 
 const TMPFS: &str = "tmpfs:";
+/// The guest's root.
+const ROOT: &str = "/";
 
 const SOURCE: Kind = Kind {
     name: "path",
@@ -122,7 +153,22 @@ const SOURCE: Kind = Kind {
     check: |text| is_source(without_slash(text)),
 };
 
-const PATH: Kind = Kind { check: |text| (GUEST_PATH.check)(without_slash(text)), ..GUEST_PATH };
+const PATH: Kind = Kind {
+    rule: "an absolute path in the guest, without '.' and '..', and neither in /proc or /sys nor /dev itself",
+    check: |text| text == ROOT || (GUEST_PATH.check)(without_slash(text)),
+    ..GUEST_PATH
+};
+
+const INODES: Kind = Kind {
+    name: "integer",
+    words: Words::NONE,
+    rule: "a number of files of at least 16",
+    check: |text| inodes(text).is_some(),
+};
+
+fn inodes(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|n| (16..=i64::MAX as u64).contains(n))
+}
 
 const SIZE: Kind = Kind {
     name: "size",
@@ -152,7 +198,7 @@ const KEYS: &[Key<Disk>] = &[
                 without_slash(text).clone_into(&mut disk.source);
                 Some(())
             },
-            get: |disk| Some(disk.source.clone()),
+            get: |disk| (!disk.source.is_empty()).then(|| disk.source.clone()),
         },
     ),
     Key::new(
@@ -160,7 +206,7 @@ const KEYS: &[Key<Disk>] = &[
         PATH,
         "",
         Live::NextStart,
-        "Where it is in the guest; what is missing of that path is made",
+        "Where it is in the guest, made if it is missing; / is the guest's root",
         Field {
             set: |disk, text| {
                 without_slash(text).clone_into(&mut disk.path);
@@ -208,7 +254,7 @@ const KEYS: &[Key<Disk>] = &[
         SIZE,
         "",
         Live::NextStart,
-        "tmpfs: its bytes at most [default: half of the host's memory]",
+        "Bytes at most, of a tmpfs [default: half of the memory], of the disk for path=/",
         Field {
             set: |disk, text| {
                 disk.size = Some(size(text)?);
@@ -217,6 +263,21 @@ const KEYS: &[Key<Disk>] = &[
             get: |disk| disk.size.map(|bytes| size_text(bytes).replace(' ', "")),
         },
     ),
+    Key::new(
+        "inodes",
+        INODES,
+        "",
+        Live::Now,
+        "path=/: how many files, directories and links the guest may have",
+        Field {
+            set: |disk, text| {
+                disk.inodes = Some(inodes(text)?);
+                Some(())
+            },
+            get: |disk| disk.inodes.map(|n| n.to_string()),
+        },
+    )
+    .ours(),
 ];
 
 /// Keys that LXD's disks have, and what to use instead.
@@ -271,6 +332,10 @@ mod tests {
         let back: Vec<_> = memory.config().collect();
         assert_eq!(back[2], ("size", "64MiB".to_owned()));
         assert_eq!(Disk::of(back.iter().map(|(key, value)| (*key, value.as_str()))).unwrap(), memory);
+        let root = of(&[("path", "/"), ("size", "10GiB"), ("inodes", "100000")]).unwrap();
+        assert_eq!((root.source(), root.directory()), (DiskSource::Root, None));
+        let back: Vec<_> = root.config().collect();
+        assert_eq!(back.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["path", "size", "inodes"]);
     }
 
     #[test]
@@ -283,8 +348,12 @@ mod tests {
             (&[("source", "/a"), ("path", "/proc/1")], "path cannot be"),
             (
                 &[("source", "/a"), ("path", "/b"), ("size", "1GiB")],
-                "size is only for a disk with source=tmpfs:",
+                "size is only for a disk with source=tmpfs: or path=/",
             ),
+            (&[("source", "/a"), ("path", "/")], "source is only for a disk with another path"),
+            (&[("path", "/"), ("readonly", "true")], "readonly is only for"),
+            (&[("path", "/"), ("inodes", "3")], "inodes cannot be"),
+            (&[("source", "/a"), ("path", "/b"), ("inodes", "100")], "inodes is only for"),
             (&[("source", "/a"), ("path", "/b"), ("pool", "x")], "a key of LXD's"),
             (&[("sorce", "/a")], "no disk key 'sorce'"),
         ] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Disk, UnixChar};
+use super::{Disk, DiskSource, ROOT_DEVICE, UnixChar};
 use crate::model::field::FieldError;
 use crate::model::keys::{KeyError, KeyFault};
 use crate::model::nic::{Nic, is_device_name};
@@ -68,7 +68,9 @@ impl Device {
                 "1 to 32 of a-z, 0-9, '-', '_' and '.', a letter first",
             ));
         }
-        let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let is_root = name == ROOT_DEVICE && !pairs.contains_key("source") && !pairs.contains_key("path");
+        let path = Some(("path", "/")).filter(|_| is_root);
+        let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(path);
         let kind = match device_type {
             DeviceType::Disk => DeviceKind::Disk(Disk::of(pairs)?),
             DeviceType::UnixChar => DeviceKind::UnixChar(UnixChar::of(pairs)?),
@@ -131,6 +133,11 @@ impl Device {
         }
     }
 
+    /// Whether it is the guest's root, of which it says how much it may take.
+    pub fn is_root(&self) -> bool {
+        self.disk().is_some_and(|disk| disk.source() == DiskSource::Root)
+    }
+
     fn check(&self) -> Result<(), KeyError> {
         match &self.kind {
             DeviceKind::Disk(disk) => disk.check(),
@@ -177,9 +184,12 @@ mod tests {
 
     #[test]
     fn devices_outlive_versions() {
-        value_outlives(&disk("data", "/data"), &["name", "type", "source", "path"], &[]);
+        value_outlives(&disk("data", "/data"), &["name", "type", "path"], &[]);
         let kvm = Device::of("kvm", DeviceType::UnixChar, &pairs(&[("source", "/dev/kvm")])).unwrap();
         value_outlives(&kvm, &["name", "type", "source", "path"], &[]);
+        let root = Device::of("root", DeviceType::Disk, &pairs(&[("size", "10GiB")])).unwrap();
+        assert!(root.is_root() && !disk("root", "/mnt").is_root());
+        value_outlives(&root, &["name", "type", "path"], &[]);
         let text = toml::to_string(&kvm).unwrap();
         assert_eq!(toml::from_str::<Device>(&text).unwrap(), kvm);
     }

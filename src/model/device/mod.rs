@@ -11,3 +11,6 @@ pub use kinds::{Device, DeviceKind, DeviceType, check_all};
 pub use place::is_clean_path;
 pub use proxy::PROXY_KEYS;
 pub use unix_char::{UNIX_CHAR_KEYS, UnixChar};
+
+/// The device that says how much of the disk a guest may take is called so, unless its operator says otherwise.
+pub const ROOT_DEVICE: &str = "root";

@@ -9,6 +9,7 @@ pub mod lock;
 pub mod mount;
 pub mod mountinfo;
 pub mod pipe;
+pub mod quota;
 pub mod rooted;
 pub mod sealed;
 pub mod usage;

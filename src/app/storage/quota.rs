@@ -1,0 +1,121 @@
+//! How much of the disk a container may take, kept by the kernel where the pool's file system can: what it has of its own
+//! counts from its beginning, whether it has a limit or not, so that it can be given one at any time.
+
+use std::os::fd::OwnedFd;
+
+use super::worker;
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::{App, layout};
+use crate::model::container::Container;
+use crate::model::device::Device;
+use crate::model::instance::Instance;
+use crate::model::name::ContainerId;
+use crate::sys::fs::mountinfo::Mounts;
+use crate::sys::fs::quota;
+use crate::sys::fs::quota::{Amount, Taken};
+use crate::sys::{Context, SysResult};
+
+/// What a container's directories may take at most.
+pub fn wanted(container: &Container) -> Amount {
+    of_devices(&container.devices)
+}
+
+/// 0 is no limit.
+fn of_devices(devices: &[Device]) -> Amount {
+    let root = devices.iter().find(|device| device.is_root()).and_then(Device::disk);
+    let most = |limit: fn(&crate::model::device::Disk) -> Option<u64>| root.and_then(limit).unwrap_or(0);
+    Amount { bytes: most(|root| root.size), files: most(|root| root.inodes) }
+}
+
+/// Has what is made in a container's new, empty directory count. Nothing is done where the file system cannot.
+pub fn begin(app: &mut App, container: &Container) -> AppResult<()> {
+    if !is_counted(app)? {
+        return Ok(());
+    }
+    set(app, container, wanted(container), true)
+}
+
+/// Whether the pool's file system counts what containers take, and somebody here may have it do so. A system call.
+pub fn is_counted(app: &mut App) -> AppResult<bool> {
+    Ok(!app.instance.is_daemonless() && quota::is_kept(app.pool()?))
+}
+
+/// Gives a container another limit; it may be running.
+pub fn change(app: &mut App, container: &Container, most: Amount) -> AppResult<()> {
+    if !is_counted(app)? {
+        return match most == Amount::default() {
+            true => Ok(()),
+            false => Err(impossible(&app.instance)),
+        };
+    }
+    set(app, container, most, false)
+}
+
+fn set(app: &mut App, container: &Container, most: Amount, begins: bool) -> AppResult<()> {
+    let data = open(app, &container.id)?;
+    Ok(app.broker.set_disk_quota(container, most, begins, data)?)
+}
+
+fn open(app: &mut App, id: &ContainerId) -> AppResult<OwnedFd> {
+    let path = layout::data_in_pool(id);
+    Ok(worker::open(app.pool()?, &path).cannot(|| format!("open {path} in the pool"))?)
+}
+
+/// Refuses limits that nobody here could keep.
+pub fn check(instance: &Instance, device: &Device) -> AppResult<()> {
+    if of_devices(std::slice::from_ref(device)) == Amount::default() {
+        return Ok(());
+    }
+    let is_kept = !instance.is_daemonless() && quota::is_kept(layout::open_pool(instance)?);
+    if is_kept { Ok(()) } else { Err(impossible(instance)) }
+}
+
+fn impossible(instance: &Instance) -> AppError {
+    if instance.is_daemonless() {
+        return AppError::advised(
+            "without nagaya-hostd nobody can set a quota on the disk".to_owned(),
+            "ask the administrator for nagaya-hostd; docs/rootless.md says how".to_owned(),
+        );
+    }
+    let pool = instance.state_dir().join("pool");
+    let mounts = Mounts::read().ok().zip(layout::open_pool(instance).ok());
+    let kind = mounts.as_ref().and_then(|(mounts, pool)| mounts.kind_of(pool));
+    let fix = match kind {
+        Some("ext4") => {
+            "unmount it, give it project quotas with 'tune2fs -O project,quota -Q prjquota DEVICE', and mount it with \
+             the option prjquota"
+        }
+        Some("xfs") => {
+            "mount it with the option prjquota; for the root file system, boot with rootflags=prjquota"
+        }
+        _ => "put the pool on ext4 or XFS, mounted with the option prjquota",
+    };
+    AppError::advised(
+        format!(
+            "the size of a root cannot be bounded: {} with the containers in {} keeps no project quotas",
+            kind.map_or("the file system".to_owned(), |kind| format!("the {kind} file system")),
+            pool.display()
+        ),
+        fix.to_owned(),
+    )
+}
+
+/// None where the container has no limit, or nobody keeps it.
+pub fn taken(app: &mut App, container: &Container) -> Option<Taken> {
+    let most = wanted(container);
+    if most == Amount::default() || !is_counted(app).ok()? {
+        return None;
+    }
+    let read = |dir: OwnedFd| -> SysResult<Taken> {
+        let seen = rustix::fs::fstatvfs(&dir).cannot(|| "ask how full a container's disk is")?;
+        // Below a project's directory, the kernel tells of the project, as far as it is bounded.
+        let of = |most: u64, used: u64| if most == 0 { 0 } else { used };
+        Ok(Taken {
+            bytes: of(most.bytes, (seen.f_blocks - seen.f_bfree) * seen.f_frsize),
+            size: most.bytes,
+            files: of(most.files, seen.f_files - seen.f_ffree),
+            inodes: most.files,
+        })
+    };
+    open(app, &container.id).ok().and_then(|dir| read(dir).ok())
+}
