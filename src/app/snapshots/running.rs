@@ -44,7 +44,8 @@ pub fn copy(
     let data = layout::data_in_pool(&container.id);
     let done = worker::copying_from(app, Some(&input), &mut freezing, |pool, tell| {
         worker::make_parent(pool, target)?;
-        // What is made among what the container has counts against its quota, wherever it is put then.
+        // What is made among what the container has counts against its quota, wherever it is put then. A worker that
+        // is killed in between leaves an empty directory, which the next one removes.
         let next = format!("{data}/next");
         worker::delete_tree(pool, &next)?;
         worker::make_dir(pool, &next, 0o700)?;
