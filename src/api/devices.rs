@@ -10,6 +10,7 @@ use crate::model::device::{self, DeviceType, proxy};
 use crate::model::firewall::policy::Forward;
 use crate::model::name::Name;
 use crate::model::nic::Nic;
+use crate::model::profile::ProfileName;
 
 /// Interfaces by slot, then the others by name.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -87,6 +88,8 @@ pub struct Device {
     /// And where it is in the guest.
     pub path: Option<String>,
     pub config: BTreeMap<String, String>,
+    /// The profile that it is of; none of the container's own.
+    pub profile: Option<ProfileName>,
 }
 
 impl From<&Nic> for Device {
@@ -103,6 +106,7 @@ impl From<&Nic> for Device {
             source: None,
             path: None,
             config: nic.config(),
+            profile: None,
         }
     }
 }
@@ -117,9 +121,10 @@ impl From<&device::Device> for Device {
             network: None,
             mac: None,
             addresses: Vec::new(),
-            source: Some(other.source().to_owned()),
-            path: Some(other.path().to_owned()),
+            source: Some(other.source().to_owned()).filter(|source| !source.is_empty()),
+            path: Some(other.path().to_owned()).filter(|path| !path.is_empty()),
             config: other.config(),
+            profile: None,
         }
     }
 }
@@ -138,6 +143,7 @@ impl From<&Forward> for Device {
             source: config.get("listen").cloned(),
             path: config.get("connect").cloned(),
             config,
+            profile: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Pending;
 use super::pairs::Pairs;
+use crate::model::device::DeviceType;
 use crate::model::name::Name;
 use crate::model::profile::ProfileName;
 
@@ -41,6 +42,37 @@ pub struct Set {
     /// Keys that it says nothing of any more.
     #[serde(default)]
     pub unset: Vec<String>,
+}
+
+/// One more device of a profile, which every container that uses it has; or nothing.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddDevice {
+    pub name: ProfileName,
+    pub device: String,
+    #[serde(rename = "type")]
+    pub device_type: DeviceType,
+    #[serde(default)]
+    pub config: Pairs,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetDevice {
+    pub name: ProfileName,
+    pub device: String,
+    #[serde(default)]
+    pub config: Pairs,
+    /// Keys that get their defaults.
+    #[serde(default)]
+    pub unset: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveDevice {
+    pub name: ProfileName,
+    pub device: String,
 }
 
 /// A profile as TOML, for people to edit.
@@ -112,6 +144,8 @@ pub struct Profile {
     pub name: ProfileName,
     pub description: String,
     pub config: BTreeMap<String, String>,
+    /// By name; the key 'type' of each is its type.
+    pub devices: BTreeMap<String, BTreeMap<String, String>>,
     pub used_by: Vec<Name>,
 }
 

@@ -63,6 +63,8 @@ pub enum AppError {
     NoNetwork { name: String, nearest: Option<String> },
     #[error("container '{container}' has no device '{device}'")]
     NoDevice { container: Name, device: String },
+    #[error("profile '{profile}' has no device '{device}'")]
+    NoDeviceOfProfile { profile: ProfileName, device: String },
     #[error("{wanted} overlaps {taken}, which the host uses")]
     Overlaps { wanted: String, taken: String },
     #[error("there is no container '{name}'")]

@@ -10,7 +10,7 @@ use crate::app::run::Place;
 use crate::app::{App, Lazy};
 use crate::host::sources::Source;
 use crate::model::config::value::boolean;
-use crate::model::device::is_clean_path;
+use crate::model::device::{Device, is_clean_path};
 use crate::model::instance::Instance;
 use crate::model::monitor::NODES;
 use crate::model::name::Name;
@@ -80,6 +80,22 @@ pub fn open_to_make_with<'a>(devices: impl IntoIterator<Item = &'a [(String, Str
     let instance = instance()?;
     owner::may_be_set_up(&instance)?;
     told(open_allowing(instance, &sources(devices))?)
+}
+
+/// The same for devices that stand in a text which was typed.
+pub fn open_with<'a>(devices: impl IntoIterator<Item = &'a Device>) -> CliResult<App> {
+    let pairs: Vec<Vec<(String, String)>> = devices.into_iter().map(disk_pairs).collect();
+    open_with_devices(pairs.iter().map(Vec::as_slice))
+}
+
+/// The same as `open_to_make`.
+pub fn open_to_make_from<'a>(devices: impl IntoIterator<Item = &'a Device>) -> CliResult<App> {
+    let pairs: Vec<Vec<(String, String)>> = devices.into_iter().map(disk_pairs).collect();
+    open_to_make_with(pairs.iter().map(Vec::as_slice))
+}
+
+fn disk_pairs(device: &Device) -> Vec<(String, String)> {
+    if device.disk().is_some() { device.config().into_iter().collect() } else { Vec::new() }
 }
 
 fn sources<'a>(devices: impl IntoIterator<Item = &'a [(String, String)]>) -> Vec<Source> {

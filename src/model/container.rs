@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::device::{self, Device};
+use super::device::{self, Device, ProxyEnds};
 use super::field::FieldError;
 use super::ids::IdRange;
 use super::layer::LayerId;
@@ -99,7 +99,36 @@ impl Container {
             rule(before.iter().all(|b| b.device != nic.device), "device", &nic.device, "another name")?;
             rule(before.iter().all(|b| b.name != nic.name), "name", &nic.name, "another interface's name")?;
         }
-        device::check_all(&self.devices, &self.nics)
+        device::check_all(&self.devices, &self.nics)?;
+        let all: Vec<Device> = self.all_devices().into_iter().map(|(device, _)| device.clone()).collect();
+        device::check_all(&all, &self.nics)
+    }
+
+    /// Its devices besides interfaces, each with the profile that it is of: its own, and those of its profiles that
+    /// have no name of its own. By name.
+    pub fn all_devices(&self) -> Vec<(&Device, Option<&ProfileName>)> {
+        let own = self.devices.iter().filter(|device| device.is_there()).map(|device| (device, None));
+        let shared = self.config.devices(|name| self.has_device(name)).into_iter();
+        let mut all: Vec<_> = own.chain(shared.map(|(profile, device)| (device, Some(profile)))).collect();
+        all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        all
+    }
+
+    /// What its guest has as mounts: directories and nodes.
+    pub fn mounted(&self) -> Vec<Device> {
+        let all = self.all_devices().into_iter().map(|(device, _)| device);
+        all.filter(|device| device.is_mounted()).cloned().collect()
+    }
+
+    /// The proxies that its profiles have, by name.
+    pub fn shared_proxies(&self) -> Vec<(&str, &ProxyEnds)> {
+        let all = self.config.devices(|name| self.has_device(name)).into_iter();
+        all.filter_map(|(_, device)| Some((device.name.as_str(), device.proxy()?))).collect()
+    }
+
+    /// Whether it has a device of its own of that name, or says that it has none. Its own proxies are not here.
+    pub fn has_device(&self, name: &str) -> bool {
+        self.nics.iter().any(|nic| nic.device == name) || self.devices.iter().any(|own| own.name == name)
     }
 
     /// The address by which the host knows it: the first of its first interface that has one.

@@ -141,6 +141,7 @@ fn the_firewall_of_version_0_1_0_is_as_it_was() {
         address: "203.0.113.9".to_owned(),
         to: String::new(),
         device: String::new(),
+        by_profile: false,
     };
     assert_eq!(policy.forwards[1], forward);
     let blocks = store.blocks(THEN).unwrap();

@@ -22,7 +22,7 @@ fn advice_is_for_what_was_meant() {
         ("device add web01 card gpu", "such devices stay with the host"),
         ("device add web01 eth1 macvlan parent=eth0", "nic nictype=KIND"),
         ("device add web01 eth1 network=dmz", "the type is missing before the keys"),
-        ("device add web01 eth1 ethernet", "the types are nic, disk, unix-char and proxy"),
+        ("device add web01 eth1 ethernet", "the types are nic, disk, unix-char, proxy and none"),
         ("list -a", "--all-owners"),
         ("delete web01 -y", "--force"),
         ("launch debian12 web01 --memory 512M", "-c limits.memory=512MiB"),

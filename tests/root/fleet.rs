@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::daemonless_user::DaemonlessUser;
+use super::devices::Dir;
 use super::host::{Host, Running, told};
 use super::hostd_users::HostdUsers;
 
@@ -168,4 +169,61 @@ fn ordinary_users_apply_files_with_and_without_hostd() {
     ann.ok(&["profile", "set", "gold", "environment.PLAN=large"]);
     assert_eq!(ann.ok(&["exec", "web1", "--", "sh", "-c", "echo $PLAN"]), "large\n");
     assert_eq!(ann.ok(&["list", "profile=gold", "--names"]), "web1\nweb2\n");
+}
+
+#[test]
+fn devices_of_machines_and_profiles_are_as_the_file_says() {
+    let host = Host::alone();
+    let dir = Dir::closed();
+    let data = dir.inner("data", 0);
+    fs::write(format!("{data}/of"), "data").expect("write a file");
+    let text = |own: &str| {
+        format!(
+            "[defaults]\ntemplate = 'tiny'\nprofiles = 'gold'\n\
+             [profiles.gold.devices.shared]\ntype = 'disk'\nsource = '{data}'\npath = '/shared'\nreadonly = true\n\
+             [machines.web]\n[machines.other.devices.shared]\ntype = 'none'\n{own}"
+        )
+    };
+    let own = "[machines.web.devices.cache]\ntype = 'disk'\nsource = 'tmpfs:'\npath = '/cache'\n\
+               [machines.web.devices.http]\ntype = 'proxy'\nlisten = 'tcp:0.0.0.0:18090'\nconnect = 'tcp:0.0.0.0:80'\n";
+    let file = write(dir.0.as_path(), &text(own));
+    let plan = host.ok(&["apply", &file, "--dry-run"]);
+    for line in [
+        format!("  devices.shared = disk path=/shared readonly=true source={data}"),
+        "  devices.cache = disk path=/cache source=tmpfs:".to_owned(),
+        "  devices.http = proxy connect=tcp:127.0.0.1:80 listen=tcp:0.0.0.0:18090".to_owned(),
+        "  devices.shared = none".to_owned(),
+    ] {
+        assert!(plan.contains(&line), "{line}: {plan}");
+    }
+    host.ok(&["apply", &file]);
+    let mounts = |name: &str| host.sh(name, "cut -d' ' -f5 /proc/self/mountinfo");
+    let has = |name: &str, path: &str| mounts(name).lines().any(|line| line == path);
+    assert_eq!(host.sh("web", "cat /shared/of"), "data");
+    assert!(has("web", "/cache") && !has("other", "/shared"));
+    let leads = |port: &str| {
+        host.net().run("nft", &["list", "table", "inet", host.name()]).contains(&format!(" {port} "))
+    };
+    assert!(leads("18090"));
+    assert_eq!(host.ok(&["apply", &file]), "Everything is as the file says.\n");
+    // By hand, and in the file.
+    host.ok(&["device", "remove", "web", "cache"]);
+    host.ok(&["device", "add", "web", "more", "disk", "source=tmpfs:", "path=/more"]);
+    let file = write(dir.0.as_path(), &text(&own.replace("18090", "18091")));
+    let plan = host.ok(&["apply", &file, "--dry-run"]);
+    assert!(plan.contains("  devices.more: disk path=/more source=tmpfs: -> (not set)"), "{plan}");
+    assert!(plan.contains("18090 -> proxy connect=tcp:127.0.0.1:80 listen=tcp:0.0.0.0:18091"), "{plan}");
+    host.ok(&["apply", &file]);
+    assert_eq!((leads("18090"), leads("18091")), (false, true));
+    assert!(has("web", "/cache") && !has("web", "/more"));
+    let file = write(
+        dir.0.as_path(),
+        &text("").replace("[profiles.gold.devices.shared]", "[profiles.gold.devices.other]"),
+    );
+    host.ok(&["apply", &file]);
+    assert!(has("web", "/shared") && !has("web", "/cache") && !leads("18091"));
+    assert_eq!(host.ok(&["apply", &file]), "Everything is as the file says.\n");
+    let file =
+        write(dir.0.as_path(), "[machines.a]\ntemplate = 'tiny'\n[machines.a.devices.e]\ntype = 'nic'\n");
+    assert!(host.fails(1, &["apply", &file]).contains("'e' cannot be a nic here"));
 }

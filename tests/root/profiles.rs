@@ -1,12 +1,15 @@
 //! Profiles: what containers get of them, at once and at their next start, and what is refused.
 
 use std::fs;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 
 use serde_json::Value;
 
 use super::crash::group_has_ended;
+use super::daemonless_user::{DaemonlessUser, Otherwise};
+use super::devices::{Dir, source};
 use super::host::{Host, told};
+use super::hostd_users::HostdUsers;
 
 /// What the kernel holds a running container to.
 fn huge_pages(host: &Host, name: &str) -> Option<u64> {
@@ -220,4 +223,233 @@ fn what_a_running_container_has_is_compared_with_what_is_wanted() {
     }
     host.ok(&["stop", "--force", "c"]);
     assert!(host.fails(1, &["config", "diff", "c"]).contains("is not running"));
+}
+
+/// The file systems that are mounted at a place in the guest, as its kernel tells them.
+fn mounts(host: &Host, name: &str, path: &str) -> usize {
+    host.exec(name, &["cat", "/proc/self/mountinfo"]).matches(&format!(" {path} ")).count()
+}
+
+#[test]
+fn devices_of_profiles_come_to_running_containers_and_go() {
+    let host = Host::new();
+    let dir = Dir::closed();
+    let (data, own) = (dir.inner("data", 0), dir.inner("own", 0));
+    fs::write(format!("{data}/of"), "profile").unwrap();
+    fs::write(format!("{own}/of"), "own").unwrap();
+    host.ok(&["profile", "create", "gold"]);
+    host.ok(&["profile", "create", "late"]);
+    host.ok(&["launch", "tiny", "a", "-p", "gold,late"]);
+    host.ok(&["launch", "tiny", "b", "-p", "gold", "-d", "data,type=none"]);
+    host.ok(&["create", "tiny", "off", "-p", "gold"]);
+    let of = |name: &str| host.sh(name, "cat /mnt/data/of 2>/dev/null; true");
+    let of_data = source(&data);
+    let add =
+        ["profile", "device", "add", "gold", "data", "disk", &of_data, "path=/mnt/data", "readonly=true"];
+    assert_eq!(note(&host, &add), "");
+    assert_eq!((of("a"), of("b")), ("profile".into(), String::new()));
+    assert!(!host.nagaya(&["exec", "a", "--", "touch", "/mnt/data/x"]).status.success(), "it is read-only");
+    host.ok(&["start", "off"]);
+    assert_eq!(of("off"), "profile");
+    let shown: Value =
+        serde_json::from_str(&host.ok(&["profile", "show", "gold", "--format", "json"])).unwrap();
+    assert_eq!(shown["devices"]["data"]["type"], "disk");
+    assert!(host.ok(&["profile", "show", "gold"]).contains("devices.data"));
+    assert!(host.ok(&["profile", "device", "list", "gold"]).contains(&data));
+    assert_eq!(expanded(&host, "a")["devices.data"]["profile"], "gold");
+    assert_eq!(expanded(&host, "b")["devices.data"]["value"], "none");
+    assert!(host.ok(&["device", "list", "a"]).contains("gold"));
+    // The profile's device is the profile's to change; an own one of the same name takes its place.
+    let said = host.fails(1, &["device", "set", "a", "data", "readonly=false"]);
+    assert!(
+        said.contains("is of profile 'gold'") && said.contains("nagaya profile device set gold data"),
+        "{said}"
+    );
+    let added = ["device", "add", "off", "data", "disk", &source(&own), "path=/mnt/data"];
+    assert!(note(&host, &added).contains("takes effect at the next start"));
+    host.ok(&["restart", "off"]);
+    assert_eq!(of("off"), "own");
+    host.ok(&["device", "remove", "off", "data"]);
+    assert_eq!(of("off"), "profile", "what the profile has comes back");
+    host.ok(&["device", "remove", "b", "data"]);
+    assert_eq!(of("b"), "profile");
+    host.ok(&["device", "add", "b", "data", "none"]);
+    assert_eq!((of("b"), mounts(&host, "b", "/mnt/data")), (String::new(), 0));
+    // A later profile counts before an earlier one; what a guest has stays until its next start.
+    let later = ["profile", "device", "add", "late", "data", "disk", "source=tmpfs:", "path=/mnt/data"];
+    assert!(
+        note(&host, &later).contains("devices.data takes effect at the next start of: a (nagaya restart a)")
+    );
+    host.ok(&["restart", "a"]);
+    assert!(host.exec("a", &["cat", "/proc/self/mountinfo"]).contains("/mnt/data rw,nosuid,nodev"));
+    host.ok(&["profile", "remove", "a", "late"]);
+    host.ok(&["restart", "a"]);
+    assert_eq!(of("a"), "profile");
+    // What a program uses waits, and the rest goes.
+    host.ok(&["exec", "a", "--detach", "--", "sh", "-c", "cd /mnt/data && exec sleep 1000"]);
+    let said = note(&host, &["profile", "device", "remove", "gold", "data"]);
+    assert!(
+        said.contains("something in 'a' uses /mnt/data") && said.contains("next start of: a ("),
+        "{said}"
+    );
+    assert_eq!((mounts(&host, "a", "/mnt/data"), mounts(&host, "off", "/mnt/data")), (1, 0));
+    host.ok(&["restart", "--force", "a"]);
+    assert_eq!(mounts(&host, "a", "/mnt/data"), 0);
+    // Another profile brings its own.
+    host.ok(&["profile", "assign", "a", "late"]);
+    assert_eq!(mounts(&host, "a", "/mnt/data"), 1);
+    host.ok(&["profile", "assign", "a", ""]);
+    assert_eq!(mounts(&host, "a", "/mnt/data"), 0);
+}
+
+#[test]
+fn what_a_profile_cannot_have_is_refused_and_changes_nothing() {
+    let host = Host::new();
+    let dir = Dir::closed();
+    let data = source(&dir.inner("data", 0));
+    host.ok(&["profile", "create", "gold"]);
+    host.ok(&["launch", "tiny", "c", "-p", "gold", "-d", "own,type=disk,source=tmpfs:,path=/own"]);
+    let before = host.ok(&["profile", "show", "gold"]);
+    let missing = source(&dir.0.join("missing").display().to_string());
+    let add = |device: &'static str| ["profile", "device", "add", "gold", device];
+    for (args, said) in [
+        ([&add("eth1")[..], &["nic", "network=lan"]].concat(), "a profile cannot have the interface 'eth1'"),
+        ([&add("a")[..], &["disk", &missing, "path=/a"]].concat(), "cannot open"),
+        (
+            [&add("a")[..], &["disk", &data, "path=/own"]].concat(),
+            "container 'c' cannot have profile 'gold' so",
+        ),
+        ([&add("a")[..], &["disk", &data]].concat(), "a disk needs path"),
+        ([&add("a")[..], &["none", "path=/a"]].concat(), "path is only for"),
+        (
+            [&add("p")[..], &["proxy", "listen=tcp:0.0.0.0:80", "connect=tcp:10.0.0.9:80"]].concat(),
+            "127.0.0.1",
+        ),
+        (vec!["profile", "device", "set", "gold", "a", "path=/b"], "profile 'gold' has no device 'a'"),
+        (vec!["profile", "device", "remove", "gold", "a"], "nagaya profile device list gold"),
+    ] {
+        let text = host.fails(1, &args);
+        assert!(text.contains(said), "{args:?}: {text}");
+    }
+    assert_eq!(host.ok(&["profile", "show", "gold"]), before);
+    // What is typed as a text.
+    let edit = |text: &str| {
+        let done = host.spawn(&["profile", "edit", "gold"], text.as_bytes()).wait();
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (code, said) = edit("[devices.eth1]\ntype = 'nic'\n");
+    assert!(code == Some(1) && said.contains("line 1, column 10: 'eth1' cannot be a nic here"), "{said}");
+    let disk =
+        format!("[devices.a]\ntype = 'disk'\nsource = '{}'\npath = '/a' # here\n", &data["source=".len()..]);
+    assert_eq!(edit(&disk), (Some(0), String::new()));
+    assert_eq!(mounts(&host, "c", "/a"), 1);
+    // A directory that only a profile without containers names stays allowed.
+    host.ok(&["profile", "assign", "c", ""]);
+    host.ok(&["launch", "tiny", "d", "-p", "gold"]);
+    assert_eq!(mounts(&host, "d", "/a"), 1);
+    let before = (host.ok(&["profile", "show", "gold"]), expanded(&host, "d"));
+    host.ok(&["stop", "--force", "d"]);
+    fs::remove_file(host.state_dir().join("nagaya.db")).expect("remove the database");
+    host.ok(&["repair"]);
+    assert_eq!((host.ok(&["profile", "show", "gold"]), expanded(&host, "d")), before);
+}
+
+/// The ports of the host that lead somewhere, as the kernel's own tool tells them.
+fn leads(host: &Host, port: &str) -> bool {
+    let table: String = host.ok(&["forward", "list", "--format", "json"]);
+    let rows: Value = serde_json::from_str(&table).expect("JSON");
+    let listed = rows.as_array().expect("rows").iter().any(|row| row["listen"] == port);
+    let rules = host.net().run("nft", &["list", "table", "inet", host.name()]);
+    assert_eq!(rules.contains(&format!(" {port} ")), listed, "{rules}");
+    listed
+}
+
+#[test]
+fn a_port_of_a_profile_leads_to_the_one_container_that_uses_it() {
+    let host = Host::alone();
+    host.ok(&["profile", "create", "web"]);
+    host.ok(&["launch", "tiny", "a", "-p", "web"]);
+    let add = [
+        "profile",
+        "device",
+        "add",
+        "web",
+        "http",
+        "proxy",
+        "listen=tcp:0.0.0.0:18080",
+        "connect=tcp:127.0.0.1:80",
+    ];
+    host.ok(&add);
+    assert!(leads(&host, "18080"));
+    assert_eq!(expanded(&host, "a")["devices.http"]["profile"], "web");
+    let said = host.fails(1, &["launch", "tiny", "b", "-p", "web"]);
+    assert!(said.contains("18080"), "{said}");
+    assert_eq!(host.list().len(), 1, "nothing of it is left");
+    host.ok(&["create", "tiny", "b"]);
+    let said = host.fails(1, &["profile", "add", "b", "web"]);
+    assert!(said.contains("18080"), "{said}");
+    assert_eq!(host.info("b")["profiles"].to_string(), "[\"default\"]");
+    let said = host.fails(1, &["forward", "remove", "a", "tcp", "18080"]);
+    assert!(said.contains("by a profile") && said.contains("nagaya device add a http none"), "{said}");
+    // A copy goes without.
+    host.ok(&["stop", "--force", "a"]);
+    host.ok(&["copy", "a", "twin"]);
+    assert!(host.ok(&["device", "list", "twin"]).contains("none"));
+    // An own one of the same name comes before it, and it comes back.
+    host.ok(&["device", "add", "a", "http", "proxy", "listen=tcp:0.0.0.0:18081", "connect=tcp:127.0.0.1:80"]);
+    assert_eq!((leads(&host, "18080"), leads(&host, "18081")), (false, true));
+    host.ok(&["device", "remove", "a", "http"]);
+    assert_eq!((leads(&host, "18080"), leads(&host, "18081")), (true, false));
+    host.ok(&["profile", "device", "set", "web", "http", "listen=tcp:0.0.0.0:18082"]);
+    assert_eq!((leads(&host, "18080"), leads(&host, "18082")), (false, true));
+    host.ok(&["device", "add", "a", "http", "none"]);
+    assert!(!leads(&host, "18082"));
+    host.ok(&["device", "remove", "a", "http"]);
+    host.ok(&["rename", "a", "c"]);
+    assert!(leads(&host, "18082"));
+    host.ok(&["profile", "device", "remove", "web", "http"]);
+    assert!(!leads(&host, "18082"));
+}
+
+#[test]
+fn ordinary_users_have_devices_in_profiles_with_and_without_hostd() {
+    let alone = DaemonlessUser::with_template();
+    alone.ok(&["profile", "create", "gold"]);
+    alone.ok(&["launch", "tiny", "c", "-p", "gold"]);
+    alone.ok(&["profile", "device", "add", "gold", "cache", "disk", "source=tmpfs:", "path=/cache"]);
+    assert_eq!(alone.sh("c", "stat -f -c %T /cache"), "tmpfs");
+    let said = alone.fails(
+        1,
+        &["profile", "device", "add", "gold", "data", "disk", "source=/tmp", "path=/data"],
+        &Otherwise::default(),
+    );
+    assert!(said.contains("shift=false"), "{said}");
+    let ports = ["listen=tcp:0.0.0.0:18080", "connect=tcp:127.0.0.1:80"];
+    let said = alone.fails(
+        1,
+        &[&["profile", "device", "add", "gold", "http", "proxy"][..], &ports].concat(),
+        &Otherwise::default(),
+    );
+    assert!(said.contains("without nagaya-hostd"), "{said}");
+    alone.ok(&["profile", "device", "remove", "gold", "cache"]);
+    assert!(!alone.sh("c", "cat /proc/self/mountinfo").contains(" /cache "));
+
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    let dir = Dir::open();
+    let data = dir.inner("data", ann.uid);
+    fs::write(format!("{data}/of"), "ann").unwrap();
+    ann.ok(&["profile", "create", "gold"]);
+    ann.ok(&["launch", "tiny", "c", "-p", "gold"]);
+    ann.ok(&["profile", "device", "add", "gold", "data", "disk", &source(&data), "path=/data"]);
+    assert_eq!(ann.ok(&["exec", "c", "--", "cat", "/data/of"]), "ann");
+    ann.ok(&["restart", "c"]);
+    assert_eq!(ann.ok(&["exec", "c", "--", "cat", "/data/of"]), "ann");
+    // What the user may not read, the user's guests do not get.
+    let secret = dir.inner("secret", 0);
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o700)).unwrap();
+    let told =
+        ann.nagaya(&["profile", "device", "add", "gold", "secret", "disk", &source(&secret), "path=/secret"]);
+    assert!(String::from_utf8_lossy(&told.stderr).contains("ermission denied"), "{told:?}");
+    assert!(!ann.ok(&["exec", "c", "--", "cat", "/proc/self/mountinfo"]).contains(" /secret "));
 }

@@ -1,6 +1,5 @@
 //! A device of any type, and the result of changing one.
 
-use super::interfaces;
 use crate::model::device::Device;
 use crate::model::firewall::policy::Forward;
 use crate::model::nic::Nic;
@@ -19,10 +18,4 @@ pub struct Changed {
     pub device: AnyDevice,
     /// The container runs and sees it at its next start only.
     pub pending: bool,
-}
-
-impl From<interfaces::Changed> for Changed {
-    fn from(interfaces::Changed { nic, pending }: interfaces::Changed) -> Self {
-        Self { device: AnyDevice::Nic(nic), pending }
-    }
 }

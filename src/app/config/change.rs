@@ -1,7 +1,8 @@
 //! A container gets another configuration: its own keys have changed, or its profiles.
 
-use super::limits;
-use crate::app::containers::{create, running, state};
+use super::pending::Pending;
+use super::{limits, proxies, shared};
+use crate::app::containers::{create, given, running, state};
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
 use crate::model::config::{CONFIG_KEYS, Config};
@@ -9,13 +10,6 @@ use crate::model::container::{Container, State};
 use crate::model::keys::Live;
 use crate::model::profile::Layered;
 use crate::store::StoreError;
-
-/// A change that a running container has yet to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    pub key: String,
-    pub live: Live,
-}
 
 /// Stores a configuration, or that part of it which is changed.
 pub type Store<'a> = &'a dyn Fn(&mut App, &Container, &Layered) -> AppResult<()>;
@@ -36,10 +30,15 @@ pub fn put(app: &mut App, container: &Container, new: Layered, store: Store<'_>)
     let was_known = running::forget(&app.instance, name);
     let container = Container { config: new, ..container.clone() };
     let stored = store(app, &container, &container.config);
-    if let Err(e) = stored.and_then(|()| create::write_manifest(app, &container)) {
+    let told = stored.and_then(|()| create::write_manifest(app, &container));
+    let has_others = has_other_devices(&container, old);
+    let told = told.and_then(|()| if has_others { proxies::follow(app, &container) } else { Ok(()) });
+    if let Err(e) = told {
         // The stored values must be those that hold.
         let back = store(app, &container, old);
-        let back = back.and_then(|()| if apply { set_limits(app, &container, old) } else { Ok(()) });
+        let former = Container { config: old.clone(), ..container.clone() };
+        let back = back.and_then(|()| create::write_manifest(app, &former));
+        let back = back.and_then(|()| if apply { set_limits(app, &former, old) } else { Ok(()) });
         if let Err(undo) = back {
             tracing::warn!("cannot go back to the former configuration of '{name}': {undo}");
         }
@@ -48,13 +47,33 @@ pub fn put(app: &mut App, container: &Container, new: Layered, store: Store<'_>)
     if was_known {
         running::keep(app, &container);
     }
-    Ok(if lives { pending(&changed) } else { Vec::new() })
+    let mut waiting = if lives { pending(&changed) } else { Vec::new() };
+    if has_others {
+        waiting.extend(shared::follow(app, &container));
+    }
+    Ok(waiting)
+}
+
+/// Whether another configuration means other devices.
+fn has_other_devices(container: &Container, old: &Layered) -> bool {
+    let former = Container { config: old.clone(), ..container.clone() };
+    former.all_devices() != container.all_devices()
 }
 
 /// Refuses what this host cannot enforce or the grant does not allow; for a stopped container too, because the user
 /// should learn of it now, not at the next start. Returns the keys that change.
 pub fn check(app: &App, container: &Container, new: &Layered) -> AppResult<Vec<String>> {
-    new.check().map_err(|source| StoreError::BadField { name: container.name.clone(), source })?;
+    let wanted = Container { config: new.clone(), ..container.clone() };
+    wanted.check().map_err(|source| StoreError::BadField { name: container.name.clone(), source })?;
+    if has_other_devices(&wanted, &container.config) {
+        let has_already = container.all_devices();
+        for (device, _) in wanted.all_devices() {
+            if !has_already.iter().any(|(other, _)| *other == device) {
+                given::check(&app.instance, device)?;
+            }
+        }
+        proxies::check_names(app, &wanted)?;
+    }
     let changed = changed(new, &container.config);
     if changed.iter().any(|key| key.starts_with("limits.")) {
         let limits = limits::of(app, new.expanded(), Some(&container.id))?;
@@ -73,10 +92,21 @@ pub fn follow(app: &mut App, container: &Container, old: Option<&Layered>) -> Ap
         set_limits(app, container, &container.config)?;
     }
     create::write_manifest(app, container)?;
+    match old {
+        // A command that was killed has begun it: there is nothing to go back to.
+        None => proxies::follow_or_tell(app, container),
+        Some(old) if has_other_devices(container, old) => proxies::follow(app, container)?,
+        Some(_) => {}
+    }
     if state == State::Running {
         running::keep(app, container);
     }
-    Ok(changed.filter(|_| state != State::Stopped).map_or_else(Vec::new, |changed| pending(&changed)))
+    let lives = state != State::Stopped;
+    let mut waiting = changed.filter(|_| lives).map_or_else(Vec::new, |changed| pending(&changed));
+    if lives && old.is_none_or(|old| has_other_devices(container, old)) {
+        waiting.extend(shared::follow(app, container));
+    }
+    Ok(waiting)
 }
 
 fn set_limits(app: &mut App, container: &Container, config: &Layered) -> AppResult<()> {

@@ -1,7 +1,7 @@
 //! `device`: the devices of a container that is there already.
 
 use super::any_device::{AnyDevice, Changed};
-use super::{interfaces, proxies};
+use super::{interfaces, proxies, shared};
 use crate::app::containers::hot_plug::{self, Seen};
 use crate::app::containers::{attached, create, given, state};
 use crate::app::error::{AppError, AppResult};
@@ -12,15 +12,28 @@ use crate::app::storage::quota;
 use crate::model::container::{Container, State};
 use crate::model::device::{Device, DeviceType, ROOT_DEVICE};
 use crate::model::name::Name;
+use crate::model::profile::ProfileName;
 use crate::sys::fs::quota::Amount;
 
-/// Interfaces by slot, then the others by name.
-pub fn list(app: &App, name: &Name) -> AppResult<Vec<AnyDevice>> {
+/// A device, and the profile that it is of.
+pub type Listed = (AnyDevice, Option<ProfileName>);
+
+/// Interfaces by slot, then the others by name: its own and those of its profiles.
+pub fn list(app: &App, name: &Name) -> AppResult<Vec<Listed>> {
     let container = app.find(name)?;
-    let proxies = proxies::of(app, &container)?.into_iter().map(AnyDevice::Proxy);
-    let Container { nics, devices, .. } = container;
-    let others = devices.into_iter().map(AnyDevice::Other);
-    Ok(nics.into_iter().map(AnyDevice::Nic).chain(others).chain(proxies).collect())
+    let all = container.all_devices();
+    let of_profile =
+        |device: &str| all.iter().find(|(other, _)| other.name == device).and_then(|(_, of)| *of);
+    let proxies = proxies::of(app, &container)?.into_iter().map(|forward| {
+        let profile = of_profile(&forward.device).filter(|_| forward.by_profile).cloned();
+        (AnyDevice::Proxy(forward), profile)
+    });
+    let others = all.iter().filter(|(device, _)| device.has_path());
+    let others = others.map(|(device, of)| (AnyDevice::Other((*device).clone()), of.cloned()));
+    let masks = container.devices.iter().filter(|device| !device.is_there());
+    let masks = masks.map(|device| (AnyDevice::Other(device.clone()), None));
+    let nics = container.nics.iter().map(|nic| (AnyDevice::Nic(nic.clone()), None));
+    Ok(nics.chain(others).chain(masks).chain(proxies).collect())
 }
 
 /// Gives the container one more device.
@@ -33,7 +46,7 @@ pub fn add(
     caution: &Caution,
 ) -> AppResult<Changed> {
     let found = app.find(name)?;
-    if has(&found, device) || proxies::find(app, &found, device)?.is_some() {
+    if found.has_device(device) || proxies::find(app, &found, device)?.is_some() {
         return Err(AppError::advised(
             format!("container '{name}' has a device '{device}' already"),
             format!("choose another name, or change it: nagaya device set {name} {device} KEY=VALUE"),
@@ -49,6 +62,9 @@ pub fn add(
     let (container, _lock) = lock::found(app, name)?;
     let device_name = device;
     let device = Device::of(device, device_type, &network::as_map(pairs))?;
+    if device_type == DeviceType::None {
+        return mask(app, &container, device);
+    }
     given::check(&app.instance, &device)?;
     app.store.add_device(&container.id, &device)?;
     let settled = settled(app, name, &container, device);
@@ -58,6 +74,41 @@ pub fn add(
         create::write_manifest(app, &app.find(name)?)?;
     }
     settled
+}
+
+/// Takes from a container what its profiles have under a name.
+fn mask(app: &mut App, container: &Container, none: Device) -> AppResult<Changed> {
+    if state::of(app, container) != State::Stopped
+        && let Some(given) = attached::device(app, container, &none.name)
+    {
+        hot_plug::unmount(app, container, &given, false)?;
+    }
+    app.store.add_device(&container.id, &none)?;
+    let now = app.find(&container.name)?;
+    let told = create::write_manifest(app, &now)
+        .and_then(|()| proxies::follow(app, &now))
+        .and_then(|()| quota::follow(app, &now));
+    if let Err(e) = told {
+        app.store.remove_device(&container.id, &none.name)?;
+        create::write_manifest(app, container)?;
+        shared::follow(app, container);
+        return Err(e);
+    }
+    Ok(Changed { device: AnyDevice::Other(none), pending: false })
+}
+
+/// Refuses to change a profile's device for one container.
+fn refuse_shared(container: &Container, device: &str) -> AppResult<()> {
+    let all = container.all_devices();
+    let Some((_, Some(profile))) = all.iter().find(|(other, _)| other.name == device) else { return Ok(()) };
+    let name = &container.name;
+    Err(AppError::advised(
+        format!("device '{device}' of '{name}' is of profile '{profile}'"),
+        format!(
+            "change it for all: nagaya profile device set {profile} {device} KEY=VALUE; or take it from this container: \
+             nagaya device add {name} {device} none"
+        ),
+    ))
 }
 
 /// Changes keys of a device; those of `unset` get their defaults.
@@ -70,13 +121,18 @@ pub fn set(
     caution: &Caution,
 ) -> AppResult<Changed> {
     let found = app.find(name)?;
-    if device == ROOT_DEVICE && !has(&found, device) && !found.devices.iter().any(Device::is_root) {
+    if device == ROOT_DEVICE
+        && !found.has_device(device)
+        && !found.all_devices().iter().any(|(other, _)| other.is_root())
+        && proxies::find(app, &found, device)?.is_none()
+    {
         // Every container has a root, said or not.
         return add(app, name, device, DeviceType::Disk, pairs, caution);
     }
     if let Some(former) = proxies::find(app, &found, device)? {
         return proxies::set(app, &found, &former, pairs, unset, caution);
     }
+    refuse_shared(&found, device)?;
     if !found.devices.iter().any(|other| other.name == device) {
         return interfaces::set(app, name, device, pairs, unset).map(Changed::from);
     }
@@ -98,8 +154,9 @@ pub fn set(
 pub fn remove(app: &mut App, name: &Name, device: &str, force: bool) -> AppResult<()> {
     let found = app.find(name)?;
     if let Some(former) = proxies::find(app, &found, device)? {
-        return proxies::remove(app, &former);
+        return proxies::remove(app, &found, &former);
     }
+    refuse_shared(&found, device)?;
     hot_plug::prepare(app, &found)?;
     if !found.devices.iter().any(|other| other.name == device) {
         return interfaces::remove(app, name, device);
@@ -113,7 +170,11 @@ pub fn remove(app: &mut App, name: &Name, device: &str, force: bool) -> AppResul
         hot_plug::unmount(app, &container, &given, force)?;
     }
     app.store.remove_device(&container.id, device)?;
-    create::write_manifest(app, &app.find(name)?)?;
+    let now = app.find(name)?;
+    create::write_manifest(app, &now)?;
+    // What a profile has under its name comes back.
+    proxies::follow_or_tell(app, &now);
+    shared::follow(app, &now);
     given::keep_sources(app, &container);
     Ok(())
 }
@@ -136,11 +197,6 @@ fn settled(app: &mut App, name: &Name, before: &Container, device: Device) -> Ap
     };
     given::keep_sources(app, before);
     Ok(Changed { device: AnyDevice::Other(device), pending })
-}
-
-fn has(container: &Container, device: &str) -> bool {
-    container.nics.iter().any(|nic| nic.device == device)
-        || container.devices.iter().any(|other| other.name == device)
 }
 
 fn find<'a>(container: &'a Container, device: &str) -> AppResult<&'a Device> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::any_device::{self, AnyDevice};
 use crate::app::containers::attached::{self, Attached};
 use crate::app::containers::create;
 use crate::app::containers::create::{drawn, with_mac};
@@ -23,6 +24,12 @@ pub struct Changed {
     pub nic: Nic,
     /// The container runs and sees it at its next start only.
     pub pending: bool,
+}
+
+impl From<Changed> for any_device::Changed {
+    fn from(Changed { nic, pending }: Changed) -> Self {
+        Self { device: AnyDevice::Nic(nic), pending }
+    }
 }
 
 /// Gives the container one more interface.

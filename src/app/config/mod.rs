@@ -7,12 +7,14 @@ pub mod devices;
 mod difference;
 mod interfaces;
 pub mod limits;
-mod proxies;
+mod pending;
+pub mod proxies;
+pub mod shared;
 mod text;
 mod values;
 
 pub use any_device::{AnyDevice, Changed};
-pub use change::Pending;
 pub use difference::{Difference, diff, waiting};
+pub use pending::Pending;
 pub use text::{export, import};
 pub use values::{set, show, unset};

@@ -1,6 +1,7 @@
 //! A container's settings as a text that is edited.
 
-use super::change::{self, Pending};
+use super::change;
+use super::pending::Pending;
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
 use crate::app::instance::lock;

@@ -1,6 +1,7 @@
 //! `config`: a container's own keys and values, changed all together or not at all.
 
-use super::change::{self, Pending};
+use super::change;
+use super::pending::Pending;
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::lock;

@@ -50,7 +50,7 @@ impl Attached {
         Self {
             container: container.name.clone(),
             nics: network::orders(container, networks),
-            devices: container.devices.iter().filter(|device| !device.is_root()).cloned().collect(),
+            devices: container.mounted(),
             resolvers: answering.map(guest_config::gateways).unwrap_or_default(),
             domain: answering.and_then(|network| network.domain.clone()),
             config: Some(container.config.expanded().clone()),
@@ -124,7 +124,8 @@ pub fn pending(app: &App, container: &Container) -> AppResult<Vec<String>> {
             Some(_) => {}
         }
     }
-    for device in &now.devices {
+    let mounted = container.mounted();
+    for device in &mounted {
         let name = &device.name;
         match started.devices.iter().find(|was| was.name == *name) {
             None => waiting.push(format!("device '{name}' is added")),
@@ -132,7 +133,7 @@ pub fn pending(app: &App, container: &Container) -> AppResult<Vec<String>> {
             Some(_) => {}
         }
     }
-    let is_gone = |was: &&Device| now.devices.iter().all(|device| device.name != was.name);
+    let is_gone = |was: &&Device| mounted.iter().all(|device| device.name != was.name);
     waiting.extend(
         started.devices.iter().filter(is_gone).map(|was| format!("device '{}' is removed", was.name)),
     );

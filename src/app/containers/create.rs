@@ -5,7 +5,7 @@ use super::given;
 use super::lifecycle;
 use super::running;
 use crate::app::Progress;
-use crate::app::config::limits;
+use crate::app::config::{limits, proxies};
 use crate::app::error::AppResult;
 use crate::app::images::templates;
 use crate::app::instance::App;
@@ -63,7 +63,8 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     let config = profiles::expand(app, &request.config, &request.profiles)?;
     let asked = limits::of(app, config.expanded(), None)?;
     limits::check_granted(app, &asked, |_| true)?;
-    for device in &request.devices {
+    let is_own = |name: &str| request.devices.iter().any(|device| device.name == name);
+    for device in request.devices.iter().chain(config.devices(is_own).into_iter().map(|(_, device)| device)) {
         given::check(&app.instance, device)?;
     }
     let template = templates::ensure(app, &request.template, progress)?;
@@ -237,6 +238,9 @@ pub fn fill(app: &mut App, making: &mut Making) -> AppResult<()> {
     let dir = layout::container_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     write_manifest(app, container)?;
+    if !container.shared_proxies().is_empty() {
+        proxies::follow(app, container)?;
+    }
     tree.finish()
 }
 

@@ -15,6 +15,7 @@ use crate::model::container::Container;
 use crate::model::device::{Device, DeviceKind, Disk, DiskSource, UnixChar};
 use crate::model::instance::Instance;
 use crate::model::monitor::{GuestMount, MountSource, place};
+use crate::model::profile::Profile;
 use crate::sys::{Context, error_text};
 
 /// All of a container's.
@@ -32,12 +33,12 @@ impl Given {
     /// What the owner cannot give, or the host does not have.
     pub fn of(instance: &Instance, container: &Container) -> AppResult<Self> {
         let mut given = Self::default();
-        let mut devices: Vec<&Device> = container.devices.iter().collect();
+        let mut devices = container.mounted();
         // Of two, the one further up is mounted first.
         devices.sort_by(|a, b| a.path().cmp(b.path()));
         for (number, device) in devices.into_iter().enumerate() {
-            check(instance, device)?;
-            given.add(instance, device, number);
+            check(instance, &device)?;
+            given.add(instance, &device, number);
         }
         Ok(given)
     }
@@ -67,6 +68,8 @@ impl Given {
                 self.nodes.push(NodeOrder { name: name.clone(), node: node.source.clone(), mode, uid, gid });
                 (MountSource::Place(format!("{}/{name}", place::DEVICES)), node.required)
             }
+            // Packets are translated, and what is not there is not given.
+            DeviceKind::Proxy(_) | DeviceKind::None {} => return,
         };
         let (device, path) = (device.name.clone(), device.path().to_owned());
         self.mounts.push(GuestMount { device, path, source, required });
@@ -139,15 +142,28 @@ pub fn check(instance: &Instance, device: &Device) -> AppResult<()> {
 /// allowed by a failure goes the next time.
 pub fn keep_sources(app: &mut App, before: &Container) {
     let is_roots = app.instance.uid_of_user().is_none() && !app.instance.is_daemonless();
-    if !is_roots || !before.devices.iter().any(|device| directory(device).is_some()) {
-        return;
+    if is_roots && before.devices.iter().any(|device| directory(device).is_some()) {
+        keep_used(app);
     }
-    let told = app.store.containers().map_err(AppError::from).and_then(|all| {
-        let used: BTreeSet<&str> =
-            all.iter().flat_map(|container| &container.devices).filter_map(directory).collect();
+}
+
+/// The same after a profile has lost a device.
+pub fn keep_sources_of_profiles(app: &mut App) {
+    if app.instance.uid_of_user().is_none() && !app.instance.is_daemonless() {
+        keep_used(app);
+    }
+}
+
+/// What profiles name stays allowed while no container uses them, too.
+fn keep_used(app: &mut App) {
+    let mut keep = || -> AppResult<()> {
+        let (containers, profiles) = (app.store.containers()?, app.store.profiles()?);
+        let own = containers.iter().flat_map(|container| &container.devices);
+        let shared = profiles.iter().flat_map(Profile::devices);
+        let used: BTreeSet<&str> = own.chain(shared).filter_map(directory).collect();
         Ok(app.broker.keep_sources(used.into_iter().map(str::to_owned).collect())?)
-    });
-    if let Err(e) = told {
+    };
+    if let Err(e) = keep() {
         tracing::warn!("{}", error_text(&e));
     }
 }

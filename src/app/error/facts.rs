@@ -127,6 +127,8 @@ impl Fault for AppError {
             Self::NoDevice { container, .. } => {
                 user(Code::DeviceNotFound).hint(format!("see what it has: nagaya device list {container}"))
             }
+            Self::NoDeviceOfProfile { profile, .. } => user(Code::DeviceNotFound)
+                .hint(format!("see what it has: nagaya profile device list {profile}")),
             Self::Overlaps { .. } => user(Code::NetworkConflict)
                 .hint("see what the host uses: ip address; ip route show table all"),
             Self::NoSubnet(_) => {

@@ -211,6 +211,11 @@ pub fn forwards(app: &App) -> AppResult<Vec<Forward>> {
     Ok(app.store.policy()?.forwards)
 }
 
+/// Those that lead to this container.
+pub fn forwards_of(app: &App, container: &Name) -> AppResult<Vec<Forward>> {
+    Ok(app.store.policy_about(container.as_str())?.forwards)
+}
+
 /// The traffic of every container's links since they were made: the container, the host's name of the link,
 /// and the counts.
 pub fn traffic(app: &mut App) -> AppResult<Vec<(Name, String, Traffic)>> {

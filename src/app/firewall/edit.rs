@@ -298,6 +298,17 @@ fn shadowed(forward: &Forward) -> Vec<String> {
     found.collect()
 }
 
+/// Makes the forwards that a container has by its profiles these.
+pub fn set_shared_forwards(app: &mut App, container: &Name, wanted: &[Forward]) -> AppResult<Vec<String>> {
+    let new: Vec<String> = wanted.iter().flat_map(shadowed).collect();
+    change(app, &Caution::default(), |policy| {
+        policy.forwards.retain(|old| !(old.by_profile && old.container == container.as_str()));
+        policy.forwards.extend(wanted.iter().cloned());
+        Ok(())
+    })?;
+    Ok(new)
+}
+
 /// Removes the forward that listens at these ports, and returns it.
 pub fn remove_forward(app: &mut App, caution: &Caution, wanted: &Forward) -> AppResult<Forward> {
     change(app, caution, |policy| {
@@ -316,6 +327,16 @@ pub fn remove_forward(app: &mut App, caution: &Caution, wanted: &Forward) -> App
             };
             AppError::advised(what, "see what is: nagaya forward list")
         };
-        Ok(policy.forwards.remove(found.ok_or_else(missing)?))
+        let found = found.ok_or_else(missing)?;
+        let Forward { container, device, by_profile, .. } = &policy.forwards[found];
+        if *by_profile {
+            return Err(AppError::advised(
+                format!("it is device '{device}', which '{container}' has by a profile"),
+                format!(
+                    "change the profile, or take it from this container: nagaya device add {container} {device} none"
+                ),
+            ));
+        }
+        Ok(policy.forwards.remove(found))
     })
 }

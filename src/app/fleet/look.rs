@@ -3,7 +3,11 @@
 use crate::app::containers::list;
 use crate::app::containers::list::Row;
 use crate::app::error::AppResult;
+use crate::app::firewall;
 use crate::app::instance::App;
+use crate::model::container::Container;
+use crate::model::device::{Device, DeviceType, proxy};
+use crate::model::firewall::policy::Forward;
 use crate::model::fleet::{self, Fleet, Present, PresentMachine, Step};
 use crate::model::name::Name;
 use crate::model::nic::Nic;
@@ -44,12 +48,27 @@ fn profiles(app: &App) -> AppResult<Present> {
     Ok(Present { profiles: app.store.profiles()?, machines: Vec::new() })
 }
 
+/// Its own besides interfaces, by name.
+pub(super) fn own_devices(container: &Container, forwards: &[Forward]) -> Vec<Device> {
+    let is_own = |forward: &&Forward| forward.container == container.name.as_str() && !forward.by_profile;
+    let proxy = |forward: &Forward| {
+        let device = Device::of(&forward.device, DeviceType::Proxy, &proxy::config(forward));
+        device.ok().filter(|device| !device.name.is_empty())
+    };
+    let proxies = forwards.iter().filter(is_own).filter_map(proxy);
+    let mut all: Vec<Device> = container.devices.iter().cloned().chain(proxies).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
 /// Of these containers, or of all.
 fn present(app: &mut App, names: &[Name]) -> AppResult<Present> {
     let fleets = app.store.fleets()?;
+    let forwards = firewall::forwards(app)?;
     let machine = |row: Row| {
         let container = row.container;
         PresentMachine {
+            devices: own_devices(&container, &forwards),
             fleet: fleets.get(&container.id).cloned(),
             networks: container.nics.iter().filter_map(Nic::network).map(str::to_owned).collect(),
             addresses: container.nics.iter().flat_map(Nic::addresses).collect(),

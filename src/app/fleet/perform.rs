@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use super::look::{File, plan_one};
+use super::look::{File, own_devices, plan_one};
 use crate::app::Progress;
-use crate::app::config::{Pending, change};
+use crate::app::config::{Pending, change, devices};
 use crate::app::containers::create::{self, LaunchRequest};
 use crate::app::containers::lifecycle::StopOptions;
 use crate::app::containers::{delete, lifecycle};
 use crate::app::error::{AppError, AppResult};
+use crate::app::firewall::{self, Caution};
 use crate::app::instance::{App, lock};
 use crate::app::network::Connect;
 use crate::app::profiles::{self, Waiting};
 use crate::model::config::Config;
+use crate::model::device::{Device, device_key};
 use crate::model::fleet::{Action, Machine};
+use crate::model::keys::Live;
 use crate::model::name::Name;
 use crate::model::profile::Layered;
 
@@ -48,9 +51,13 @@ pub fn apply_machine(
         (Action::Create, Some(machine)) => {
             // It is started with it.
             create::launch(app, &request(machine, file), progress)?;
-            return Ok(Vec::new());
+            return settle_devices(app, machine);
         }
-        (_, Some(machine)) => settle(app, machine)?,
+        (_, Some(machine)) => {
+            let mut pending = settle(app, machine)?;
+            pending.extend(settle_devices(app, machine)?);
+            pending
+        }
         (_, None) => Vec::new(),
     };
     if step.action == Action::Stop {
@@ -74,9 +81,40 @@ fn request(machine: &Machine, file: &File) -> LaunchRequest {
             networks: machine.networks.clone().unwrap_or_default(),
             addresses: machine.addresses.clone(),
         },
-        devices: Vec::new(),
+        // Proxies lead to its addresses, which it gets first.
+        devices: machine.devices.iter().filter(|device| device.proxy().is_none()).cloned().collect(),
         fleet: file.known_as.clone(),
     }
+}
+
+/// Its own devices: what is not in the file goes first, so that its name and its place are free.
+fn settle_devices(app: &mut App, machine: &Machine) -> AppResult<Vec<Pending>> {
+    let name = &machine.name;
+    let present = own_devices(&app.find(name)?, &firewall::forwards_of(app, name)?);
+    let find = |all: &[Device], device: &Device| all.iter().find(|other| other.name == device.name).cloned();
+    let is_other = |old: &Device, new: &Device| old.device_type() != new.device_type();
+    for old in &present {
+        if find(&machine.devices, old).is_none_or(|new| is_other(old, &new)) {
+            devices::remove(app, name, &old.name, false)?;
+        }
+    }
+    let mut waiting = Vec::new();
+    for new in &machine.devices {
+        let pairs: Vec<(String, String)> = new.config().into_iter().collect();
+        let changed = match find(&present, new).filter(|old| !is_other(old, new)) {
+            Some(old) if old == *new => continue,
+            Some(old) => {
+                let lacks = |key: &String| pairs.iter().all(|(known, _)| known != key);
+                let unset: Vec<String> = old.config().into_keys().filter(lacks).collect();
+                devices::set(app, name, &new.name, &pairs, &unset, &Caution::default())?
+            }
+            None => devices::add(app, name, &new.name, new.device_type(), &pairs, &Caution::default())?,
+        };
+        if changed.pending {
+            waiting.push(Pending { key: device_key(&new.name), live: Live::NextStart });
+        }
+    }
+    Ok(waiting)
 }
 
 /// Its keys and its profiles.

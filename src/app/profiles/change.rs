@@ -1,16 +1,18 @@
 //! Profiles made, changed and deleted. A change reaches every container that uses the profile, or none.
 
-use super::lookup::find;
+use super::lookup::{find, whole};
 use crate::app::config::Pending;
 use crate::app::config::change;
-use crate::app::containers::running;
+use crate::app::containers::{given, hot_plug, running};
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
 use crate::app::instance::lock;
 use crate::app::operations;
+use crate::model::config::Config;
+use crate::model::device::Device;
 use crate::model::name::Name;
 use crate::model::operation::{Operation, OperationId, OperationKind};
-use crate::model::profile::{Profile, ProfileName, check_description};
+use crate::model::profile::{Layered, Profile, ProfileName, check_description};
 use crate::store::StoreError;
 use crate::sys::error_text;
 
@@ -22,6 +24,15 @@ pub struct Change {
     pub set: Vec<(String, String)>,
     /// Keys that it says nothing of any more.
     pub unset: Vec<String>,
+    pub device: Option<DeviceChange>,
+}
+
+/// What is to become of a device of a profile.
+#[derive(Debug, Clone)]
+pub enum DeviceChange {
+    Add(Device),
+    Set { device: String, set: Vec<(String, String)>, unset: Vec<String> },
+    Remove(String),
 }
 
 /// What a running container has yet to see of a change.
@@ -33,8 +44,15 @@ pub struct Waiting {
 
 /// Makes a profile that no container uses yet.
 pub fn create(app: &mut App, name: &ProfileName, change: &Change) -> AppResult<()> {
-    let profile = changed(&Profile::new(name.clone()), change)?;
-    Ok(app.store.add_profile(&profile)?)
+    let nothing = Profile::new(name.clone());
+    let profile = changed(&nothing, change)?;
+    add(app, &profile)
+}
+
+/// Adds a profile that no container uses yet.
+pub(super) fn add(app: &mut App, profile: &Profile) -> AppResult<()> {
+    check_alone(app, &Profile::new(profile.name.clone()), profile)?;
+    Ok(app.store.add_profile(profile)?)
 }
 
 /// Makes another profile that says the same.
@@ -49,8 +67,12 @@ pub fn delete(app: &mut App, name: &ProfileName) -> AppResult<()> {
         return Err(stays("deleted"));
     }
     let _lock = lock::profiles(&app.instance)?;
-    find(app, name)?;
-    Ok(app.store.delete_profile(name)?)
+    let profile = find(app, name)?;
+    app.store.delete_profile(name)?;
+    if !profile.devices().is_empty() {
+        given::keep_sources_of_profiles(app);
+    }
+    Ok(())
 }
 
 /// Changes a profile: running containers that use it get at once what takes effect at once. Where one of them cannot
@@ -70,16 +92,25 @@ pub(super) fn replace(app: &mut App, old: &Profile, new: &Profile) -> AppResult<
     if new == old {
         return Ok(Vec::new());
     }
+    check_alone(app, old, new)?;
     check(app, old, new)?;
+    let has_other_devices = old.devices() != new.devices();
     let operation = operations::of_profile(OperationKind::ProfileChange, new.name.as_str())?;
     for user in app.store.profile_users(&old.name)? {
         // It would tell programs of the former variables.
         running::forget(&app.instance, &user);
+        if has_other_devices && let Some(container) = app.store.container(&user)? {
+            // What cannot be given to a guest without a monitor waits for its next start.
+            hot_plug::prepare(app, &container).unwrap_or_else(|e| tracing::warn!("{}", error_text(&e)));
+        }
     }
     app.store.change_profile(&old.name, new, &operation)?;
     match spread(app, new, old) {
         Ok(waiting) => {
             app.store.end_operation(&operation.id, None)?;
+            if has_other_devices {
+                given::keep_sources_of_profiles(app);
+            }
             Ok(waiting)
         }
         Err(e) => {
@@ -126,7 +157,56 @@ fn changed(old: &Profile, change: &Change) -> AppResult<Profile> {
         refuse_profiles(key)?;
         new.spec.config.set(key, value)?;
     }
+    if let Some(change) = &change.device {
+        change_device(&mut new, change)?;
+    }
     Ok(new)
+}
+
+fn change_device(profile: &mut Profile, change: &DeviceChange) -> AppResult<()> {
+    let name = profile.name.clone();
+    let devices = &mut profile.spec.devices;
+    let place = |device: &str| {
+        let found = devices.iter().position(|other| other.name == *device);
+        found.ok_or_else(|| AppError::NoDeviceOfProfile { profile: name.clone(), device: device.to_owned() })
+    };
+    match change {
+        DeviceChange::Add(device) if place(&device.name).is_ok() => {
+            let device = &device.name;
+            return Err(AppError::advised(
+                format!("profile '{name}' has a device '{device}' already"),
+                format!(
+                    "choose another name, or change it: nagaya profile device set {name} {device} KEY=VALUE"
+                ),
+            ));
+        }
+        DeviceChange::Add(device) => devices.push(device.clone()),
+        DeviceChange::Set { device, set, unset } => {
+            let place = place(device)?;
+            devices[place] = devices[place].changed(set, unset)?;
+        }
+        DeviceChange::Remove(device) => {
+            let place = place(device)?;
+            devices.remove(place);
+        }
+    }
+    devices.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(())
+}
+
+/// The rules that hold whether or not a container uses it.
+fn check_alone(app: &App, old: &Profile, new: &Profile) -> AppResult<()> {
+    whole(&Layered::new(Config::default(), vec![new.clone()]))?;
+    let is_new = |device: &&Device| old.device(&device.name) != Some(*device);
+    new.devices().iter().filter(is_new).try_for_each(|device| given::check(&app.instance, device))
+}
+
+/// What a profile cannot have: addresses are one container's alone.
+pub fn refuse_nic(device: &str) -> AppError {
+    AppError::advised(
+        format!("a profile cannot have the interface '{device}': its addresses are one container's alone"),
+        format!("give it to the containers: nagaya device add NAME {device} nic network=NETWORK"),
+    )
 }
 
 /// So no profile can contain itself.

@@ -47,8 +47,13 @@ fn with_users(app: &App, profile: Profile) -> AppResult<Used> {
 pub fn expand(app: &App, own: &Config, names: &[ProfileName]) -> AppResult<Layered> {
     let profiles = names.iter().map(|name| find(app, name)).collect::<AppResult<Vec<_>>>()?;
     let layered = Layered::new(own.clone(), profiles);
+    whole(&layered)?;
+    Ok(layered)
+}
+
+/// Refuses what breaks the rules about the whole.
+pub(super) fn whole(layered: &Layered) -> AppResult<()> {
     layered.check().map_err(|FieldError { field, value, rule }| {
         AppError::Refused(format!("{field} '{value}' is not {rule}"))
-    })?;
-    Ok(layered)
+    })
 }

@@ -6,6 +6,6 @@ mod lookup;
 mod text;
 
 pub use assign::{add, assign, remove};
-pub use change::{Change, Waiting, copy, create, delete, resume, set};
+pub use change::{Change, DeviceChange, Waiting, copy, create, delete, refuse_nic, resume, set};
 pub use lookup::{Used, expand, find, list, show};
 pub use text::{export, import, put};

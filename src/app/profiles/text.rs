@@ -1,6 +1,6 @@
 //! A profile as a text that is edited.
 
-use super::change::{Waiting, replace};
+use super::change::{Waiting, add, replace};
 use super::lookup::find;
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
@@ -33,8 +33,9 @@ pub fn import(
     }
     let read = read_profile(text)?;
     // What a later version has stored cannot be typed.
-    let config = Config::merged([&old.config().of_strangers(), &read.config]);
-    let new = Profile { name: name.clone(), description: read.description, spec: ProfileSpec { config } };
+    let config = Config::merged([&old.config().of_strangers(), &read.spec.config]);
+    let spec = ProfileSpec { config, ..read.spec };
+    let new = Profile { name: name.clone(), description: read.description, spec };
     let waiting = replace(app, &old, &new)?;
     let is_plain = profile_text(None, &new) == text;
     app.store.set_profile_text(name, Some(text).filter(|_| !is_plain))?;
@@ -46,12 +47,13 @@ pub fn put(app: &mut App, profile: &Profile) -> AppResult<Vec<Waiting>> {
     let _lock = lock::profiles(&app.instance)?;
     match app.store.profile(&profile.name)? {
         None => {
-            app.store.add_profile(profile)?;
+            add(app, profile)?;
             Ok(Vec::new())
         }
         Some(old) => {
             let config = Config::merged([&old.config().of_strangers(), profile.config()]);
-            replace(app, &old, &Profile { spec: ProfileSpec { config }, ..profile.clone() })
+            let spec = ProfileSpec { config, ..profile.spec.clone() };
+            replace(app, &old, &Profile { spec, ..profile.clone() })
         }
     }
 }

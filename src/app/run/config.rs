@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::devices::shown;
 use super::door::{Listener, Perform};
 use crate::api::config::{Diff, Difference, Expand, Export, Import, Pending, Set, Show, Unset, Value};
-use crate::app::config;
+use crate::api::devices::Device;
+use crate::app::config::{self, AnyDevice, devices};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::model::config::Config;
+use crate::model::device::device_key;
 use crate::model::profile::Origin;
 
 impl Perform for Show {
@@ -30,7 +33,18 @@ impl Perform for Expand {
             };
             (key.to_owned(), Value { value: value.to_owned(), profile })
         };
-        Ok(config.expanded().iter().map(value).collect())
+        let mut all: BTreeMap<String, Value> = config.expanded().iter().map(value).collect();
+        for (device, profile) in devices::list(app, &self.name)? {
+            // Those that a profile could have.
+            let Device { device, kind, config, .. } = match device {
+                AnyDevice::Nic(_) => continue,
+                other => shown(&other),
+            };
+            let pairs = config.iter().map(|(key, value)| format!(" {key}={value}"));
+            let value = format!("{kind}{}", pairs.collect::<String>());
+            all.insert(device_key(&device), Value { value, profile });
+        }
+        Ok(all)
     }
 }
 

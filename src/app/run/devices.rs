@@ -10,7 +10,8 @@ impl Perform for List {
     type Answer = Vec<Device>;
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Device>> {
-        Ok(devices::list(app, &self.name)?.iter().map(shown).collect())
+        let listed = |(device, profile)| Device { profile, ..shown(&device) };
+        Ok(devices::list(app, &self.name)?.into_iter().map(listed).collect())
     }
 }
 
@@ -47,7 +48,7 @@ impl Perform for Remove {
     }
 }
 
-fn shown(device: &AnyDevice) -> Device {
+pub(super) fn shown(device: &AnyDevice) -> Device {
     match device {
         AnyDevice::Nic(nic) => nic.into(),
         AnyDevice::Other(other) => other.into(),

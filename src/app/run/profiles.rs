@@ -4,16 +4,26 @@ use super::config::told;
 use super::door::{Listener, Perform};
 use crate::api::config::Pending;
 use crate::api::profiles::{
-    Add, Assign, Copy, Create, Delete, Export, Import, List, Profile, Remove, Rename, Set, Show, Waiting,
+    Add, AddDevice, Assign, Copy, Create, Delete, Export, Import, List, Profile, Remove, RemoveDevice,
+    Rename, Set, SetDevice, Show, Waiting,
 };
 use crate::app::error::AppResult;
 use crate::app::instance::App;
-use crate::app::profiles::{self, Change, Used};
+use crate::app::network::as_map;
+use crate::app::profiles::{self, Change, DeviceChange, Used};
+use crate::model::device::{Device, DeviceType};
+use crate::model::profile::ProfileName;
 
 impl From<Used> for Profile {
     fn from(Used { profile, users }: Used) -> Self {
         let config = profile.config().clone().into();
-        Self { name: profile.name, description: profile.description, config, used_by: users }
+        let device = |device: &Device| {
+            let mut keys = device.config();
+            keys.insert("type".to_owned(), device.device_type().as_str().to_owned());
+            (device.name.clone(), keys)
+        };
+        let devices = profile.devices().iter().map(device).collect();
+        Self { name: profile.name, description: profile.description, config, devices, used_by: users }
     }
 }
 
@@ -56,6 +66,40 @@ impl Perform for Set {
         let change = Change { description, set: config.0, unset, ..Change::default() };
         Ok(profiles::set(app, &name, &change)?.into_iter().map(Waiting::from).collect())
     }
+}
+
+impl Perform for AddDevice {
+    type Answer = Vec<Waiting>;
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Waiting>> {
+        if self.device_type == DeviceType::Nic {
+            return Err(profiles::refuse_nic(&self.device));
+        }
+        let device = Device::of(&self.device, self.device_type, &as_map(&self.config.0))?;
+        change_device(app, &self.name, DeviceChange::Add(device))
+    }
+}
+
+impl Perform for SetDevice {
+    type Answer = Vec<Waiting>;
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Waiting>> {
+        let Self { name, device, config, unset } = self;
+        change_device(app, &name, DeviceChange::Set { device, set: config.0, unset })
+    }
+}
+
+impl Perform for RemoveDevice {
+    type Answer = Vec<Waiting>;
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Waiting>> {
+        change_device(app, &self.name, DeviceChange::Remove(self.device))
+    }
+}
+
+fn change_device(app: &mut App, name: &ProfileName, device: DeviceChange) -> AppResult<Vec<Waiting>> {
+    let change = Change { device: Some(device), ..Change::default() };
+    Ok(profiles::set(app, name, &change)?.into_iter().map(Waiting::from).collect())
 }
 
 impl Perform for Export {

@@ -17,6 +17,7 @@ use crate::app::operations::{self, Procedure, Step};
 use crate::app::storage::pool;
 use crate::model::config::Config;
 use crate::model::container::Container;
+use crate::model::device::{Device, DeviceKind};
 use crate::model::layer::{Chain, LayerId};
 use crate::model::name::{ContainerId, Name};
 use crate::model::nic::{Nic, NicRequest, Wanted as WantedAddress};
@@ -89,7 +90,7 @@ pub fn copy(app: &mut App, request: CopyRequest, progress: &dyn Progress) -> App
     let _new_lock = lock::new_container(&app.instance, &id)?;
     let Chain { template, template_name, layers } = chain;
     let top = layers.last().cloned();
-    let devices = source.devices.clone();
+    let devices = devices_of_copy(&source);
     let profiles = source.config.profile_names().cloned().collect();
     let blueprint = Blueprint {
         template,
@@ -110,6 +111,12 @@ pub fn copy(app: &mut App, request: CopyRequest, progress: &dyn Progress) -> App
         Copying { making: Making { container, nics, top }, source, copied, progress, frozen: None };
     operations::run(app, &operation, &procedure(&steps()), &mut copying)?;
     Ok(Copied { name, frozen: copying.frozen })
+}
+
+/// Its own devices are the copy's too. The ports that it has by its profiles lead to it alone.
+fn devices_of_copy(source: &Container) -> Vec<Device> {
+    let none = |(name, _): (&str, _)| Device { name: name.to_owned(), kind: DeviceKind::None {} };
+    source.devices.iter().cloned().chain(source.shared_proxies().into_iter().map(none)).collect()
 }
 
 /// Makes what a stopped container has of its own a layer, for others to stand on.

@@ -17,14 +17,16 @@ use crate::sys::{Context, SysResult};
 
 /// What a container's directories may take at most.
 pub fn wanted(container: &Container) -> Amount {
-    of_devices(&container.devices)
+    let devices = container.all_devices().into_iter();
+    devices.map(|(device, _)| of_device(device)).find(|most| *most != Amount::default()).unwrap_or_default()
 }
 
 /// 0 is no limit.
-fn of_devices(devices: &[Device]) -> Amount {
-    let root = devices.iter().find(|device| device.is_root()).and_then(Device::disk);
-    let most = |limit: fn(&crate::model::device::Disk) -> Option<u64>| root.and_then(limit).unwrap_or(0);
-    Amount { bytes: most(|root| root.size), files: most(|root| root.inodes) }
+fn of_device(device: &Device) -> Amount {
+    match device.disk().filter(|_| device.is_root()) {
+        Some(root) => Amount { bytes: root.size.unwrap_or(0), files: root.inodes.unwrap_or(0) },
+        None => Amount::default(),
+    }
 }
 
 /// Has what is made in a container's new, empty directory count. Nothing is done where the file system cannot.
@@ -51,6 +53,16 @@ pub fn change(app: &mut App, container: &Container, most: Amount) -> AppResult<(
     set(app, container, most, false)
 }
 
+/// Gives a container the limit that it should have, after a profile of it has changed.
+pub fn follow(app: &mut App, container: &Container) -> AppResult<()> {
+    let most = wanted(container);
+    match change(app, container, most) {
+        // One that is not counted has none.
+        Err(_) if most == Amount::default() => Ok(()),
+        other => other,
+    }
+}
+
 fn set(app: &mut App, container: &Container, most: Amount, begins: bool) -> AppResult<()> {
     let data = open(app, &container.id)?;
     Ok(app.broker.set_disk_quota(container, most, begins, data)?)
@@ -63,7 +75,7 @@ fn open(app: &mut App, id: &ContainerId) -> AppResult<OwnedFd> {
 
 /// Refuses limits that nobody here could keep.
 pub fn check(instance: &Instance, device: &Device) -> AppResult<()> {
-    if of_devices(std::slice::from_ref(device)) == Amount::default() {
+    if of_device(device) == Amount::default() {
         return Ok(());
     }
     let is_kept = !instance.is_daemonless() && quota::is_kept(layout::open_pool(instance)?);

@@ -33,6 +33,7 @@ impl NewDevicesArgs {
 enum Type {
     Disk,
     UnixChar,
+    None,
 }
 
 fn device(text: &str) -> Result<NewDevice, String> {
@@ -50,6 +51,7 @@ fn device(text: &str) -> Result<NewDevice, String> {
     let device_type = match device_type {
         Some(Type::Disk) => DeviceType::Disk,
         Some(Type::UnixChar) => DeviceType::UnixChar,
+        Some(Type::None) => DeviceType::None,
         // As LXD's hands type it.
         None if name == ROOT_DEVICE => DeviceType::Disk,
         None => return Err(types()),
@@ -58,7 +60,7 @@ fn device(text: &str) -> Result<NewDevice, String> {
 }
 
 fn types() -> String {
-    "it needs its type: type=disk or type=unix-char".to_owned()
+    "it needs its type: type=disk, type=unix-char or type=none".to_owned()
 }
 
 #[cfg(test)]

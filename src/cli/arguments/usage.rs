@@ -121,7 +121,7 @@ fn device_type(kind: &str) -> String {
         _ if kind.contains('=') => {
             "the type is missing before the keys: nagaya device add web01 eth1 nic KEY=VALUE"
         }
-        _ => "the types are nic, disk, unix-char and proxy: nagaya device add web01 eth1 nic network=NAME",
+        _ => "the types are nic, disk, unix-char, proxy and none: nagaya device add web01 eth1 nic network=NAME",
     }
     .to_owned()
 }

@@ -50,7 +50,8 @@ pub struct ApplyArgs {
 pub fn run(args: ApplyArgs) -> CliResult<i32> {
     let text = contents(&args.file)?;
     let in_file = |source| CliError::Fleet { path: args.file.clone(), source: Box::new(source) };
-    let known = read(&text).map_err(in_file)?.name.is_some();
+    let described = read(&text).map_err(in_file)?;
+    let known = described.name.is_some();
     let file = place(&args.file)?;
     let prune = args.prune;
     if prune && !known && file.is_none() {
@@ -74,14 +75,19 @@ pub fn run(args: ApplyArgs) -> CliResult<i32> {
     may_go_on(&args, &steps)?;
     if steps.iter().any(|step| step.kind == Kind::Profile) {
         child::in_child("change the profiles", || {
-            let waiting = ask(&mut crate::cli::open_to_make()?, ApplyProfiles { text: text.clone() })?;
+            let waiting = ask(
+                &mut crate::cli::open_to_make_from(described.devices())?,
+                ApplyProfiles { text: text.clone() },
+            )?;
             pending::of_profile(&waiting);
             Ok(())
         })?;
     }
     let apply = |name: &Name| {
         let request = ApplyMachine { text: text.clone(), file: file.clone(), prune, name: name.clone() };
-        pending::of_container(name.as_str(), &ask(&mut crate::cli::open_to_make()?, request)?);
+        let machine = described.machines.iter().find(|machine| machine.name == *name);
+        let devices = machine.into_iter().flat_map(|machine| &machine.devices);
+        pending::of_container(name.as_str(), &ask(&mut crate::cli::open_to_make_from(devices)?, request)?);
         Ok(())
     };
     // What goes may have addresses that others are to get.

@@ -45,7 +45,7 @@ enum Verb {
 
 /// The kinds of device.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Type {
+pub(super) enum Type {
     /// A network interface.
     Nic,
     /// A directory of the host's, or an empty one in memory.
@@ -54,6 +54,8 @@ enum Type {
     UnixChar,
     /// A port of the host's that leads to the container.
     Proxy,
+    /// No device, although a profile of the container has one of that name.
+    None,
 }
 
 impl From<Type> for DeviceType {
@@ -63,6 +65,7 @@ impl From<Type> for DeviceType {
             Type::Disk => Self::Disk,
             Type::UnixChar => Self::UnixChar,
             Type::Proxy => Self::Proxy,
+            Type::None => Self::None,
         }
     }
 }
@@ -74,6 +77,8 @@ impl From<Type> for DeviceType {
 /// A directory of the host's is the guest's root's as far as it is its owner's: for an ordinary user
 /// as far as it is the user's own. Whose other files are in it the guest does not see.
 ///
+/// Type 'none' takes from the container the device of that name that a profile gives it.
+///
 /// Examples:
 ///   nagaya device add web01 eth1 nic network=dmz
 ///   nagaya device add web01 eth1 nic network=dmz ipv4.address=10.20.0.10 limits.ingress=50Mbit
@@ -83,6 +88,7 @@ impl From<Type> for DeviceType {
 ///   nagaya device add web01 cache disk source=tmpfs: path=/var/cache/app size=256MiB
 ///   nagaya device add web01 kvm unix-char source=/dev/kvm
 ///   nagaya device add web01 http proxy listen=tcp:0.0.0.0:8080 connect=tcp:127.0.0.1:80
+///   nagaya device add web01 shared none
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 struct AddArgs {
@@ -199,6 +205,8 @@ struct RemoveArgs {
 
 /// List the devices of a container
 ///
+/// Lists those that it has by its profiles too.
+///
 /// Examples:
 ///   nagaya device list web01
 ///   nagaya device list web01 --format json | jq '.[0].config'
@@ -242,6 +250,7 @@ pub fn run(args: DeviceArgs) -> CliResult<i32> {
             Type::Disk => keys::list(rows.format, &DISK_KEYS)?,
             Type::UnixChar => keys::list(rows.format, &UNIX_CHAR_KEYS)?,
             Type::Proxy => keys::list(rows.format, &PROXY_KEYS)?,
+            Type::None => note("a device of type none has no keys"),
         },
     }
     Ok(DONE)
@@ -259,11 +268,12 @@ fn one(container: &str, device: &str) -> CliResult<Device> {
 }
 
 /// Whether devices of that kind have the key at all.
-fn known(kind: &str, key: &str) -> Result<(), KeyError> {
+pub(super) fn known(kind: &str, key: &str) -> Result<(), KeyError> {
     match kind {
         "disk" => DISK_KEYS.known(key).map(drop),
         "unix-char" => UNIX_CHAR_KEYS.known(key).map(drop),
         "proxy" => PROXY_KEYS.known(key).map(drop),
+        "none" => Err(KeyError::not_set(key)),
         _ => NIC_KEYS.known(key).map(drop),
     }
 }
@@ -288,7 +298,8 @@ fn tell(name: &str, changed: &Changed) {
 }
 
 fn list(rows: &[Device], format: RowsFormat) -> CliResult<()> {
-    let mut table = Table::new(&["device", "type", "what", "where", "network", "mac", "addresses"]);
+    let mut table =
+        Table::new(&["device", "type", "what", "where", "network", "mac", "addresses", "profile"]);
     for row in rows {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         table.row(vec![
@@ -299,6 +310,7 @@ fn list(rows: &[Device], format: RowsFormat) -> CliResult<()> {
             text(&row.network),
             text(&row.mac),
             row.addresses.join(" "),
+            row.profile.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
     print_rows(format, &rows, &table)

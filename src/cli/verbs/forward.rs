@@ -100,6 +100,7 @@ pub fn run(args: ForwardArgs) -> CliResult<i32> {
                 address: args.address,
                 to,
                 device: String::new(),
+                by_profile: false,
             };
             let caution = caution(args.force);
             let shadowed = ask(&mut crate::cli::open()?, Add { forward, caution })?;
@@ -114,6 +115,7 @@ pub fn run(args: ForwardArgs) -> CliResult<i32> {
                 address: args.address,
                 to: String::new(),
                 device: String::new(),
+                by_profile: false,
             };
             let caution = caution(false);
             ask(&mut crate::cli::open()?, Remove { forward, caution })?;

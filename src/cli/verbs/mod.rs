@@ -29,6 +29,7 @@ pub mod network;
 pub mod operation;
 pub mod pause;
 pub mod profile;
+mod profile_device;
 pub mod publish;
 pub mod rebuild;
 pub mod rename;

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use super::profile_device::ProfileDeviceArgs;
 use crate::api::config::Pending;
 use crate::api::pairs::Pairs;
 use crate::api::profiles::{Add, Assign, Copy, Create, Delete, List, Profile, Remove, Rename, Set, Show};
@@ -13,6 +16,7 @@ use crate::cli::output::{Format, FormatArgs, RowsArgs, RowsFormat, print, print_
 use crate::cli::request::ask;
 use crate::cli::several::share;
 use crate::model::config::CONFIG_KEYS;
+use crate::model::device::device_key;
 use crate::model::name::Name;
 
 /// Manage profiles: settings that containers share
@@ -25,6 +29,7 @@ use crate::model::name::Name;
 ///   nagaya profile create gold -c limits.memory=4GiB -c limits.cpu=2
 ///   nagaya launch debian12 web01 -p default -p gold
 ///   nagaya profile set gold limits.memory=6GiB
+///   nagaya profile device add gold shared disk source=/srv/shared path=/srv/shared readonly=true
 ///   nagaya profile assign web02 default,gold
 ///   nagaya config show web02 --expanded
 #[derive(clap::Args)]
@@ -48,6 +53,7 @@ enum Verb {
     Set(SetArgs),
     Unset(UnsetArgs),
     Edit(EditArgs),
+    Device(ProfileDeviceArgs),
     Copy(CopyArgs),
     #[command(visible_alias = "move")]
     Rename(RenameArgs),
@@ -263,6 +269,7 @@ pub fn run(args: ProfileArgs) -> CliResult<i32> {
         }
         Verb::Set(args) => change(&args.profile, args.description, args.pairs, Vec::new())?,
         Verb::Unset(args) => change(&args.profile, None, Vec::new(), args.unset.keys)?,
+        Verb::Device(args) => return super::profile_device::run(args),
         Verb::Edit(args) => return super::edit::profile(&profile(&args.profile)?),
         Verb::Copy(args) => {
             let (name, new_name) = (profile(&args.profile)?, profile(&args.to)?);
@@ -331,12 +338,20 @@ fn show(args: &ShowArgs) -> CliResult<()> {
     }
 }
 
+fn device_line((name, keys): (&String, &BTreeMap<String, String>)) -> (String, String) {
+    let pairs = keys.iter().filter(|(key, _)| *key != "type").map(|(key, value)| format!(" {key}={value}"));
+    let device_type = keys.get("type").map(String::as_str).unwrap_or_default();
+    (device_key(name), format!("{device_type}{}", pairs.collect::<String>()))
+}
+
 fn sheet(profile: &Profile) -> String {
     let mut lines = vec![("Name", profile.name.to_string())];
     if !profile.description.is_empty() {
         lines.push(("Description", profile.description.clone()));
     }
     lines.extend(profile.config.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    let devices: Vec<(String, String)> = profile.devices.iter().map(device_line).collect();
+    lines.extend(devices.iter().map(|(key, line)| (key.as_str(), line.clone())));
     let users: Vec<&str> = profile.used_by.iter().map(Name::as_str).collect();
     if !users.is_empty() {
         lines.push(("Used by", users.join(", ")));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Disk, DiskSource, ROOT_DEVICE, UnixChar};
+use super::{Disk, DiskSource, ProxyEnds, ROOT_DEVICE, UnixChar};
 use crate::model::field::FieldError;
 use crate::model::keys::{KeyError, KeyFault};
 use crate::model::nic::{Nic, is_device_name};
@@ -22,6 +22,8 @@ pub enum DeviceType {
     UnixChar,
     /// A forward of the firewall's, and stored there.
     Proxy,
+    /// None, in place of the one of that name that a profile has.
+    None,
 }
 
 impl DeviceType {
@@ -31,7 +33,14 @@ impl DeviceType {
             Self::Disk => "disk",
             Self::UnixChar => "unix-char",
             Self::Proxy => "proxy",
+            Self::None => "none",
         }
+    }
+
+    /// As it is typed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Nic, Self::Disk, Self::UnixChar, Self::Proxy, Self::None];
+        all.into_iter().find(|known| known.as_str() == text)
     }
 }
 
@@ -49,6 +58,10 @@ pub struct Device {
 pub enum DeviceKind {
     Disk(Disk),
     UnixChar(UnixChar),
+    /// Of a profile alone: a container's own is a forward in the firewall's policy.
+    Proxy(ProxyEnds),
+    /// The container does not have the device of that name that a profile has.
+    None {},
 }
 
 impl Device {
@@ -74,7 +87,16 @@ impl Device {
         let kind = match device_type {
             DeviceType::Disk => DeviceKind::Disk(Disk::of(pairs)?),
             DeviceType::UnixChar => DeviceKind::UnixChar(UnixChar::of(pairs)?),
-            other => return Err(KeyError::wrong("type", other.as_str(), "disk or unix-char")),
+            DeviceType::Proxy => DeviceKind::Proxy(ProxyEnds::of(pairs)?),
+            DeviceType::None => match pairs.into_iter().next() {
+                None => DeviceKind::None {},
+                Some((key, _)) => {
+                    return Err(KeyError::not_for(key, "a device that there is: type none has no keys,"));
+                }
+            },
+            DeviceType::Nic => {
+                return Err(KeyError::wrong("type", "nic", "disk, unix-char, proxy or none"));
+            }
         };
         Ok(Self { name: name.to_owned(), kind })
     }
@@ -83,6 +105,8 @@ impl Device {
         match &self.kind {
             DeviceKind::Disk(_) => DeviceType::Disk,
             DeviceKind::UnixChar(_) => DeviceType::UnixChar,
+            DeviceKind::Proxy(_) => DeviceType::Proxy,
+            DeviceKind::None {} => DeviceType::None,
         }
     }
 
@@ -92,7 +116,15 @@ impl Device {
         match &self.kind {
             DeviceKind::Disk(disk) => disk.config().map(owned).collect(),
             DeviceKind::UnixChar(node) => node.config().map(owned).collect(),
+            DeviceKind::Proxy(proxy) => proxy.config().map(owned).into(),
+            DeviceKind::None {} => BTreeMap::new(),
         }
+    }
+
+    /// In one line: its type, and its keys with their values.
+    pub fn line(&self) -> String {
+        let pairs = self.config().into_iter().map(|(key, value)| format!(" {key}={value}"));
+        format!("{}{}", self.device_type().as_str(), pairs.collect::<String>())
     }
 
     /// The same with some keys set and others back at their defaults.
@@ -110,26 +142,52 @@ impl Device {
         Self::of(&self.name, self.device_type(), &wanted)
     }
 
-    /// Where it is in the guest.
+    /// Where it is in the guest; empty where there is none.
     pub fn path(&self) -> &str {
         match &self.kind {
             DeviceKind::Disk(disk) => &disk.path,
             DeviceKind::UnixChar(node) => &node.path,
+            DeviceKind::Proxy(proxy) => &proxy.connect,
+            DeviceKind::None {} => "",
         }
     }
 
-    /// What of the host's it is.
+    /// What of the host's it is; empty where there is none.
     pub fn source(&self) -> &str {
         match &self.kind {
             DeviceKind::Disk(disk) => &disk.source,
             DeviceKind::UnixChar(node) => &node.source,
+            DeviceKind::Proxy(proxy) => &proxy.listen,
+            DeviceKind::None {} => "",
+        }
+    }
+
+    /// Whether there is one: type `none` is the lack of one.
+    pub fn is_there(&self) -> bool {
+        !matches!(self.kind, DeviceKind::None {})
+    }
+
+    /// Whether a guest has it as a mount: a directory or a node.
+    pub fn is_mounted(&self) -> bool {
+        self.has_path() && !self.is_root()
+    }
+
+    /// Whether it is at a path in the guest.
+    pub fn has_path(&self) -> bool {
+        matches!(self.kind, DeviceKind::Disk(_) | DeviceKind::UnixChar(_))
+    }
+
+    pub fn proxy(&self) -> Option<&ProxyEnds> {
+        match &self.kind {
+            DeviceKind::Proxy(proxy) => Some(proxy),
+            _ => None,
         }
     }
 
     pub fn disk(&self) -> Option<&Disk> {
         match &self.kind {
             DeviceKind::Disk(disk) => Some(disk),
-            DeviceKind::UnixChar(_) => None,
+            _ => None,
         }
     }
 
@@ -142,11 +200,18 @@ impl Device {
         match &self.kind {
             DeviceKind::Disk(disk) => disk.check(),
             DeviceKind::UnixChar(node) => node.check(),
+            DeviceKind::Proxy(proxy) => proxy.check(),
+            DeviceKind::None {} => Ok(()),
         }
     }
 }
 
-/// The rules of all devices of one container.
+/// A device as one of a container's settings.
+pub fn device_key(device: &str) -> String {
+    format!("devices.{device}")
+}
+
+/// The rules of all devices of one container, or of one profile.
 pub fn check_all(devices: &[Device], nics: &[Nic]) -> Result<(), FieldError> {
     let rule = |good: bool, field, value: &dyn ToString, rule| {
         if good { Ok(()) } else { Err(FieldError { field, value: value.to_string(), rule }) }
@@ -160,7 +225,8 @@ pub fn check_all(devices: &[Device], nics: &[Nic]) -> Result<(), FieldError> {
             && nics.iter().all(|nic| nic.device != device.name);
         rule(is_new, "device", &device.name, "another device's name")?;
         rule(
-            before.iter().all(|other| other.path() != device.path()),
+            !device.has_path()
+                || before.iter().all(|other| !other.has_path() || other.path() != device.path()),
             "path",
             &device.path(),
             "another device's path",
@@ -190,6 +256,11 @@ mod tests {
         let root = Device::of("root", DeviceType::Disk, &pairs(&[("size", "10GiB")])).unwrap();
         assert!(root.is_root() && !disk("root", "/mnt").is_root());
         value_outlives(&root, &["name", "type", "path"], &[]);
+        let pairs = pairs(&[("listen", "tcp:0.0.0.0:8080"), ("connect", "tcp:127.0.0.1:80")]);
+        let http = Device::of("http", DeviceType::Proxy, &pairs).unwrap();
+        value_outlives(&http, &["name", "type", "listen", "connect"], &[]);
+        let none = Device::of("data", DeviceType::None, &BTreeMap::new()).unwrap();
+        value_outlives(&none, &["name", "type"], &[]);
         let text = toml::to_string(&kvm).unwrap();
         assert_eq!(toml::from_str::<Device>(&text).unwrap(), kvm);
     }
@@ -206,6 +277,18 @@ mod tests {
         assert_eq!(changed.changed(&[], &["readonly".to_owned()]).unwrap(), data);
         assert!(set(&[], &["readonly"]).is_err() && set(&[], &["path"]).is_err());
         assert!(set(&[("readonly", "true"), ("path", "x")], &[]).is_err());
+    }
+
+    #[test]
+    fn a_type_without_a_device_has_no_keys() {
+        let none = Device::of("data", DeviceType::None, &pairs(&[("path", "/data")])).unwrap_err();
+        assert!(none.to_string().contains("path is only for"), "{none}");
+        let nic = Device::of("eth1", DeviceType::Nic, &BTreeMap::new()).unwrap_err();
+        assert!(nic.to_string().contains("disk, unix-char, proxy or none"), "{nic}");
+        let data = disk("data", "/data");
+        assert_eq!(data.line(), "disk path=/data source=/srv");
+        let masks = ["a", "b"].map(|name| Device::of(name, DeviceType::None, &BTreeMap::new()).unwrap());
+        check_all(&masks, &[]).unwrap();
     }
 
     #[test]

@@ -7,9 +7,9 @@ pub mod proxy;
 mod unix_char;
 
 pub use disk::{DISK_KEYS, Disk, DiskSource};
-pub use kinds::{Device, DeviceKind, DeviceType, check_all};
+pub use kinds::{Device, DeviceKind, DeviceType, check_all, device_key};
 pub use place::is_clean_path;
-pub use proxy::PROXY_KEYS;
+pub use proxy::{PROXY_KEYS, ProxyEnds};
 pub use unix_char::{UNIX_CHAR_KEYS, UnixChar};
 
 /// The device that says how much of the disk a guest may take is called so, unless its operator says otherwise.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::config::value::boolean;
 use crate::model::firewall::policy::{Forward, Proto};
 use crate::model::keys::{Absent, BOOL, Key, KeyError, Kind, Live, Subject, Table, Words};
@@ -38,6 +40,42 @@ impl End {
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+'));
         (port(first)? <= port(last)?).then(|| Self { proto, address, ports: ports.to_owned() })
+    }
+}
+
+/// What a profile says of a proxy. Which container's it is, and so where it leads, the container says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyEnds {
+    pub listen: String,
+    pub connect: String,
+}
+
+impl ProxyEnds {
+    /// From its keys, in the form in which they are read back.
+    ///
+    /// # Errors
+    /// The key that cannot be so, and what it must be.
+    pub fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, KeyError> {
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        // A profile is not one container's: there is no address that it could name.
+        let mut config = config(&forward("", &[], "", &pairs)?);
+        let mut taken = |key: &str| config.remove(key).unwrap_or_default();
+        Ok(Self { listen: taken("listen"), connect: taken("connect") })
+    }
+
+    pub fn check(&self) -> Result<(), KeyError> {
+        let pairs = self.config();
+        Self::of(pairs.iter().map(|(key, value)| (*key, value.as_str()))).map(drop)
+    }
+
+    pub fn config(&self) -> [(&'static str, String); 2] {
+        [("connect", self.connect.clone()), ("listen", self.listen.clone())]
+    }
+
+    /// The forward that it is, of this container.
+    pub fn forward(&self, container: &str, device: &str) -> Result<Forward, KeyError> {
+        let pairs = self.config().map(|(key, value)| (key.to_owned(), value)).into();
+        Ok(Forward { by_profile: true, ..forward(container, &[], device, &pairs)? })
     }
 }
 
@@ -93,6 +131,7 @@ pub fn forward(
         to: if connect.ports == listen.ports { String::new() } else { connect.ports },
         listen: listen.ports,
         device: device.to_owned(),
+        by_profile: false,
     })
 }
 
@@ -199,6 +238,21 @@ mod tests {
             (six.address.as_str(), config(&six)["listen"].as_str()),
             ("2001:db8::1", "tcp:[2001:db8::1]:80")
         );
+    }
+
+    #[test]
+    fn a_profile_says_it_of_every_container() {
+        let of = |pairs: &[(&'static str, &'static str)]| ProxyEnds::of(pairs.iter().copied());
+        let http =
+            of(&[("listen", "tcp:[::]:8080"), ("connect", "tcp:0.0.0.0:80"), ("nat", "true")]).unwrap();
+        let ends = (http.listen.as_str(), http.connect.as_str());
+        assert_eq!(ends, ("tcp:0.0.0.0:8080", "tcp:127.0.0.1:80"));
+        http.check().unwrap();
+        let web = http.forward("web01", "http").unwrap();
+        assert_eq!((web.to_string().as_str(), web.by_profile), ("tcp 8080:80 to web01", true));
+        let named = of(&[("listen", "tcp:0.0.0.0:80"), ("connect", "tcp:10.9.0.2:80")]).unwrap_err();
+        assert!(named.to_string().contains("at 127.0.0.1"), "{named}");
+        assert!(ProxyEnds { listen: "x".to_owned(), ..http }.check().is_err());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use toml_edit::DocumentMut;
 
+use super::devices::{devices, put_devices};
 use super::error::{DocumentError, Fault};
 use super::place::Place;
 use super::reader::{Document, Pair};
 use super::writer::{put_pairs, put_string, put_strings};
 use crate::model::config::Config;
-use crate::model::profile::{Layered, Profile, ProfileName, check_description};
+use crate::model::profile::{Layered, Profile, ProfileName, ProfileSpec, check_description};
 
 /// Most bytes of such a text.
 pub const MAX_TEXT: usize = 64 * 1024;
@@ -25,6 +26,7 @@ profiles = []
 ";
 const PROFILE: &str = "\
 # The settings of a profile. 'nagaya config keys' lists the keys and what they take.
+# Devices are tables such as [devices.data], with type, source and path.
 # Comments are kept.
 
 description = \"\"
@@ -44,7 +46,7 @@ pub struct ContainerText {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProfileText {
     pub description: String,
-    pub config: Config,
+    pub spec: ProfileSpec,
 }
 
 /// The text of a container, without keys of a later version, which cannot be typed; `edited` is what somebody has made of an earlier one.
@@ -64,6 +66,7 @@ pub fn profile_text(edited: Option<&str>, profile: &Profile) -> String {
     let mut document = begun(edited, PROFILE);
     put_string(&mut document, "description", &profile.description);
     put_pairs(&mut document, "config", &profile.config().without_strangers());
+    put_devices(&mut document, profile.devices());
     document.to_string()
 }
 
@@ -93,10 +96,11 @@ pub fn read_profile(text: &str) -> Result<ProfileText, DocumentError> {
     if let Some((_, place)) = root.strings("profiles")?.and_then(|all| all.into_iter().next()) {
         return Err(DocumentError::wrong(place, "a profile cannot use other profiles"));
     }
-    root.only(&["description", "config", "profiles"])?;
+    root.only(&["description", "config", "devices", "profiles"])?;
     let (description, place) = root.string("description")?.unwrap_or_else(|| (String::new(), root.place()));
     check_description(&description).map_err(|e| DocumentError { place, fault: Fault::Key(e) })?;
-    Ok(ProfileText { description, config: checked(root.pairs("config")?)? })
+    let (config, devices) = (checked(root.pairs("config")?)?, devices(&root)?);
+    Ok(ProfileText { description, spec: ProfileSpec { config, devices } })
 }
 
 /// All keys with their values, each of them checked.
@@ -118,6 +122,7 @@ fn check_length(text: &str) -> Result<(), DocumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::device::{Device, DeviceType};
     use proptest::prelude::*;
 
     fn config(pairs: &[(&str, &str)]) -> Config {
@@ -196,7 +201,11 @@ boot.autostart = true
         profile.spec.config = config(&[("limits.cpu", "4")]);
         let text = profile_text(None, &profile);
         let read = read_profile(&text).unwrap();
-        assert_eq!((read.description.as_str(), read.config), ("It's large", profile.spec.config));
+        assert_eq!((read.description.as_str(), read.spec), ("It's large", profile.spec.clone()));
+        let pairs = [("source", "tmpfs:"), ("path", "/cache")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        profile.spec.devices.push(Device::of("cache", DeviceType::Disk, &pairs.into()).unwrap());
+        let text = profile_text(None, &profile);
+        assert_eq!(read_profile(&text).unwrap().spec, profile.spec, "{text}");
         let error = read_profile("profiles = ['default']\n").unwrap_err().to_string();
         assert_eq!(error, "line 1, column 13: a profile cannot use other profiles");
     }

@@ -15,13 +15,18 @@ pub(super) fn put_pairs(document: &mut DocumentMut, key: &str, config: &Config) 
     }
     let Some(table) = document.get_mut(key).and_then(Item::as_table_like_mut) else { return };
     keep(table, "", &mut wanted);
+    put_new(table, wanted);
+}
+
+/// Adds what `keep` has not found.
+pub(super) fn put_new(table: &mut dyn TableLike, wanted: BTreeMap<&str, &str>) {
     for (key, value) in wanted {
         table.insert(key, toml_edit::value(value));
     }
 }
 
 /// Sets what is wanted where it stands, and removes the rest; what it finds is no longer among the wanted.
-fn keep(table: &mut dyn TableLike, before: &str, wanted: &mut BTreeMap<&str, &str>) {
+pub(super) fn keep(table: &mut dyn TableLike, before: &str, wanted: &mut BTreeMap<&str, &str>) {
     let keys: Vec<String> = table.iter().map(|(key, _)| key.to_owned()).collect();
     for key in keys {
         let whole = format!("{before}{key}");

@@ -239,6 +239,9 @@ pub struct Forward {
     /// The device of the container's that it is; empty for most.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
+    /// It is the container's by one of its profiles.
+    #[serde(default, skip_serializing_if = "is_false", rename = "by-profile")]
+    pub by_profile: bool,
 }
 
 impl std::fmt::Display for Forward {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::range;
 use crate::model::config::Config;
-use crate::model::document::{Document, DocumentError, Fault, Place, Section, checked};
+use crate::model::device::Device;
+use crate::model::document::{Document, DocumentError, Fault, Place, Section, checked, devices};
 use crate::model::name::Name;
 use crate::model::profile::{Profile, ProfileName, ProfileSpec, check_description};
 
@@ -33,6 +34,8 @@ pub struct Machine {
     pub profiles: Vec<ProfileName>,
     /// Its own keys.
     pub config: Config,
+    /// Its own besides interfaces, by name.
+    pub devices: Vec<Device>,
     /// None: a new one gets what a launch gives it, and one that is there keeps what it has.
     pub networks: Option<Vec<String>>,
     pub addresses: Vec<IpAddr>,
@@ -46,12 +49,21 @@ pub enum Run {
     Stopped,
 }
 
+impl Fleet {
+    /// All devices that it describes.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        let shared = self.profiles.iter().flat_map(Profile::devices);
+        shared.chain(self.machines.iter().flat_map(|machine| &machine.devices))
+    }
+}
+
 /// What a table says of a machine, or of all that say nothing themselves.
 #[derive(Clone, Default)]
 struct Said {
     template: Option<String>,
     profiles: Option<Vec<ProfileName>>,
     config: Config,
+    devices: Vec<Device>,
     networks: Option<Vec<String>>,
     run: Option<Run>,
 }
@@ -66,7 +78,7 @@ pub fn read(text: &str) -> Result<Fleet, DocumentError> {
     root.only(&["name", "defaults", "profiles", "machines"])?;
     let defaults = match root.section("defaults")? {
         Some(section) => {
-            section.only(&["template", "profiles", "config", "networks", "state"])?;
+            section.only(&["template", "profiles", "config", "devices", "networks", "state"])?;
             said(&section)?
         }
         None => Said::default(),
@@ -98,18 +110,18 @@ fn fleet_name(root: &Section<'_>) -> Result<Option<String>, DocumentError> {
 }
 
 fn profile((name, section): &(String, Section<'_>)) -> Result<Profile, DocumentError> {
-    section.only(&["description", "config"])?;
+    section.only(&["description", "config", "devices"])?;
     let place = section.place();
     let name = ProfileName::new(name).map_err(|e| DocumentError::wrong(place, e.to_string()))?;
     let (description, place) = section.string("description")?.unwrap_or((String::new(), place));
     check_description(&description).map_err(|e| DocumentError { place, fault: Fault::Key(e) })?;
-    let config = checked(section.pairs("config")?)?;
-    Ok(Profile { name, description, spec: ProfileSpec { config } })
+    let (config, devices) = (checked(section.pairs("config")?)?, devices(section)?);
+    Ok(Profile { name, description, spec: ProfileSpec { config, devices } })
 }
 
 /// The machines of one table; several, where its name is a range.
 fn described(name: &str, section: &Section<'_>, defaults: &Said) -> Result<Vec<Machine>, DocumentError> {
-    section.only(&["template", "profiles", "config", "networks", "addresses", "state"])?;
+    section.only(&["template", "profiles", "config", "devices", "networks", "addresses", "state"])?;
     let wrong = |what: String| DocumentError::wrong(section.place(), what);
     let names = range::expand(name).map_err(|why| wrong(format!("'{name}' {why}")))?;
     let own = said(section)?;
@@ -128,6 +140,7 @@ fn described(name: &str, section: &Section<'_>, defaults: &Said) -> Result<Vec<M
             template: template.clone(),
             profiles: profiles.clone().unwrap_or_else(|| vec![ProfileName::default_one()]),
             config: Config::merged([&defaults.config, &own.config]),
+            devices: merged(&defaults.devices, &own.devices),
             networks: networks.clone(),
             addresses: addresses.clone(),
             run: own.run.or(defaults.run).unwrap_or(Run::Running),
@@ -151,9 +164,18 @@ fn said(section: &Section<'_>) -> Result<Said, DocumentError> {
         template: section.string("template")?.map(|(name, _)| name),
         profiles: profiles.transpose()?,
         config: checked(section.pairs("config")?)?,
+        devices: devices(section)?,
         networks: section.strings("networks")?.map(names),
         run: run.transpose()?,
     })
+}
+
+/// What all have and what one has; of two of the same name, that one's.
+fn merged(all: &[Device], own: &[Device]) -> Vec<Device> {
+    let other = all.iter().filter(|device| own.iter().all(|mine| mine.name != device.name));
+    let mut devices: Vec<Device> = other.chain(own).cloned().collect();
+    devices.sort_by(|a, b| a.name.cmp(&b.name));
+    devices
 }
 
 fn addresses(section: &Section<'_>) -> Result<Vec<IpAddr>, DocumentError> {
@@ -208,6 +230,24 @@ limits.cpu = 4
         assert_eq!(read("").unwrap(), Fleet::default());
         let plain = read("machines.a.template = 'x'").unwrap().machines.remove(0);
         assert_eq!(plain.profiles, [ProfileName::default_one()]);
+    }
+
+    #[test]
+    fn machines_and_profiles_have_devices() {
+        let fleet = read(
+            "[defaults]\ntemplate = 'tiny'\n[defaults.devices.a]\ntype = 'disk'\nsource = '/all'\npath = '/a'\n\
+             [profiles.gold.devices.http]\ntype = 'proxy'\nlisten = 'tcp:0.0.0.0:80'\nconnect = 'tcp:127.0.0.1:80'\n\
+             [machines.web]\n[machines.db.devices.a]\ntype = 'none'\n[machines.db.devices.kvm]\n\
+             type = 'unix-char'\nsource = '/dev/kvm'\n",
+        );
+        let fleet = fleet.unwrap();
+        let lines = |devices: &[Device]| devices.iter().map(Device::line).collect::<Vec<_>>();
+        assert_eq!(lines(&fleet.machines[0].devices), ["disk path=/a source=/all"]);
+        assert_eq!(lines(&fleet.machines[1].devices), ["none", "unix-char source=/dev/kvm"]);
+        assert_eq!(fleet.profiles[0].device("http").unwrap().source(), "tcp:0.0.0.0:80");
+        assert_eq!(fleet.devices().count(), 4);
+        let wrong = read("[machines.a]\ntemplate = 'x'\n[machines.a.devices.e]\ntype = 'nic'").unwrap_err();
+        assert!(wrong.to_string().starts_with("line 3, column 21: 'e' cannot be a nic here"), "{wrong}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::document::{Fleet, Machine, Run};
 use crate::model::config::{CONFIG_KEYS, Config};
 use crate::model::container::State;
+use crate::model::device::{Device, device_key};
 use crate::model::keys::Live;
 use crate::model::name::Name;
 use crate::model::profile::{Layered, Profile, ProfileName};
@@ -26,6 +27,8 @@ pub struct PresentMachine {
     /// The name it was launched from.
     pub template: String,
     pub config: Layered,
+    /// Its own besides interfaces.
+    pub devices: Vec<Device>,
     pub networks: Vec<String>,
     pub addresses: Vec<IpAddr>,
     pub state: State,
@@ -108,10 +111,12 @@ fn of_profile(wanted: &Profile, present: &Present) -> Option<Step> {
     let known = present.profiles.iter().find(|profile| profile.name == wanted.name);
     let step = |action| Step::new(Kind::Profile, wanted.name.as_str(), action);
     let Some(known) = known else {
-        let changes = changes(wanted.config(), &Config::default(), false);
+        let mut changes = changes(wanted.config(), &Config::default(), false);
+        changes.extend(device_changes(wanted.devices(), &[], false));
         return Some(Step { changes, ..step(Action::Create) });
     };
     let mut changes = changes(wanted.config(), &known.config().without_strangers(), false);
+    changes.extend(device_changes(wanted.devices(), known.devices(), false));
     if wanted.description != known.description {
         changes.push(text("description", &known.description, &wanted.description));
     }
@@ -129,7 +134,8 @@ fn of_machine(wanted: &Machine, file: &Fleet, present: &Present) -> Option<Step>
         return conflict(format!("there is no profile '{name}'"));
     }
     let Some(known) = present.machines.iter().find(|machine| machine.name == wanted.name) else {
-        let changes = changes(&wanted.config, &Config::default(), false);
+        let mut changes = changes(&wanted.config, &Config::default(), false);
+        changes.extend(device_changes(&wanted.devices, &[], false));
         let (template, start) = (Some(wanted.template.clone()), wanted.run == Run::Running);
         return Some(Step { changes, template, start, ..step(Action::Create) });
     };
@@ -138,6 +144,7 @@ fn of_machine(wanted: &Machine, file: &Fleet, present: &Present) -> Option<Step>
     }
     let lives = known.state != State::Stopped;
     let mut changes = changes(&wanted.config, &known.config.own().without_strangers(), lives);
+    changes.extend(device_changes(&wanted.devices, &known.devices, lives));
     let profiles: Vec<&ProfileName> = known.config.profile_names().collect();
     if profiles != wanted.profiles.iter().collect::<Vec<_>>() {
         let listed =
@@ -194,6 +201,24 @@ fn changes(wanted: &Config, known: &Config, lives: bool) -> Vec<Change> {
     wanted.changed(known).into_iter().map(change).collect()
 }
 
+/// A guest that runs keeps a directory or node as it is until its next start.
+fn device_changes(wanted: &[Device], known: &[Device], lives: bool) -> Vec<Change> {
+    let names: BTreeSet<&str> = wanted.iter().chain(known).map(|device| device.name.as_str()).collect();
+    let find = |all: &[Device], name: &str| all.iter().find(|device| device.name == name).cloned();
+    let change = |name: &str| {
+        let (from, to) = (find(known, name), find(wanted, name));
+        let both = from.as_ref().zip(to.as_ref());
+        let waits = both.is_some_and(|(from, to)| from.is_mounted() && to.is_mounted());
+        (from != to).then(|| Change {
+            key: device_key(name),
+            from: from.as_ref().map(Device::line),
+            to: to.as_ref().map(Device::line),
+            restart: lives && waits,
+        })
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
 fn text(key: &str, from: &str, to: &str) -> Change {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Change { key: key.to_owned(), from: some(from), to: some(to), restart: false }
@@ -210,6 +235,7 @@ mod tests {
             name: Name::new(name).unwrap(),
             template: "tiny".to_owned(),
             config: Layered::new(Config::of(pairs.iter().copied()).unwrap(), vec![default]),
+            devices: Vec::new(),
             networks: vec!["lan".to_owned()],
             addresses: vec!["10.0.0.2".parse().unwrap()],
             state,
@@ -275,6 +301,32 @@ mod tests {
                 "c Stop",
                 "d Change profiles:default>gold user.x:1>- start",
                 "e Create start",
+            ]
+        );
+    }
+
+    #[test]
+    fn devices_become_what_the_file_says() {
+        let of = |text: &str| {
+            read(&format!("[machines.a]\ntemplate = 'tiny'\n{text}")).unwrap().machines.remove(0).devices
+        };
+        let mut there = machine("a", &[], State::Running, None);
+        let disk = |name: &str, path: &str| {
+            format!("[machines.a.devices.{name}]\ntype = 'disk'\nsource = 'tmpfs:'\npath = '{path}'\n")
+        };
+        there.devices = of(&[disk("b", "/b"), disk("c", "/c"), disk("d", "/d")].concat());
+        let wanted = [disk("a", "/a"), disk("b", "/b"), disk("c", "/x")].concat();
+        let text = format!(
+            "[machines.a]\ntemplate = 'tiny'\n{wanted}[profiles.gold]\n[profiles.gold.devices.a]\ntype = 'none'\n"
+        );
+        let all = present(vec![there]);
+        assert_eq!(
+            told(&text, &all, false),
+            [
+                "gold Create devices.a:->none",
+                "a Change devices.a:->disk path=/a source=tmpfs: \
+                 devices.c:disk path=/c source=tmpfs:>disk path=/x source=tmpfs:! \
+                 devices.d:disk path=/d source=tmpfs:>-",
             ]
         );
     }

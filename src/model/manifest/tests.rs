@@ -313,7 +313,7 @@ prop_compose! {
 
 fn profile(config: Config) -> Profile {
     let name = crate::model::profile::ProfileName::new("gold").unwrap();
-    Profile { spec: crate::model::profile::ProfileSpec { config }, ..Profile::new(name) }
+    Profile { spec: crate::model::profile::ProfileSpec { config, devices: Vec::new() }, ..Profile::new(name) }
 }
 
 prop_compose! {

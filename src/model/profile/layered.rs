@@ -1,7 +1,10 @@
 //! A container's configuration in its layers: what its profiles say, in their order, and what was set for it alone.
 
+use std::collections::BTreeMap;
+
 use super::{Profile, ProfileName};
 use crate::model::config::{Config, MAX_BYTES};
+use crate::model::device::{self, Device};
 use crate::model::field::FieldError;
 
 /// Most profiles of a container.
@@ -75,6 +78,18 @@ impl Layered {
         last.map(|profile| Origin::Profile(profile.name.clone()))
     }
 
+    /// The devices of the profiles that count: of two of the same name the later one. By name, without those whose
+    /// name `own` has, and without what only says that there is none.
+    pub fn devices(&self, own: impl Fn(&str) -> bool) -> Vec<(&ProfileName, &Device)> {
+        let mut all: BTreeMap<&str, (&ProfileName, &Device)> = BTreeMap::new();
+        for profile in &self.profiles {
+            all.extend(
+                profile.devices().iter().map(|device| (device.name.as_str(), (&profile.name, device))),
+            );
+        }
+        all.into_values().filter(|(_, device)| device.is_there() && !own(&device.name)).collect()
+    }
+
     /// The rules about the whole: a profile counts once, and all of it has a bound, because programs that are run in
     /// a guest are told of its variables in one message.
     pub fn check(&self) -> Result<(), FieldError> {
@@ -87,7 +102,8 @@ impl Layered {
                 return wrong("profiles", profile.name.to_string(), "a profile that it uses once");
             }
         }
-        let bytes = self.own.bytes() + self.profiles.iter().map(|p| p.config().bytes()).sum::<usize>();
+        self.profiles.iter().try_for_each(|profile| device::check_all(profile.devices(), &[]))?;
+        let bytes = self.own.bytes() + self.profiles.iter().map(Profile::bytes).sum::<usize>();
         match bytes > MAX_BYTES {
             true => wrong("config", format!("{bytes} bytes"), "32 KiB at most, its profiles included"),
             false => Ok(()),
@@ -104,6 +120,7 @@ impl From<Config> for Layered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::device::DeviceType;
 
     fn profile(name: &str, pairs: &[(&str, &str)]) -> Profile {
         let mut profile = Profile::new(ProfileName::new(name).unwrap());
@@ -143,6 +160,24 @@ mod tests {
         assert_eq!(changed.expanded().get("limits.memory"), Some("256MiB"));
         let names: Vec<_> = changed.profile_names().map(ProfileName::as_str).collect();
         assert_eq!(names, ["tiny", "fast"]);
+    }
+
+    #[test]
+    fn devices_of_later_profiles_count_and_a_name_of_the_containers_own_before_all() {
+        let device = |name: &str, text: &str| {
+            let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+            let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let of = if text.is_empty() { DeviceType::None } else { DeviceType::Disk };
+            Device::of(name, of, &pairs).unwrap()
+        };
+        let (mut small, mut fast) = (profile("small", &[]), profile("fast", &[]));
+        small.spec.devices = ["a", "b", "c", "d"].map(|name| device(name, "source=/s path=/x")).into();
+        fast.spec.devices = vec![device("b", "source=/f path=/x"), device("c", "")];
+        let web = Layered::new(Config::default(), vec![small, fast]);
+        let found = web.devices(|name| name == "d");
+        let found: Vec<_> = found.iter().map(|(of, device)| (of.as_str(), device.source())).collect();
+        assert_eq!(found, [("small", "/s"), ("fast", "/f")]);
+        assert!(web.check().unwrap_err().to_string().contains("another device's path"));
     }
 
     #[test]

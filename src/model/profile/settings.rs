@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ProfileName;
 use crate::model::config::Config;
+use crate::model::device::Device;
 use crate::model::keys::{KeyError, is_unprintable};
 
 /// Most bytes of a profile's description.
@@ -25,6 +26,9 @@ pub struct Profile {
 pub struct ProfileSpec {
     #[serde(default)]
     pub config: Config,
+    /// Those besides interfaces, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
 }
 
 impl Profile {
@@ -35,6 +39,23 @@ impl Profile {
     /// Its keys with their values.
     pub fn config(&self) -> &Config {
         &self.spec.config
+    }
+
+    /// Its devices, which containers that use it have.
+    pub fn devices(&self) -> &[Device] {
+        &self.spec.devices
+    }
+
+    pub fn device(&self, name: &str) -> Option<&Device> {
+        self.devices().iter().find(|device| device.name == name)
+    }
+
+    /// How long all is that it says, in bytes.
+    pub fn bytes(&self) -> usize {
+        let of_pair = |(key, value): (String, String)| key.len() + value.len();
+        let of_device =
+            |device: &Device| device.name.len() + device.config().into_iter().map(of_pair).sum::<usize>();
+        self.config().bytes() + self.devices().iter().map(of_device).sum::<usize>()
     }
 }
 
@@ -60,5 +81,12 @@ mod tests {
     fn what_is_missing_has_a_default_and_what_is_not_known_is_left_out() {
         let read: Profile = serde_json::from_str(r#"{"name":"gold","news":{"a":1}}"#).unwrap();
         assert_eq!(read, Profile::new(ProfileName::new("gold").unwrap()));
+        let text =
+            r#"{"name":"gold","devices":[{"name":"a","type":"disk","source":"/a","path":"/b","news":1}]}"#;
+        let read: Profile = serde_json::from_str(text).unwrap();
+        assert_eq!(read.device("a").unwrap().line(), "disk path=/b source=/a");
+        let toml = toml::to_string(&read).unwrap();
+        assert_eq!(toml::from_str::<Profile>(&toml).unwrap(), read);
+        assert_eq!(read.bytes(), "a".len() + "path/bsource/a".len());
     }
 }

@@ -89,6 +89,19 @@ const PLACES: &[(&str, &str, What)] = &[
     ("profile create, profile set", "description", Anything),
     ("profile copy, profile rename", "to", Anything),
     ("profile assign, profile add, profile remove", "name", Container),
+    (
+        "profile device add, profile device get, profile device set, profile device unset, profile device remove, \
+         profile device list",
+        "profile",
+        Profile,
+    ),
+    (
+        "profile device add, profile device get, profile device set, profile device unset, profile device remove",
+        "device",
+        Anything,
+    ),
+    ("profile device add, profile device set", "pairs", DevicePair),
+    ("profile device get, profile device unset", "key keys", DeviceKey),
     ("profile assign", "profiles", Profiles),
     (
         "profile show, profile edit, profile get, profile set, profile unset, profile copy, profile rename, profile delete, \

@@ -184,7 +184,8 @@ fn snapshots(look: &Look, container: &Container, before: &str) -> Vec<Offer> {
 fn devices(container: Container) -> Vec<Offer> {
     let about = |nic: &crate::model::nic::Nic| nic.network().unwrap_or(nic.kind.as_str()).to_owned();
     let nics = container.nics.iter().map(|nic| (nic.device.clone(), about(nic)));
-    nics.chain(container.devices.iter().map(|other| (other.name.clone(), other.path().to_owned()))).collect()
+    let others = container.all_devices().into_iter();
+    nics.chain(others.map(|(other, _)| (other.name.clone(), other.path().to_owned()))).collect()
 }
 
 fn list_columns(typed: &str) -> Vec<Offer> {
