@@ -39,6 +39,8 @@ mod errors_of_templates;
 mod escape;
 #[path = "root/exec.rs"]
 mod exec;
+#[path = "root/files.rs"]
+mod files;
 #[path = "root/firewall/mod.rs"]
 mod firewall;
 #[path = "root/fleet.rs"]

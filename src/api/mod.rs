@@ -9,6 +9,7 @@ pub mod devices;
 pub mod doctor;
 mod error;
 mod event;
+pub mod files;
 pub mod firewall;
 pub mod fleet;
 pub mod forwards;

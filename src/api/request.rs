@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    config, consoles, containers, devices, firewall, fleet, forwards, groups, networks, operations, profiles,
-    programs, schedules, sets, snapshots, templates,
+    config, consoles, containers, devices, files, firewall, fleet, forwards, groups, networks, operations,
+    profiles, programs, schedules, sets, snapshots, templates,
 };
 
 /// Something to be done, or to be told, of one owner's containers.
@@ -30,6 +30,12 @@ pub enum Request {
     RunProgram(programs::Run),
     AttachConsole(consoles::Attach),
     ShowLog(consoles::ShowLog),
+    PushFiles(files::Push),
+    PullFiles(files::Pull),
+    WriteFile(files::Write),
+    ReadFile(files::Read),
+    ListFiles(files::List),
+    DeleteFile(files::Delete),
     ListStarts(containers::ListStarts),
     StopAll(containers::StopAll),
     ShowConfig(config::Show),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    config, consoles, containers, devices, doctor, firewall, fleet, forwards, grants, groups, networks,
-    profiles, programs, schedules, snapshots, templates,
+    config, consoles, containers, devices, doctor, files, firewall, fleet, forwards, grants, groups,
+    networks, profiles, programs, schedules, snapshots, templates,
 };
 use crate::model::config::Config;
 use crate::model::firewall::Policy;
@@ -33,6 +33,9 @@ pub enum Response {
     Program(programs::Ended),
     /// Why a console is shown no more.
     Console(consoles::End),
+    /// What is in a guest's directory.
+    Files(Vec<files::File>),
+    Transferred(files::Transferred),
     Config(Config),
     /// Changes that a running container has yet to see.
     Pending(Vec<config::Pending>),

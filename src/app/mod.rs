@@ -5,6 +5,7 @@ pub mod config;
 pub mod containers;
 pub mod doctor;
 mod error;
+pub mod files;
 pub mod firewall;
 pub mod fleet;
 pub mod images;

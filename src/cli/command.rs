@@ -10,7 +10,7 @@ use super::output;
 use super::report;
 use super::verbs::{
     apply, autostart, autostop, config, console, copy, create, delete, device, diff, doctor, engine, events,
-    exec, firewall, forward, generate, grant, hostd, info, launch, list, logs, lxcfs_attach, network,
+    exec, file, firewall, forward, generate, grant, hostd, info, launch, list, logs, lxcfs_attach, network,
     operation, pause, profile, publish, rebuild, rename, repair, restart, resume, run, schedule, setup,
     shell, snapshot, start, stop, storage, template, top, watch,
 };
@@ -63,6 +63,7 @@ enum Verb {
     Events(Deferred<events::EventsArgs>),
     Exec(Deferred<exec::ExecArgs>),
     Shell(Deferred<shell::ShellArgs>),
+    File(Deferred<file::FileArgs>),
     Console(Deferred<console::ConsoleArgs>),
     Logs(Deferred<logs::LogsArgs>),
     #[command(visible_alias = "move")]
@@ -140,6 +141,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Events(args) => events::run(args.0),
         Verb::Exec(args) => exec::run(args.0),
         Verb::Shell(args) => shell::run(args.0),
+        Verb::File(args) => file::run(args.0),
         Verb::Console(args) => console::run(args.0),
         Verb::Logs(args) => logs::run(args.0),
         Verb::Rename(args) => rename::run(args.0),

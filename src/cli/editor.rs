@@ -13,6 +13,7 @@ use crate::sys::kernel::random::random;
 use crate::sys::process::fork::Fork;
 use crate::sys::process::interrupt;
 use crate::sys::process::program::Program;
+use crate::sys::process::seccomp;
 use crate::sys::programs::search;
 use crate::sys::{Context, SysError};
 
@@ -77,21 +78,32 @@ pub fn bounded(from: impl Read) -> io::Result<String> {
 /// The editor that the environment names, on the terminal.
 pub struct OnTerminal;
 
+/// Lets the user edit the file: as the caller or, where root calls and somebody else has a hand in the text, as this
+/// user, who types nothing into the caller's terminal.
+pub fn run_as(file: &Path, user: Option<(u32, u32)>) -> CliResult<()> {
+    let editor = named().or_else(usual).ok_or(CliError::NoEditor)?;
+    // What the environment names may have arguments, as for every program that calls an editor.
+    let script = format!("{editor} \"$@\"");
+    let shell = [script.as_ref(), "editor".as_ref(), file.as_os_str()];
+    let arguments = ["-c".as_ref()].into_iter().chain(shell);
+    let run = || -> Result<_, SysError> {
+        let program = Program::at(Path::new("/bin/sh"), arguments)?;
+        let program = program.in_caller_dir().with_caller_environment()?;
+        let filter = seccomp::manager_filter()?;
+        let mut fork = Fork::new("run the editor");
+        if let Some((uid, gid)) = user {
+            fork = fork.user(uid, gid).filter(&filter);
+        }
+        let child = fork.exec(&program)?;
+        interrupt::left_to_another(|| child.wait())
+    };
+    let ended = run().map_err(CliError::Editor)?;
+    if ended.is_success() { Ok(()) } else { Err(CliError::EditorFailed { editor, ended }) }
+}
+
 impl Editing for OnTerminal {
     fn edit(&self, file: &Path) -> CliResult<()> {
-        let editor = named().or_else(usual).ok_or(CliError::NoEditor)?;
-        // What the environment names may have arguments, as for every program that calls an editor.
-        let script = format!("{editor} \"$@\"");
-        let shell = [script.as_ref(), "editor".as_ref(), file.as_os_str()];
-        let arguments = ["-c".as_ref()].into_iter().chain(shell);
-        let run = || -> Result<_, SysError> {
-            let program = Program::at(Path::new("/bin/sh"), arguments)?;
-            let program = program.in_caller_dir().with_caller_environment()?;
-            let child = Fork::new("run the editor").exec(&program)?;
-            interrupt::left_to_another(|| child.wait())
-        };
-        let ended = run().map_err(CliError::Editor)?;
-        if ended.is_success() { Ok(()) } else { Err(CliError::EditorFailed { editor, ended }) }
+        run_as(file, None)
     }
 
     fn wants_again(&self) -> bool {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// In JSON a string, which is all that older commands and monitors know, unless the bytes are no
 /// UTF-8: then a list of numbers.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Form", into = "Form")]
 pub struct ByteString(Vec<u8>);
 

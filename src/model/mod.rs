@@ -7,6 +7,7 @@ pub mod device;
 pub mod document;
 pub mod fault;
 pub mod field;
+pub mod file_job;
 pub mod firewall;
 pub mod fleet;
 pub mod grant;

@@ -232,3 +232,8 @@ pub const EXEC_FIRST_POLL: Duration = Duration::from_micros(50);
 pub const TERMINAL_REST: Duration = Duration::from_millis(100);
 /// A busy flow's pause, so that its source gets ahead or its destination catches up.
 pub const FLOW_PAUSE: Duration = Duration::from_micros(100);
+
+// Files.
+
+/// The tidying up of a file worker whose command has been interrupted.
+pub const FILES_TIDIED: Duration = Duration::from_secs(5);

@@ -139,17 +139,27 @@ pub fn begin(
     payload: &OwnedFd,
     confinement: &Confinement<'_>,
 ) -> Result<Entering, NotStarted> {
-    let mut made =
-        Err(SysError::new("run a program", std::io::Error::other("the guest has no cgroup for it")));
-    for leaf in cgroup::exec_leaves(payload.as_fd()) {
+    in_leaf("run a program", payload, |fork| {
         // What enters the guest holds the program's standard input, output and error and the socket for
         // reporting a failure, and nothing else: from the moment at which it is in the guest's pid namespace,
         // the guest's processes can name it.
-        let mut fork = Fork::new("run a program").cgroup(leaf.as_fd()).keep([init]);
+        let mut fork = fork.keep([init]);
         if let Some(streams) = stdio.of_ours() {
             fork = fork.streams(streams.map(Some));
         }
-        made = fork.start_with_socket(|report| enter(request, stdio, init, confinement, &report));
+        fork.start_with_socket(|report| enter(request, stdio, init, confinement, &report))
+    })
+}
+
+/// Has `start` start a child in a cgroup of the guest's that takes it.
+pub(super) fn in_leaf(
+    what: &'static str,
+    payload: &OwnedFd,
+    start: impl Fn(Fork<'_>) -> SysResult<(Child, OwnedFd)>,
+) -> Result<Entering, NotStarted> {
+    let mut made = Err(SysError::new(what, std::io::Error::other("the guest has no cgroup for it")));
+    for leaf in cgroup::exec_leaves(payload.as_fd()) {
+        made = start(Fork::new(what).cgroup(leaf.as_fd()));
         if made.is_ok() {
             break;
         }
@@ -205,13 +215,13 @@ fn enter(
 }
 
 /// Tells the monitor what has kept a program from running; the exit code.
-fn tell(report: &OwnedFd, failed: NotStarted) -> i32 {
+pub(super) fn tell(report: &OwnedFd, failed: NotStarted) -> i32 {
     let code = failed.code;
     let _ = seqpacket::send(report, &Report::NotStarted(failed), &[]);
     code
 }
 
-fn other(e: SysError) -> NotStarted {
+pub(super) fn other(e: SysError) -> NotStarted {
     NotStarted { code: 70, reason: error_text(&e) }
 }
 
@@ -255,7 +265,7 @@ fn cross(
     Ok(who)
 }
 
-fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarted> {
+pub(super) fn join(init: &OwnedFd, namespaces: ThreadNameSpaceType) -> Result<(), NotStarted> {
     match rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces) {
         // Its init has ended.
         Err(rustix::io::Errno::SRCH) => Err(going_down()),

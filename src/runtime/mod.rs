@@ -6,6 +6,7 @@ pub mod config;
 mod console;
 mod devices;
 mod exec;
+mod files;
 mod init;
 mod interests;
 pub mod monitor;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::byte_string::ByteString;
+use crate::model::file_job::FileJob;
 use crate::model::monitor::GuestMount;
 use crate::model::nic::Nic;
 
@@ -73,6 +74,9 @@ pub enum Request {
     SetUp(Nic),
     /// Forget the interface of this device.
     Forget(String),
+    /// Work on the guest's files. Three pipes come with the message: what is pushed, what is pulled, and where it is
+    /// told how that goes. Answered as a program is, once the process that works has ended.
+    Files(FileJob),
 }
 
 /// A device that a guest is to lose.

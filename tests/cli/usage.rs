@@ -9,7 +9,7 @@ fn advice_is_for_what_was_meant() {
         ("snapshots web01", "nagaya snapshot list NAME"),
         ("clone web01 web02", "nagaya copy NAME NEW"),
         ("commit web01 web", "nagaya publish NAME --as TEMPLATE"),
-        ("file push a web01/b", "tar c FILE"),
+        ("push a web01/b", "nagaya file push FILE NAME/PATH"),
         ("--owner ann freeze web01", "nagaya pause NAME"),
         ("lauch debian12", "'launch'"),
         ("firewall alow web01", "'allow'"),

@@ -14,6 +14,8 @@ use crate::api::programs::Ended;
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::{App, Lazy};
 use crate::model::byte_string::ByteString;
+use crate::model::container::Container;
+use crate::model::file_job::FileJob;
 use crate::model::name::Name;
 use crate::model::pattern;
 use crate::model::waits;
@@ -73,6 +75,24 @@ pub fn exec(
     if tty {
         session.receive_terminal()?;
     }
+    Ok(session)
+}
+
+/// Starts work on the files of a container that runs. `pipes` are what is pushed, what is pulled and what is told; once
+/// this returns, the monitor has them.
+pub fn work_on_files(
+    lazy: &mut Lazy,
+    container: &Container,
+    job: FileJob,
+    pipes: [BorrowedFd<'_>; 3],
+) -> AppResult<Session> {
+    let app = lazy.app()?;
+    let connection = monitor::connect(app, container)?;
+    let container = Known::of(app, container);
+    let request = Request::Files(job);
+    connection.send(&request, &pipes)?;
+    let mut session = Session { connection, terminal: None, container, request };
+    session.wait_taken(lazy, &pipes)?;
     Ok(session)
 }
 

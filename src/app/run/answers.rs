@@ -130,4 +130,10 @@ answers! {{
     AttachConsole => Console,
     ShowLog => Done,
     ImportTemplate => Template,
+    PushFiles => Transferred,
+    PullFiles => Transferred,
+    WriteFile => Transferred,
+    ReadFile => Transferred,
+    ListFiles => Files,
+    DeleteFile => Changed,
 }}

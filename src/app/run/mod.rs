@@ -7,6 +7,7 @@ mod containers;
 mod devices;
 mod door;
 mod events;
+mod files;
 mod firewall;
 mod fleet;
 mod host;

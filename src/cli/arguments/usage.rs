@@ -14,10 +14,7 @@ const STRANGERS: &[(&str, &str)] = &[
     ("reinstall", "nagaya rebuild NAME [TEMPLATE]"),
     ("export backup vzdump", "nagaya has no backups yet"),
     ("commit", "nagaya publish NAME --as TEMPLATE"),
-    (
-        "file cp push pull",
-        "nagaya copies no files itself yet; tar does: tar c FILE | nagaya exec web01 -- tar x -C /DIR",
-    ),
+    ("cp push pull", "nagaya file push FILE NAME/PATH, nagaya file pull NAME/PATH TARGET"),
     ("image", "images are called templates: nagaya template list"),
     ("profiles", "nagaya profile list"),
     ("project", "nagaya has no projects; each user's containers are apart: nagaya list --all-owners"),

@@ -15,6 +15,7 @@ pub mod edit;
 pub mod engine;
 pub mod events;
 pub mod exec;
+pub mod file;
 pub mod firewall;
 pub mod forward;
 pub mod generate;

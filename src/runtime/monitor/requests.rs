@@ -10,7 +10,9 @@ use super::freezer;
 use super::programs::{Outcome, Whose};
 use super::stage::Stage;
 use super::state::Monitor;
+use crate::model::file_job::FileJob;
 use crate::runtime::exec::{self, Stdio};
+use crate::runtime::files;
 use crate::runtime::interests::Id;
 use crate::runtime::not_started::NotStarted;
 use crate::runtime::protocol::{ExecRequest, Reply, Request, WindowSize};
@@ -32,6 +34,7 @@ impl Monitor {
         }
         match request {
             Request::Exec(request) => self.exec(client, &request, fds),
+            Request::Files(job) => self.files(client, &job, fds),
             Request::Signal(number) => self.programs.signal(client, number),
             Request::Console => {
                 let watched = self.watch(fds);
@@ -73,7 +76,7 @@ impl Monitor {
         }
         let reason = "the guest is restarting".to_owned();
         let reply = match deferred.request {
-            Request::Exec(_) => NotStarted { code: 126, reason }.reply(),
+            Request::Exec(_) | Request::Files(_) => NotStarted { code: 126, reason }.reply(),
             _ => Reply::failed(reason),
         };
         self.clients.reply(deferred.client, &reply, &[]);
@@ -136,6 +139,29 @@ impl Monitor {
         let entering = exec::begin(request, &stdio, &self.init.pidfd, &self.payload, &self.confinement())?;
         let whose = if request.detach { Whose::Starter(client) } else { Whose::Client(client) };
         self.programs.add(entering, whose, master);
+        Ok(())
+    }
+
+    /// Starts work on the guest's files for a client, which gets a reply once that has ended.
+    fn files(&mut self, client: Id, job: &FileJob, fds: Vec<OwnedFd>) {
+        if let Err(failed) = self.begin_file_work(client, job, fds) {
+            self.clients.reply(client, &failed.reply(), &[]);
+        }
+    }
+
+    fn begin_file_work(&mut self, client: Id, job: &FileJob, fds: Vec<OwnedFd>) -> Result<(), NotStarted> {
+        let refused =
+            |why: &str| NotStarted { code: 126, reason: format!("cannot work on the guest's files: {why}") };
+        if self.programs.are_of(client) {
+            return Err(refused("this connection has a program already"));
+        }
+        if !self.programs.have_room() {
+            return Err(refused("too many programs run already that were started so"));
+        }
+        let streams =
+            <[OwnedFd; 3]>::try_from(fds).map_err(|_| refused("the pipes for it did not come along"))?;
+        let entering = files::begin(job, &streams, &self.init.pidfd, &self.payload)?;
+        self.programs.add(entering, Whose::Client(client), None);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! Nobody waits for a lock without an end.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,13 @@ impl Lock {
     pub fn leave(mut self) {
         // Nobody's file.
         self.path = PathBuf::new();
+    }
+}
+
+impl AsFd for Lock {
+    /// For a child that is to hold it too: nobody else gets it before both have let go.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

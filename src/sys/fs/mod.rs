@@ -12,4 +12,5 @@ pub mod pipe;
 pub mod quota;
 pub mod rooted;
 pub mod sealed;
+pub mod transfer;
 pub mod usage;

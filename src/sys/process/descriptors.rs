@@ -35,6 +35,13 @@ pub fn close(fd: BorrowedFd<'_>) {
     close_range(fd.as_raw_fd(), fd.as_raw_fd(), 0);
 }
 
+/// Standard input, output and error as descriptors of their own right, for a process that uses its streams in no other
+/// way.
+pub fn take_streams() -> [OwnedFd; 3] {
+    // SAFETY: the process was made with these three open, and nothing else in it owns or uses them.
+    [0, 1, 2].map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Has exec close every descriptor but standard input, output and error.
 pub fn close_all_on_exec() {
     close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC);

@@ -23,6 +23,15 @@ pub fn arm() {
     }
 }
 
+/// The end of whoever asks, and of a pipe's reader, is no reason to end at once: it is seen where something is read or
+/// written, and what is half done can be tidied up.
+pub fn ignore_hangups() {
+    for signal in [libc::SIGPIPE, libc::SIGHUP] {
+        // SAFETY: ignoring a signal runs no code.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Whether such a signal has come.
 pub fn pending() -> bool {
     PENDING.load(Ordering::Relaxed)

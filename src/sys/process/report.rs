@@ -131,6 +131,18 @@ impl<T> Drop for Running<T> {
     }
 }
 
+impl<T> Running<T> {
+    /// Asks it to end (SIGTERM), so that it can tidy up; after `timeout` it is ended wherever it is.
+    pub fn end(mut self, timeout: Duration) {
+        if let Some(child) = &self.child
+            && super::child::signal(&child.pidfd, libc::SIGTERM).is_ok()
+            && matches!(child.wait_within(timeout), Ok(Some(_)))
+        {
+            self.child = None;
+        }
+    }
+}
+
 impl<T: DeserializeOwned> Running<T> {
     pub(super) fn new(what: &'static str, child: Child, socket: OwnedFd, timeout: Option<Duration>) -> Self {
         let until = timeout.map(|timeout| Instant::now() + timeout);

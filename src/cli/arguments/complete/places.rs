@@ -16,6 +16,8 @@ pub enum What {
     Snapshot,
     /// A container or, behind a slash, one of its snapshots.
     Source,
+    /// A container and, behind a slash, a path in it.
+    ContainerPath,
     Template,
     /// A template, or a recipe of one.
     Buildable,
@@ -122,6 +124,10 @@ const PLACES: &[(&str, &str, What)] = &[
     ("exec, shell", "env cwd user command line", Anything),
     ("shell", "user command", Anything),
     ("logs", "name names", Container),
+    ("file pull", "sources", ContainerPath),
+    ("file push", "target", ContainerPath),
+    ("file list, file edit, file delete", "path paths file", ContainerPath),
+    ("file push", "uid gid mode", Anything),
     (
         "snapshot create, snapshot list, snapshot show, snapshot restore, snapshot rename, snapshot expire, snapshot delete",
         "name",

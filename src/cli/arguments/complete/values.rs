@@ -131,6 +131,9 @@ fn of_instance(what: What, typed: &str, words: &Words) -> Vec<Offer> {
             });
             both.filter(|(word, _)| typed.contains('/') || !word.contains('/')).collect()
         }
+        What::ContainerPath => {
+            look.containers().into_iter().map(|(found, _)| plain(format!("{}/", found.name))).collect()
+        }
         What::Device => named(&look, words).map(devices).unwrap_or_default(),
         What::ConfigKeySet => match named(&look, words) {
             Some(container) => {

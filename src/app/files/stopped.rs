@@ -1,0 +1,81 @@
+//! The tree of a container that does not run: a file worker mounts it for itself alone.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::MountFlags;
+use rustix::thread::UnshareFlags;
+
+use crate::app::error::AppResult;
+use crate::app::instance::{App, layout};
+use crate::model::container::Container;
+use crate::model::file_job::FileJob;
+use crate::sys::fs::lock::Lock;
+use crate::sys::fs::transfer;
+use crate::sys::process::child::Child;
+use crate::sys::process::fork::Fork;
+use crate::sys::process::{descriptors, identity, interrupt, sandbox, seccomp};
+use crate::sys::{Context, SysResult, error_text};
+
+/// Begins `job` in the tree of a container that is stopped; `lock` is the container's, which the worker holds too until it
+/// has ended.
+pub fn begin(
+    app: &mut App,
+    container: &Container,
+    lock: &Lock,
+    job: &FileJob,
+    streams: [BorrowedFd<'_>; 3],
+) -> AppResult<Child> {
+    let layers = app.store.chain(&container.id)?.layers;
+    let data = layout::data_in_pool(&container.id);
+    let lower: Vec<String> = layers
+        .iter()
+        .rev()
+        .map(layout::layer_in_pool)
+        .chain([layout::template_in_pool(&container.template)])
+        .collect();
+    let filter = seccomp::copier_filter()?;
+    let (namespace, pool) = app.storage()?;
+    let fork = Fork::new("work on the container's files")
+        .without_terminal()
+        .streams(streams.map(Some))
+        .keep([lock])
+        .keep([pool])
+        .root_of(namespace);
+    Ok(fork.start(|| {
+        let root = match enter(pool, &data, &lower, &filter) {
+            Ok(root) => root,
+            Err(e) => {
+                transfer::refuse(&descriptors::take_streams()[2], &error_text(&e), e.errno());
+                return 1;
+            }
+        };
+        let [input, output, report] = descriptors::take_streams();
+        transfer::serve(job, root.as_fd(), input, output, &report)
+    })?)
+}
+
+/// Mounts the tree in this process's own mount namespace, makes it its root and gives up what files do not take.
+fn enter(pool: &OwnedFd, data: &str, lower: &[String], filter: &[u8]) -> SysResult<OwnedFd> {
+    // Whoever asks may go: then the streams end, and what is half done is tidied up.
+    interrupt::ignore_hangups();
+    let what = || "mount the container's files";
+    // In this order: the directory in which a process stands goes with it into a new mount namespace, and what it has
+    // open does not.
+    rustix::process::fchdir(pool).cannot(what)?;
+    identity::unshare(UnshareFlags::NEWNS)?;
+    // As its monitor mounts it. One page takes the names of all layers.
+    let options =
+        format!("lowerdir={},upperdir={data}/upper,workdir={data}/work,userxattr,index=off", lower.join(":"));
+    let options = std::ffi::CString::new(options).map_err(std::io::Error::from).cannot(what)?;
+    let flags = MountFlags::NODEV | MountFlags::NOSUID;
+    rustix::mount::mount("nagaya", data, "overlay", flags, options.as_c_str()).cannot(what)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, data, flags, Mode::empty()).cannot(what)?;
+    rustix::process::fchdir(&root).and_then(|()| rustix::process::chroot(c".")).cannot(what)?;
+    rustix::process::umask(Mode::empty());
+    descriptors::close(pool.as_fd());
+    sandbox::keep_to_files()?;
+    sandbox::shut_in(filter)?;
+    Ok(root)
+}
