@@ -409,6 +409,19 @@ fn a_port_of_a_profile_leads_to_the_one_container_that_uses_it() {
     assert!(leads(&host, "18082"));
     host.ok(&["profile", "device", "remove", "web", "http"]);
     assert!(!leads(&host, "18082"));
+    // It comes with a new container, and goes with it.
+    host.ok(&add);
+    host.ok(&["delete", "--force", "c"]);
+    assert!(!leads(&host, "18080"));
+    host.ok(&["launch", "tiny", "z", "-p", "web"]);
+    assert!(leads(&host, "18080"));
+    // An interface of its name comes before it.
+    host.ok(&["device", "add", "z", "http", "nic", &format!("network={}", host.bridge())]);
+    assert!(!leads(&host, "18080"));
+    host.ok(&["device", "remove", "z", "http"]);
+    assert!(leads(&host, "18080"));
+    host.ok(&["delete", "--force", "z"]);
+    assert!(!leads(&host, "18080"));
 }
 
 #[test]

@@ -57,7 +57,9 @@ pub fn add(
     }
     hot_plug::prepare(app, &found)?;
     if device_type == DeviceType::Nic {
-        return interfaces::add(app, name, device, pairs).map(Changed::from);
+        let added = interfaces::add(app, name, device, pairs)?;
+        settle_shared(app, &found, device)?;
+        return Ok(added.into());
     }
     let (container, _lock) = lock::found(app, name)?;
     let device_name = device;
@@ -95,6 +97,17 @@ fn mask(app: &mut App, container: &Container, none: Device) -> AppResult<Changed
         return Err(e);
     }
     Ok(Changed { device: AnyDevice::Other(none), pending: false })
+}
+
+/// An interface has come or gone that has the name of a profile's device: that goes, or comes back.
+fn settle_shared(app: &mut App, before: &Container, device: &str) -> AppResult<()> {
+    let all = before.config.devices(|_| false);
+    if all.iter().any(|(_, other)| other.name == device) {
+        let (now, _lock) = lock::found(app, &before.name)?;
+        proxies::follow_or_tell(app, &now);
+        shared::follow(app, &now);
+    }
+    Ok(())
 }
 
 /// Refuses to change a profile's device for one container.
@@ -159,7 +172,8 @@ pub fn remove(app: &mut App, name: &Name, device: &str, force: bool) -> AppResul
     refuse_shared(&found, device)?;
     hot_plug::prepare(app, &found)?;
     if !found.devices.iter().any(|other| other.name == device) {
-        return interfaces::remove(app, name, device);
+        interfaces::remove(app, name, device)?;
+        return settle_shared(app, &found, device);
     }
     let (container, _lock) = lock::found(app, name)?;
     if find(&container, device)?.is_root() {

@@ -76,7 +76,7 @@ pub fn run(args: ApplyArgs) -> CliResult<i32> {
     if steps.iter().any(|step| step.kind == Kind::Profile) {
         child::in_child("change the profiles", || {
             let waiting = ask(
-                &mut crate::cli::open_to_make_from(described.devices())?,
+                &mut crate::cli::open_to_make_from(described.devices_of_profiles())?,
                 ApplyProfiles { text: text.clone() },
             )?;
             pending::of_profile(&waiting);

@@ -81,7 +81,9 @@ impl Device {
                 "1 to 32 of a-z, 0-9, '-', '_' and '.', a letter first",
             ));
         }
-        let is_root = name == ROOT_DEVICE && !pairs.contains_key("source") && !pairs.contains_key("path");
+        let is_disk = device_type == DeviceType::Disk;
+        let is_root =
+            is_disk && name == ROOT_DEVICE && !pairs.contains_key("source") && !pairs.contains_key("path");
         let path = Some(("path", "/")).filter(|_| is_root);
         let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(path);
         let kind = match device_type {
@@ -287,7 +289,7 @@ mod tests {
         assert!(nic.to_string().contains("disk, unix-char, proxy or none"), "{nic}");
         let data = disk("data", "/data");
         assert_eq!(data.line(), "disk path=/data source=/srv");
-        let masks = ["a", "b"].map(|name| Device::of(name, DeviceType::None, &BTreeMap::new()).unwrap());
+        let masks = ["a", "root"].map(|name| Device::of(name, DeviceType::None, &BTreeMap::new()).unwrap());
         check_all(&masks, &[]).unwrap();
     }
 

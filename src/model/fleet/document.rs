@@ -50,10 +50,9 @@ pub enum Run {
 }
 
 impl Fleet {
-    /// All devices that it describes.
-    pub fn devices(&self) -> impl Iterator<Item = &Device> {
-        let shared = self.profiles.iter().flat_map(Profile::devices);
-        shared.chain(self.machines.iter().flat_map(|machine| &machine.devices))
+    /// The devices of the profiles that it describes.
+    pub fn devices_of_profiles(&self) -> impl Iterator<Item = &Device> {
+        self.profiles.iter().flat_map(Profile::devices)
     }
 }
 
@@ -245,7 +244,7 @@ limits.cpu = 4
         assert_eq!(lines(&fleet.machines[0].devices), ["disk path=/a source=/all"]);
         assert_eq!(lines(&fleet.machines[1].devices), ["none", "unix-char source=/dev/kvm"]);
         assert_eq!(fleet.profiles[0].device("http").unwrap().source(), "tcp:0.0.0.0:80");
-        assert_eq!(fleet.devices().count(), 4);
+        assert_eq!(fleet.devices_of_profiles().count(), 1);
         let wrong = read("[machines.a]\ntemplate = 'x'\n[machines.a.devices.e]\ntype = 'nic'").unwrap_err();
         assert!(wrong.to_string().starts_with("line 3, column 21: 'e' cannot be a nic here"), "{wrong}");
     }
