@@ -88,6 +88,7 @@ pub enum Request {
     RebuildContainer(snapshots::Rebuild),
     OptimizeContainer(snapshots::Optimize),
     CompareContainer(snapshots::Diff),
+    ArchiveDifferences(snapshots::ArchiveDiff),
     PublishContainer(snapshots::Publish),
     ListTemplates(templates::List),
     ShowTemplate(templates::Show),

@@ -65,6 +65,7 @@ pub enum Response {
     /// How many layers were merged.
     Merged(usize),
     Differences(Vec<snapshots::Difference>),
+    Archived(snapshots::Archived),
     Templates(Vec<templates::Template>),
     Template(templates::Template),
     Recipes(Vec<templates::Recipe>),

@@ -146,6 +146,30 @@ pub struct Diff {
     pub from: Option<SnapshotName>,
 }
 
+/// The same as a tar archive, in which an empty file `.wh.NAME` says that NAME was deleted.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveDiff {
+    /// `NAME` or `NAME/SNAPSHOT`.
+    pub source: Source,
+    #[serde(default)]
+    pub from: Option<SnapshotName>,
+    /// The number of a descriptor to which it is written.
+    pub archive: i32,
+}
+
+/// What such an archive has.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Archived {
+    pub entries: u64,
+    /// Of the files' content, without holes.
+    pub bytes: u64,
+    /// Entries that it cannot have: sockets, names that begin with `.wh.`, what changed while it was read.
+    pub left_out: u64,
+    /// The first of them, with the reason.
+    pub named: Vec<String>,
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {

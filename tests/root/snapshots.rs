@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::crash::{Random, group_has_ended};
+use super::daemonless_user::DaemonlessUser;
 use super::errors_of_host::Disk;
 use super::host::{Host, run_tool, until};
 use super::hostd_users::{HostdUser, HostdUsers};
@@ -281,6 +282,99 @@ fn differences_are_told() {
     host.sh("web01", "rm /root/new");
     let since = host.ok(&["diff", "web01", "--from", "s0"]);
     assert!(since.contains("D /root/new\n") && !since.contains("/root/dir"), "{since}");
+}
+
+/// What GNU tar lists of an archive: path, and type with mode, owner, size.
+fn listed(archive: &Path) -> BTreeMap<String, String> {
+    let text = run_tool("tar", &["--numeric-owner", "-tvf", archive.to_str().expect("a path")]);
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (words[5].to_owned(), format!("{} {} {} {}", words[0], words[1], words[2], words[6..].join(" ")))
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn what_differs_is_an_archive_that_tells_what_was_deleted() {
+    let host = Host::new();
+    let dir = tempfile::tempdir().expect("make a directory");
+    let (first, second) = (dir.path().join("first.tar"), dir.path().join("second.tar"));
+    host.launch("web");
+    host.sh(
+        "web",
+        "mkdir -p /data/d /srv; echo one >/data/a; ln /data/a /data/d/b; ln -s a /data/l; chown 7:8 /data/a; \
+         chmod 4750 /data/a; mkfifo /data/fifo; rm /etc/os-release; echo x >/data/.wh.a; \
+         dd if=/dev/zero of=/data/holes bs=1 count=1 seek=3145727 2>/dev/null",
+    );
+    let a = upper(&host, "web").join("data/a");
+    rustix::fs::setxattr(&a, "user.note", b"mine", rustix::fs::XattrFlags::empty())
+        .expect("set an attribute");
+    host.ok(&["stop", "--force", "web"]);
+    host.ok(&["snapshot", "create", "web", "one"]);
+    host.ok(&["start", "web"]);
+    let told = host.nagaya(&["diff", "web/one", "--tar", first.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(
+        told.status.success() && said.contains("left out /data/.wh.a: names that begin with '.wh.'"),
+        "{said}"
+    );
+    assert_eq!(fs::metadata(&first).unwrap().mode() & 0o777, 0o600);
+    let all = listed(&first);
+    assert_eq!(all["data/a"], "-rwsr-x--- 7/8 4 ");
+    assert_eq!(all["data/d/b"].replace("hrwsr-x---", "h"), "h 7/8 0 link to data/a");
+    assert_eq!((all["data/l"].ends_with("-> a"), all["data/fifo"].as_bytes()[0]), (true, b'p'));
+    assert!(all.contains_key("etc/.wh.os-release") && all.contains_key("etc/"), "{all:?}");
+    assert!(all["data/holes"].contains(" 3145728 ") && !all.contains_key("data/.wh.a"), "{all:?}");
+    assert!(!all.contains_key("bin/"), "what is as it was is not in it: {all:?}");
+    assert!(fs::metadata(&first).unwrap().len() < 1 << 20, "a hole takes no space");
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let unpack = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", first.to_str().unwrap(), "-C"];
+    run_tool("tar", &[&unpack[..], &[tree.to_str().unwrap()]].concat());
+    let attributes =
+        run_tool("getfattr", &["-d", "-R", "-m", "-", "--absolute-names", tree.to_str().unwrap()]);
+    assert!(attributes.contains("user.note=\"mine\"") && !attributes.contains("overlay"), "{attributes}");
+    let stat = fs::metadata(tree.join("data/holes")).unwrap();
+    assert!(stat.size() == 3 << 20 && stat.blocks() < 100, "{} blocks", stat.blocks());
+    // From a snapshot on, to standard output.
+    host.sh("web", "rm -r /data/d; echo two >/data/a; mkdir /data/l2");
+    let out = host.nagaya(&["diff", "web", "--from", "one", "--tar", "-"]);
+    assert!(out.status.success(), "{out:?}");
+    fs::write(&second, out.stdout).unwrap();
+    let names: Vec<String> = listed(&second).into_keys().filter(|name| name.starts_with("data/")).collect();
+    assert!(names.contains(&"data/.wh.d".to_owned()) && names.contains(&"data/l2/".to_owned()), "{names:?}");
+    // Where it cannot go.
+    let said = host.fails(3, &["diff", "web", "--tar", "/dev/full"]);
+    assert!(said.contains("cannot write the archive") && said.contains("No space left"), "{said}");
+    let typed = format!("{} diff web --tar -", env!("CARGO_BIN_EXE_nagaya"));
+    let done = host.program("script", &["-qec", &typed, "/dev/null"]).output().expect("run script");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(!done.status.success() && said.contains("is not written to a terminal"), "{said}");
+    host.ok(&["stop", "--force", "web"]);
+    host.ok(&["diff", "web", "--tar", second.to_str().unwrap()]);
+    let all = listed(&second);
+    assert!(all.contains_key("data/l2/") && !all.contains_key("data/d/"), "{all:?}");
+}
+
+#[test]
+fn ordinary_users_write_archives_of_differences() {
+    let script = "echo mine >/root/mine; chown 9:9 /root/mine; rm /etc/os-release";
+    let alone = DaemonlessUser::with_template();
+    alone.ok(&["launch", "tiny", "c"]);
+    alone.sh("c", script);
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    ann.ok(&["launch", "tiny", "c"]);
+    sh(&ann, script);
+    let dir = tempfile::tempdir().expect("make a directory");
+    let file = dir.path().join("a.tar");
+    for out in [alone.nagaya(&["diff", "c", "--tar", "-"]), ann.nagaya(&["diff", "c", "--tar", "-"])] {
+        assert!(out.status.success(), "{out:?}");
+        fs::write(&file, out.stdout).unwrap();
+        let all = listed(&file);
+        assert!(all["root/mine"].contains(" 9/9 5 "), "{all:?}");
+        assert!(all.contains_key("etc/.wh.os-release"), "{all:?}");
+    }
 }
 
 fn sh(user: &HostdUser<'_>, script: &str) -> String {

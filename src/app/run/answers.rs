@@ -136,4 +136,5 @@ answers! {{
     ReadFile => Transferred,
     ListFiles => Files,
     DeleteFile => Changed,
+    ArchiveDifferences => Archived,
 }}

@@ -1,24 +1,28 @@
 //! Requests about snapshots, copies, and what containers stand on.
 
+use std::fs::File;
 use std::time::Duration;
 
 use super::door::{Listener, Perform, Told};
+use super::passed::{Passed, PerformWith};
 use crate::api::snapshots::{
-    Copy, Create, Delete, Details, Diff, Difference, Expire, Kind, List, Made, Optimize, Publish, Rebuild,
-    Rename, Restore, Show, Snapshot,
+    ArchiveDiff, Archived, Copy, Create, Delete, Details, Diff, Difference, Expire, Kind, List, Made,
+    Optimize, Publish, Rebuild, Rename, Restore, Show, Snapshot,
 };
 use crate::api::templates::Template;
-use crate::app::error::AppResult;
-use crate::app::instance::App;
+use crate::app::error::{AppError, AppResult};
+use crate::app::instance::{App, Lazy};
 use crate::app::network::Connect;
 use crate::app::snapshots::copy::CopyRequest;
+use crate::app::snapshots::differences::Written;
 use crate::app::snapshots::rebuild::RebuildRequest;
 use crate::app::snapshots::snapshot::SnapshotRequest;
-use crate::app::snapshots::{copy, diff, list, optimize, publish, rebuild, restore, snapshot};
+use crate::app::snapshots::{copy, diff, differences, list, optimize, publish, rebuild, restore, snapshot};
 use crate::model::name::Name;
 use crate::model::snapshot::Snapshot as StoredSnapshot;
 use crate::model::text;
 use crate::model::time::Timestamp;
+use crate::sys::Context;
 use crate::sys::fs::copy::Change;
 
 impl Perform for Create {
@@ -163,6 +167,30 @@ impl Perform for Diff {
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Difference>> {
         let found = diff::diff(app, &self.source, self.from.as_ref())?;
         Ok(found.into_iter().map(difference).collect())
+    }
+}
+
+impl PerformWith for ArchiveDiff {
+    type Answer = Archived;
+
+    fn perform(
+        self,
+        mut lazy: Lazy,
+        passed: &Passed<'_>,
+        listener: &mut dyn Listener,
+    ) -> AppResult<Archived> {
+        let to = passed.get(self.archive)?.try_clone_to_owned().cannot(|| "keep the archive open")?;
+        if rustix::termios::isatty(&to) {
+            return Err(AppError::advised(
+                "an archive is not written to a terminal",
+                format!("name a file, or pass it on: nagaya diff {} --tar FILE", self.source),
+            ));
+        }
+        let (mut to, told) = (File::from(to), Told::to(listener));
+        let written = differences::write(lazy.app()?, &self.source, self.from.as_ref(), &mut to, &told)?;
+        let Written { entries, bytes, left_out, named } = written;
+        let named = named.iter().map(|line| text::line(line)).collect();
+        Ok(Archived { entries, bytes, left_out, named })
     }
 }
 

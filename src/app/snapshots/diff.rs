@@ -6,14 +6,17 @@ use crate::app::instance::{App, layout, lock};
 use crate::app::storage::worker;
 use crate::model::snapshot::{SnapshotName, Source};
 use crate::sys::fs::copy::{self, Change};
+use crate::sys::fs::lock::Lock;
 
-/// The paths of entries that differ, sorted, with what has become of them.
-pub fn diff(
-    app: &mut App,
-    source: &Source,
-    from: Option<&SnapshotName>,
-) -> AppResult<Vec<(Vec<u8>, Change)>> {
-    let (container, _lock) = lock::found(app, &source.container)?;
+/// The trees in the pool that are compared, the topmost of each first.
+pub struct Compared {
+    pub above: Vec<String>,
+    pub below: Vec<String>,
+}
+
+/// Which trees these are; they stay while the lock is held.
+pub fn compared(app: &mut App, source: &Source, from: Option<&SnapshotName>) -> AppResult<(Compared, Lock)> {
+    let (container, lock) = lock::found(app, &source.container)?;
     let (chain, own) = match list::of_source(app, &container, source)? {
         Some(snapshot) => (snapshot.chain, None),
         None => {
@@ -40,6 +43,16 @@ pub fn diff(
     let above: Vec<String> = own.into_iter().chain(paths(above)).collect();
     let below: Vec<String> =
         paths(below).into_iter().chain([layout::template_in_pool(&chain.template)]).collect();
+    Ok((Compared { above, below }, lock))
+}
+
+/// The paths of entries that differ, sorted, with what has become of them.
+pub fn diff(
+    app: &mut App,
+    source: &Source,
+    from: Option<&SnapshotName>,
+) -> AppResult<Vec<(Vec<u8>, Change)>> {
+    let (Compared { above, below }, _lock) = compared(app, source, from)?;
     let (found, is_whole) = worker::copying(app, |pool| {
         let open = |paths: &[String]| {
             paths.iter().map(|path| worker::open_tree(pool, path)).collect::<Result<Vec<_>, _>>()

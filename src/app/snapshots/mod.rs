@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod diff;
+pub mod differences;
 pub mod layering;
 pub mod list;
 pub mod optimize;

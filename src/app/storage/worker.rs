@@ -55,7 +55,7 @@ where
     copying_from(app, None, watch, body)
 }
 
-/// The same with something to read from.
+/// The same with something to read from, or a pipe to write to.
 pub fn copying_from<T>(
     app: &mut App,
     input: Option<&OwnedFd>,

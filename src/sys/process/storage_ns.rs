@@ -23,7 +23,7 @@ pub struct Job<'a> {
     pub namespace: &'a OwnedFd,
     /// The directory that becomes the worker's root; it may have been opened with `O_PATH`.
     pub root: &'a OwnedFd,
-    /// The one descriptor that the work reads from.
+    /// The one descriptor that the work reads from, or writes to.
     pub input: Option<&'a OwnedFd>,
 }
 

@@ -16,6 +16,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod writer;
 mod xattr;
 
 pub use extract::extract;

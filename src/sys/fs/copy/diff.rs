@@ -30,26 +30,81 @@ pub const MOST: usize = 100_000;
 /// of them, sorted. An entry that was written and is as before counts as changed. False: there are more than
 /// [`MOST`].
 pub fn diff(above: &[OwnedFd], below: &[OwnedFd]) -> SysResult<(Vec<Changed>, bool)> {
-    let open = |layers: &[OwnedFd]| layers.iter().map(reopened).collect::<SysResult<Vec<_>>>();
-    let mut walk = Walk { found: Vec::new(), path: Vec::new() };
-    walk.directory(&open(above)?, &open(below)?, 0).cannot(|| "compare the layers")?;
-    walk.found.sort();
-    let is_whole = walk.found.len() <= MOST;
-    walk.found.truncate(MOST);
-    Ok((walk.found, is_whole))
+    let mut list = List(Vec::new());
+    visit(above, below, &mut list)?;
+    let List(mut found) = list;
+    found.sort();
+    let is_whole = found.len() <= MOST;
+    found.truncate(MOST);
+    Ok((found, is_whole))
 }
 
-struct Walk {
-    found: Vec<Changed>,
+/// Has `visitor` see what differs, directories before what is in them, and what is in one by name.
+pub fn visit(above: &[OwnedFd], below: &[OwnedFd], visitor: &mut dyn Visit) -> SysResult<()> {
+    let open = |layers: &[OwnedFd]| layers.iter().map(reopened).collect::<SysResult<Vec<_>>>();
+    let mut walk = Walk { visitor, path: Vec::new() };
+    walk.directory(&open(above)?, &open(below)?, 0).cannot(|| "compare the layers")
+}
+
+/// An entry.
+pub enum Found<'a> {
+    Gone,
+    /// What it is, and the directory that has it.
+    Is {
+        change: Change,
+        dir: &'a OwnedFd,
+        name: &'a CStr,
+        stat: &'a Stat,
+    },
+    /// A directory that is as it was; what is in it may differ.
+    Passed {
+        dir: &'a OwnedFd,
+        name: &'a CStr,
+        stat: &'a Stat,
+    },
+    /// A directory in which nothing is looked at: too many lie in one another.
+    TooDeep,
+}
+
+/// Who sees what differs.
+pub trait Visit {
+    fn visit(&mut self, path: &[u8], found: Found<'_>) -> Result<()>;
+
+    /// It has seen enough.
+    fn is_full(&self) -> bool;
+}
+
+struct List(Vec<Changed>);
+
+impl Visit for List {
+    fn visit(&mut self, path: &[u8], found: Found<'_>) -> Result<()> {
+        match found {
+            Found::Gone => self.0.push((path.to_owned(), Change::Deleted)),
+            Found::Is { change, .. } => self.0.push((path.to_owned(), change)),
+            Found::Passed { .. } | Found::TooDeep => {}
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() > MOST
+    }
+}
+
+struct Walk<'a> {
+    visitor: &'a mut dyn Visit,
     path: Vec<u8>,
 }
 
 type Result<T> = rustix::io::Result<T>;
 
-impl Walk {
+impl Walk<'_> {
     fn directory(&mut self, above: &[OwnedFd], below: &[OwnedFd], depth: usize) -> Result<()> {
-        if depth > DEPTH || self.found.len() > MOST {
+        if self.visitor.is_full() {
             return Ok(());
+        }
+        if depth > DEPTH {
+            return self.visitor.visit(&self.path, Found::TooDeep);
         }
         let mut names = BTreeSet::new();
         for dir in above {
@@ -78,38 +133,31 @@ impl Walk {
         let (place, stat) = match now {
             Some(found) => found,
             // Hidden by the directory above it.
-            None => {
-                self.note(Change::Deleted);
-                return Ok(());
-            }
+            None if before.is_some() => return self.visitor.visit(&self.path, Found::Gone),
+            // Somebody has removed it since it was listed.
+            None => return Ok(()),
         };
         if marks::is_whiteout(&stat) {
-            if before.is_some() {
-                self.note(Change::Deleted);
-            }
-            return Ok(());
+            return if before.is_some() { self.visitor.visit(&self.path, Found::Gone) } else { Ok(()) };
         }
-        let is_new = before.is_none();
-        if !node::is_dir(&stat) {
-            self.note(if is_new { Change::Added } else { Change::Changed });
-            return Ok(());
+        let change = if before.is_none() { Change::Added } else { Change::Changed };
+        let (dir, stat) = (&above[place], &stat);
+        if !node::is_dir(stat) {
+            return self.visitor.visit(&self.path, Found::Is { change, dir, name, stat });
         }
         let was_dir = before.as_ref().is_some_and(|(_, stat)| node::is_dir(stat));
-        match &before {
-            None => self.note(Change::Added),
-            Some((_, old)) if !was_dir || looks(old) != looks(&stat) => self.note(Change::Changed),
-            Some(_) => {}
-        }
+        let is_as_before = before.as_ref().is_some_and(|(_, old)| was_dir && looks(old) == looks(stat));
+        let found = match is_as_before {
+            true => Found::Passed { dir, name, stat },
+            false => Found::Is { change, dir, name, stat },
+        };
+        self.visitor.visit(&self.path, found)?;
         let above = merged(&above[place..], name)?;
         let below = match before {
             Some((place, _)) if was_dir => merged(&below[place..], name)?,
             _ => Vec::new(),
         };
         self.directory(&above, &below, depth + 1)
-    }
-
-    fn note(&mut self, change: Change) {
-        self.found.push((self.path.clone(), change));
     }
 }
 

@@ -14,7 +14,8 @@ mod tests;
 mod walk;
 
 pub use self::carry::carry_links;
-pub use self::diff::{Change, MOST as MOST_DIFFERENCES, diff};
+pub use self::diff::{Change, Found, MOST as MOST_DIFFERENCES, Visit, diff, visit};
 pub use self::digest::digest;
+pub use self::node::{Xattr, extents, open_dir, open_regular, xattrs_of};
 pub use self::rounds::Rounds;
 pub use self::walk::{Marks, attributes, copy};

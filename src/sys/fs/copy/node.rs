@@ -32,12 +32,7 @@ pub fn regular(
     settles: bool,
     told: &mut dyn FnMut(u64),
 ) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let source = rustix::fs::openat(from.0, from.1, flags, Mode::empty())?;
-    let opened = rustix::fs::fstat(&source)?;
-    if (opened.st_ino, opened.st_dev) != (stat.st_ino, stat.st_dev) || !is_regular(&opened) {
-        return Err(Errno::STALE);
-    }
+    let source = open_regular(from.0, from.1, stat)?;
     if settles {
         start_writing_back(&source)?;
     }
@@ -48,6 +43,42 @@ pub fn regular(
     rustix::fs::fchmod(&target, mode_of(stat))?;
     xattrs(&source, &target)?;
     rustix::fs::futimens(&target, &times(stat))
+}
+
+/// Opens for reading what was a regular file when `stat` was read, whatever its owner makes of the name meanwhile.
+pub fn open_regular(dir: impl AsFd, name: &CStr, stat: &Stat) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let source = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let opened = rustix::fs::fstat(&source)?;
+    match (opened.st_ino, opened.st_dev) == (stat.st_ino, stat.st_dev) && is_regular(&opened) {
+        true => Ok(source),
+        false => Err(Errno::STALE),
+    }
+}
+
+/// The most parts of a file between holes that are told one by one.
+const MOST_EXTENTS: usize = 1 << 18;
+
+/// The parts of a file that are no holes, each with its length. Of more than can be told the last one goes up to the
+/// end.
+pub fn extents(file: &OwnedFd, size: u64) -> Result<Vec<(u64, u64)>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) if data < size => data,
+            // Nothing but a hole up to the end.
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(errno) => return Err(errno),
+        };
+        let end = match found.len() + 1 < MOST_EXTENTS {
+            true => rustix::fs::seek(file, SeekFrom::Hole(data))?.min(size),
+            false => size,
+        };
+        found.push((data, end - data));
+        at = end.max(data + 1);
+    }
+    Ok(found)
 }
 
 /// Anything that is neither a regular file nor a directory.
@@ -215,6 +246,30 @@ fn xattrs(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
         rustix::fs::fsetxattr(target, name, &value, XattrFlags::empty())?;
     }
     Ok(())
+}
+
+/// An attribute with its value.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
+/// The most bytes of one entry's attributes that are kept together.
+pub const MOST_OF_XATTRS: usize = 256 << 10;
+
+/// The attributes that a copy has.
+///
+/// # Errors
+/// `E2BIG` where they are longer than [`MOST_OF_XATTRS`].
+pub fn xattrs_of(file: &OwnedFd) -> Result<Vec<Xattr>> {
+    let list = listed(|buffer| rustix::fs::flistxattr(file, spare_capacity(buffer)))?;
+    let (mut all, mut length) = (Vec::new(), 0);
+    for name in names(&list).filter(|name| is_copied(name.to_bytes())) {
+        let value = listed(|buffer| rustix::fs::fgetxattr(file, name, spare_capacity(buffer)))?;
+        length += name.count_bytes() + value.len();
+        if length > MOST_OF_XATTRS {
+            return Err(Errno::TOOBIG);
+        }
+        all.push((name.to_bytes().to_owned(), value));
+    }
+    Ok(all)
 }
 
 /// The same by name, from within each directory: such a file is not opened.
