@@ -118,6 +118,9 @@ pub const INIT_EXIT_POLL: Duration = Duration::from_millis(5);
 pub const INIT_EXIT_POLL_TRACED: Duration = Duration::from_millis(100);
 /// The kernel's freezing or thawing of a guest.
 pub const FREEZE: Duration = Duration::from_secs(2);
+/// A guest's own program that gets ready for a snapshot, or goes on after it: whoever has the guest write out a
+/// database waits for the disk.
+pub const SNAPSHOT_HOOK: Duration = Duration::from_secs(30);
 /// A program's way into the guest's namespaces: the guest's file systems may never answer.
 pub const PROGRAM_ENTER: Duration = Duration::from_secs(3);
 /// A change of a running guest's devices: its file systems may never answer.

@@ -651,3 +651,97 @@ fn a_guest_that_swaps_directories_for_links_gains_nothing() {
     }
     assert_eq!(host.list()[0]["state"], "running");
 }
+
+/// A program in the guest that says what it was told, and does what is to be seen of it.
+fn put_hook(host: &Host, body: &str) {
+    let script = format!("#!/bin/sh\necho \"$1 $(id -u) $PLAN\" >>/log\n{body}\n");
+    let quoted = script.replace('\'', "'\\''");
+    host.sh("db", &format!("printf '%s' '{quoted}' >/hook; chmod +x /hook; rm -f /log"));
+}
+
+#[test]
+fn a_guests_own_program_is_run_around_the_moment_of_a_snapshot() {
+    let host = Host::new();
+    host.launch("db");
+    host.ok(&["config", "set", "db", "snapshots.hook=/hook", "environment.PLAN=gold"]);
+    let log = || host.sh("db", "cat /log 2>/dev/null; rm -f /log; true");
+    let snapshots = || names(&host, "db");
+    put_hook(&host, "[ \"$1\" = freeze ] && echo whole >/state || echo busy >/state");
+    host.ok(&["snapshot", "create", "db", "one"]);
+    assert_eq!(log(), "freeze 0 gold\nthaw 0 gold");
+    let state = host.state_dir().join("pool/layers").join(&layers(&host)[0]).join("state");
+    assert_eq!(fs::read_to_string(state).expect("read what was snapshot"), "whole\n");
+    assert_eq!(host.sh("db", "cat /state"), "busy");
+    // What else is of a moment of the running guest.
+    host.ok(&["copy", "db", "twin"]);
+    host.ok(&["publish", "db", "--as", "dbs"]);
+    assert_eq!(log(), ["freeze 0 gold\nthaw 0 gold"; 2].join("\n"));
+    // One that fails: nothing is made, and the guest goes on.
+    put_hook(&host, "[ $1 = thaw ] || { echo first; printf '\\033[2Jno room\\n'; exit 3; }");
+    let said = host.fails(1, &["snapshot", "create", "db", "two"]);
+    assert!(
+        said.contains("'/hook freeze' in container 'db' has failed with exit code 3: first | "),
+        "{said}"
+    );
+    assert!(
+        said.contains("no room") && !said.contains('\x1b') && said.contains("config unset db"),
+        "{said:?}"
+    );
+    assert_eq!((log(), snapshots()), ("freeze 0 gold\nthaw 0 gold".into(), vec!["one".to_owned()]));
+    put_hook(&host, "yes | head -c 3000000; exit 1");
+    let said = host.fails(1, &["snapshot", "create", "db", "two"]);
+    assert!(said.contains("y | y") && said.len() < 2000, "{said}");
+    host.ok(&["config", "set", "db", "snapshots.hook=/none"]);
+    let said = host.fails(1, &["snapshot", "create", "db", "two"]);
+    assert!(said.contains("'/none freeze' in container 'db'"), "{said}");
+    host.ok(&["config", "set", "db", "snapshots.hook=/hook"]);
+    put_hook(&host, "[ $1 = freeze ] || exit 4");
+    let done = host.nagaya(&["snapshot", "create", "db", "two"]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && said.contains("'/hook thaw' in container 'db' has failed"), "{said}");
+    assert_eq!(snapshots(), ["one", "two"]);
+    host.ok(&["pause", "db"]);
+    assert!(host.fails(1, &["snapshot", "create", "db", "three"]).contains("nagaya resume db"));
+    host.ok(&["resume", "db"]);
+    assert!(host.fails(1, &["config", "set", "db", "snapshots.hook=hook"]).contains("absolute path"));
+    host.ok(&["stop", "--force", "db"]);
+    host.ok(&["snapshot", "create", "db", "three"]);
+    assert_eq!(snapshots(), ["one", "three", "two"]);
+}
+
+#[test]
+fn a_program_that_hangs_is_told_that_it_is_over() {
+    let host = Host::new();
+    host.launch("db");
+    host.ok(&["config", "set", "db", "snapshots.hook=/hook"]);
+    let log = || host.sh("db", "cat /log 2>/dev/null; true");
+    // Who gives up, and who is killed: then the next command tells it.
+    for signal in ["-INT", "-KILL"] {
+        put_hook(&host, "[ $1 = thaw ] || exec sleep 1000");
+        let making = host.spawn(&["snapshot", "create", "db", "one"], b"");
+        until(20, "the program runs", || log() == "freeze 0");
+        run_tool("kill", &[signal, "--", &format!("-{}", making.pid())]);
+        drop(making.wait());
+        host.ok(&["list"]);
+        host.ok(&["operation", "list"]);
+        until(20, "it is told", || log() == "freeze 0 \nthaw 0");
+        assert!(names(&host, "db").is_empty());
+        until(20, "it has ended", || host.sh("db", "pgrep -f 'sleep 1000' || true").is_empty());
+    }
+}
+
+#[test]
+fn programs_of_ordinary_users_guests_are_run_too() {
+    let script = "printf '#!/bin/sh\\necho $1 >>/log\\n' >/hook; chmod +x /hook";
+    let alone = DaemonlessUser::with_template();
+    alone.ok(&["launch", "tiny", "c", "-c", "snapshots.hook=/hook"]);
+    alone.sh("c", script);
+    alone.ok(&["snapshot", "create", "c"]);
+    assert_eq!(alone.sh("c", "cat /log"), "freeze\nthaw");
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    ann.ok(&["launch", "tiny", "c", "-c", "snapshots.hook=/hook"]);
+    sh(&ann, script);
+    ann.ok(&["snapshot", "create", "c"]);
+    assert_eq!(sh(&ann, "cat /log").trim(), "freeze\nthaw");
+}

@@ -7,7 +7,7 @@ use crate::app::images::templates;
 use crate::app::instance::App;
 use crate::app::instance::lock;
 use crate::app::profiles;
-use crate::app::snapshots::{layering, overwrite};
+use crate::app::snapshots::{hook, layering, overwrite};
 use crate::app::storage::{layers, trash};
 use crate::model::container::Phase;
 use crate::model::operation::{Operation, OperationKind};
@@ -64,6 +64,9 @@ fn settle(app: &mut App, operation: &Operation) -> AppResult<()> {
     let why = operation.error.as_deref().unwrap_or("its command was killed");
     let done = match operation.kind {
         OperationKind::Launch | OperationKind::Create | OperationKind::Copy => {
+            if operation.kind == OperationKind::Copy {
+                hook::thaw_left(app, operation, &container);
+            }
             create::undo(app, &operation.id, operation.kind, container, why)
         }
         OperationKind::Snapshot | OperationKind::Seal | OperationKind::Rebuild => {

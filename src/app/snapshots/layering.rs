@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::running;
+use super::{hook, running};
 use crate::app::Progress;
 use crate::app::containers::{create, state};
 use crate::app::error::{AppError, AppResult};
@@ -175,6 +175,9 @@ pub fn undo(app: &mut App, operation: &Operation, container: Container, why: &st
         snapshot: app.store.unready_snapshot(&container.id)?,
     };
     let is_running = operation.params["running"] == true;
+    if is_running {
+        hook::thaw_left(app, operation, &container);
+    }
     let mut layering = Layering {
         container,
         sealing,

@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod diff;
 pub mod differences;
+pub mod hook;
 pub mod layering;
 pub mod list;
 pub mod optimize;

@@ -4,6 +4,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::hook::Hook;
 use crate::app::Progress;
 use crate::app::containers::monitor;
 use crate::app::containers::monitor::Connection;
@@ -31,10 +32,17 @@ pub fn copy(
     progress: &dyn Progress,
 ) -> AppResult<Duration> {
     let connection = monitor::connect(app, container)?;
+    let hook = Hook::of(app, container);
+    if let Some(hook) = &hook {
+        hook.check(app, container)?;
+    }
     let (input, feed) = std::io::pipe().cannot(|| "make a pipe")?;
     let input = OwnedFd::from(input);
     let mut freezing = Freezing {
         connection: Some(connection),
+        hook,
+        has_begun: false,
+        complaint: None,
         feed: Some(OwnedFd::from(feed)),
         progress,
         since: None,
@@ -68,6 +76,11 @@ pub fn copy(
         tell(THAW);
         rustix::fs::syncfs(&copy).cannot(|| "write the copy to disk")
     });
+    // Also where the copy has failed, or nobody wants it any more.
+    freezing.thaw();
+    if let Some(complaint) = freezing.complaint.take() {
+        (app.tell)(&complaint);
+    }
     match freezing.error.take() {
         Some(error) => Err(error),
         None => done.map(|()| freezing.frozen),
@@ -77,6 +90,12 @@ pub fn copy(
 struct Freezing<'a> {
     /// While it lives, the guest stays frozen.
     connection: Option<Connection>,
+    /// The guest's own program, which gets ready for that.
+    hook: Option<Hook>,
+    /// It has been told to, and not yet that it is over.
+    has_begun: bool,
+    /// What went wrong when it was told that.
+    complaint: Option<String>,
     feed: Option<OwnedFd>,
     progress: &'a dyn Progress,
     since: Option<Instant>,
@@ -87,6 +106,10 @@ struct Freezing<'a> {
 impl Freezing<'_> {
     fn freeze(&mut self) -> AppResult<()> {
         let (Some(connection), Some(feed)) = (&self.connection, &self.feed) else { return Ok(()) };
+        if let Some(hook) = &self.hook {
+            self.has_begun = true;
+            hook.freeze()?;
+        }
         self.since = Some(Instant::now());
         connection.ask(&Request::Hold, &[]).map_err(|error| match error {
             AppError::Monitor { ref name, .. } if monitor::is_unknown(&error) => AppError::advised(
@@ -98,6 +121,16 @@ impl Freezing<'_> {
         rustix::io::write(feed, b"f").cannot(|| "tell the file worker").map_err(AppError::from)?;
         Ok(())
     }
+
+    fn thaw(&mut self) {
+        drop(self.connection.take());
+        if let Some(since) = self.since.take() {
+            self.frozen = since.elapsed();
+        }
+        if std::mem::take(&mut self.has_begun) {
+            self.complaint = self.hook.as_ref().and_then(Hook::thaw);
+        }
+    }
 }
 
 impl Watch for Freezing<'_> {
@@ -108,8 +141,7 @@ impl Watch for Freezing<'_> {
                 self.error.is_none()
             }
             THAW => {
-                drop(self.connection.take());
-                self.frozen = self.since.map(|since| since.elapsed()).unwrap_or_default();
+                self.thaw();
                 true
             }
             done => {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::kinds::{
-    ALLOWANCE, CPUS, ENFORCE, EXPIRY, HOSTNAME, MEMORY, PATTERN, RATE, RETENTION, RLIMIT, SCHEDULE, SWAP,
+    ALLOWANCE, CPUS, ENFORCE, EXPIRY, GUEST_PROGRAM, HOSTNAME, MEMORY, PATTERN, RATE, RETENTION, RLIMIT,
+    SCHEDULE, SWAP,
 };
 use super::value::size;
 use crate::model::keys::{Absent, BOOL, Key, KeyError, Kind, Live, Subject, TEXT, Table, Words, number};
@@ -207,6 +208,14 @@ const KEYS: &[Key<Configuration>] = &[
         Live::Now,
         "For how long a snapshot is kept that was made without --expires",
     ),
+    key(
+        "snapshots.hook",
+        GUEST_PROGRAM,
+        "",
+        Live::Now,
+        "The guest's program for snapshots: 'PROGRAM freeze' before, 'PROGRAM thaw' after",
+    )
+    .ours(),
     key("snapshots.pattern", PATTERN, "snap%d", Live::Now, "How snapshots are called that are not named"),
     key(
         "snapshots.retention",

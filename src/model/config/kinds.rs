@@ -1,6 +1,7 @@
 //! What values of configuration keys look like.
 
 use super::value::{Allowance, Cpus, Memory, Pair, Rate, Swap, is_hostname};
+use crate::model::device::is_clean_path;
 use crate::model::keys::{Kind, Words};
 use crate::model::schedule::{Expiry, Pattern, Retention, Schedule};
 
@@ -77,6 +78,12 @@ pub const RETENTION: Kind = kind(
     "counts",
     "numbers from 1 to 1000 of hourly, daily, weekly, monthly, yearly ('24 hourly, 7 daily, 4 weekly')",
     |text| Retention::parse(text).is_some(),
+);
+
+pub const GUEST_PROGRAM: Kind = kind(
+    "path",
+    "the absolute path of a program in the guest, without '.' and '..' ('/usr/local/sbin/snapshot-hook')",
+    is_clean_path,
 );
 
 pub const PATTERN: Kind =
