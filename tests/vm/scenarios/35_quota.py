@@ -12,6 +12,7 @@ LEAVE = 'open(my $dir, "<", "/root") or exit 0; my $of = pack("L5x8", 0, 0, 0, 0
 
 
 def run(host: Host) -> None:
+    host.install("e2fsprogs")
     host.install("xfsprogs")
     host.run("systemctl stop nagaya.service nagaya.socket 2>/dev/null; systemctl stop nagaya-watch || true")
     host.fails("nagaya create debian12 big -d root,size=1GiB", says="prjquota")
