@@ -240,3 +240,7 @@ pub const FLOW_PAUSE: Duration = Duration::from_micros(100);
 
 /// The tidying up of a file worker whose command has been interrupted.
 pub const FILES_TIDIED: Duration = Duration::from_secs(5);
+/// How often it is asked to end.
+pub const ASKED_TO_END_POLL: Duration = Duration::from_millis(100);
+/// How often a command that hears nothing of such work looks whether it was interrupted.
+pub const FILES_INTERRUPTED_POLL: Duration = Duration::from_millis(200);

@@ -8,6 +8,7 @@ use rustix::thread::ThreadNameSpaceType;
 use super::exec::{self, Entering, Report};
 use super::not_started::NotStarted;
 use crate::model::file_job::FileJob;
+use crate::sys::error_text;
 use crate::sys::fs::{mount, transfer};
 use crate::sys::net::seqpacket;
 use crate::sys::process::fork::Fork;
@@ -39,11 +40,10 @@ fn enter(job: &FileJob, init: &OwnedFd, report: &OwnedFd) -> i32 {
     interrupt::ignore_hangups();
     let _ = sandbox::leave_keyring();
     rustix::process::umask(rustix::fs::Mode::empty());
-    let made = seccomp::copier_filter().map_err(exec::other).and_then(|filter| {
-        exec::join(init, ThreadNameSpaceType::MOUNT)?;
+    let made = exec::join(init, ThreadNameSpaceType::MOUNT).and_then(|()| {
         let root = mount::open_dir("/").map_err(exec::other)?;
         descriptors::keep_only([report.as_raw_fd(), root.as_raw_fd()].into_iter());
-        let fork = Fork::new(WHAT).sibling().keep([&root]).with_file_rights_only().filter(&filter);
+        let fork = Fork::new(WHAT).sibling().keep([&root]);
         fork.start(|| work(job, &root)).map_err(exec::other)
     });
     match made {
@@ -54,5 +54,16 @@ fn enter(job: &FileJob, init: &OwnedFd, report: &OwnedFd) -> i32 {
 
 fn work(job: &FileJob, root: &OwnedFd) -> i32 {
     let [input, output, report] = descriptors::take_streams();
-    transfer::serve(job, root.as_fd(), input, output, &report)
+    // Made here and not before: nobody waits for this process to begin.
+    let confined = seccomp::copier_filter().and_then(|filter| {
+        sandbox::keep_to_files()?;
+        Ok(sandbox::shut_in(&filter)?)
+    });
+    match confined {
+        Ok(()) => transfer::serve(job, root.as_fd(), input, output, &report),
+        Err(e) => {
+            transfer::refuse(&report, &error_text(&e), e.errno());
+            1
+        }
+    }
 }

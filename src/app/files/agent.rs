@@ -1,7 +1,9 @@
 //! The process that works in a guest's tree, seen from the side of whoever asks.
 
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
 use super::stopped;
 use crate::api::programs::Ended;
@@ -15,9 +17,9 @@ use crate::model::file_job::{Counts, Failed, FailedKind, FileJob, FileReport};
 use crate::model::name::Name;
 use crate::model::waits;
 use crate::sys::fs::lock::Lock;
-use crate::sys::process::child::{self, Child};
+use crate::sys::process::child::Child;
 use crate::sys::process::interrupt;
-use crate::sys::{Context, SysError};
+use crate::sys::{Context, SysError, timespec};
 
 /// Longest line that is heard. The guest may have a hand in it.
 const LONGEST_LINE: usize = 64 << 10;
@@ -108,8 +110,7 @@ impl Agent {
     /// Nobody reads and writes the streams any more: it tidies up and ends.
     fn give_up(&mut self) {
         let Self::Stopped { child, .. } = self else { return };
-        let asked = child::signal(&child.pidfd, libc::SIGTERM);
-        if asked.is_err() || !matches!(child.wait_within(waits::FILES_TIDIED), Ok(Some(_))) {
+        if !child.end(waits::FILES_TIDIED) {
             child.kill();
         }
     }
@@ -162,25 +163,26 @@ fn begin_stopped(
 }
 
 /// Reads what is told, until that ends. Returns the last word, if there was one.
-fn hear_out(
-    mut told: std::io::PipeReader,
-    hear: &mut dyn FnMut(FileReport),
-) -> AppResult<Option<FileReport>> {
+fn hear_out(told: std::io::PipeReader, hear: &mut dyn FnMut(FileReport)) -> AppResult<Option<FileReport>> {
     let what = || "hear of the file work";
     let riddle = || SysError::new(what(), std::io::Error::other("its process speaks in riddles"));
     let mut last = None;
     let (mut rest, mut part) = (Vec::new(), [0u8; 16 << 10]);
     loop {
-        let count = match told.read(&mut part) {
-            Ok(count) => count,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
-                if interrupt::pending() {
-                    return Err(AppError::Interrupted);
-                }
-                continue;
-            }
-            Err(e) => return Err(SysError::new(what(), e).into()),
+        let mut polled = [PollFd::new(&told, PollFlags::IN)];
+        let timeout = timespec(waits::FILES_INTERRUPTED_POLL);
+        let ready = match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Err(Errno::INTR) => 0,
+            other => other.cannot(what)?,
         };
+        // Looked at after each wait: a signal may come just before one begins.
+        if interrupt::pending() {
+            return Err(AppError::Interrupted);
+        }
+        if ready == 0 {
+            continue;
+        }
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut part)).cannot(what)?;
         if count == 0 {
             return Ok(last);
         }
@@ -197,9 +199,6 @@ fn hear_out(
         rest.drain(..begin);
         if rest.len() > LONGEST_LINE {
             return Err(riddle().into());
-        }
-        if interrupt::pending() {
-            return Err(AppError::Interrupted);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
+use crate::model::waits;
 use crate::sys::{Context, SysError, SysResult, timespec};
 
 /// A child process.
@@ -78,6 +79,22 @@ impl Child {
     /// Whether it ends within `timeout`, without collecting it.
     pub fn ends_within(&self, timeout: Duration) -> SysResult<bool> {
         ends_within(&self.pidfd, timeout)
+    }
+
+    /// Asks it to end (SIGTERM) until it has, at most for `timeout`; whether it has. It may have looked whether it was
+    /// asked just before it was, and wait for something else by then.
+    pub fn end(&self, timeout: Duration) -> bool {
+        let end = Instant::now() + timeout;
+        loop {
+            if signal(&self.pidfd, libc::SIGTERM).is_err()
+                || !matches!(self.wait_within(waits::ASKED_TO_END_POLL), Ok(None))
+            {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+        }
     }
 
     /// SIGKILL and wait: nothing of it is left afterwards.

@@ -134,10 +134,7 @@ impl<T> Drop for Running<T> {
 impl<T> Running<T> {
     /// Asks it to end (SIGTERM), so that it can tidy up; after `timeout` it is ended wherever it is.
     pub fn end(mut self, timeout: Duration) {
-        if let Some(child) = &self.child
-            && super::child::signal(&child.pidfd, libc::SIGTERM).is_ok()
-            && matches!(child.wait_within(timeout), Ok(Some(_)))
-        {
+        if self.child.as_ref().is_some_and(|child| child.end(timeout)) {
             self.child = None;
         }
     }
