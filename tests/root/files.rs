@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::daemonless_user::DaemonlessUser;
 use super::host::{Host, PATH, Running, run_tool, status, told, until};
@@ -427,8 +428,33 @@ fn an_interrupted_command_takes_back_what_it_has_begun() {
             let output = pull.wait_for(BOUND);
             assert_eq!(output.status.code(), Some(130), "{}", told(&output));
             assert_eq!(names(dir.path()), [""; 0]);
+            // One that waits for input that does not come.
+            let mut command = host
+                .program(env!("CARGO_BIN_EXE_nagaya"), &["file", "push", "-", &format!("{name}/root/new")]);
+            let (input, kept_open) = std::io::pipe().expect("make a pipe");
+            command.env("NAGAYA_INSTANCE", host.name()).stdin(input);
+            let mut push = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start it");
+            until(10, "somebody reads for it", || children(push.id()) > 1);
+            run_tool("kill", &[signal, &push.id().to_string()]);
+            let end = Instant::now() + BOUND;
+            let status = loop {
+                match push.try_wait().expect("wait") {
+                    Some(status) => break status,
+                    None => assert!(Instant::now() < end, "it goes on waiting"),
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            };
+            // At its very beginning it ends as every program does.
+            assert!(status.code() == Some(130) || status.signal().is_some(), "{status}");
+            drop(kept_open);
         }
     }
+}
+
+/// How many processes this one has begun that live.
+fn children(pid: u32) -> usize {
+    let parent = pid.to_string();
+    super::host::pids().filter(|pid| status(*pid, "PPid") == parent).count()
 }
 
 #[test]

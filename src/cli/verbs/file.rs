@@ -219,27 +219,28 @@ fn cannot_open(path: &Path) -> impl Fn(io::Error) -> CliError {
 fn push(args: PushArgs) -> CliResult<()> {
     let (name, path) = place(&args.target)?;
     let into = args.recursive || args.sources.len() > 1;
-    let (mut bytes, mut keep) = (Some(0u64), false);
+    let how = How { uid: args.uid, gid: args.gid, mode: args.mode, parents: args.create_dirs, keep: false };
+    if args.sources.iter().any(|source| source.as_os_str() == "-") {
+        if into || path.as_bytes().ends_with(b"/") {
+            return Err(AppError::advised(
+                "standard input has no name that it could have in a directory",
+                "name the file: nagaya file push - NAME/DIR/FILE",
+            )
+            .into());
+        }
+        let keep = args.uid.is_none() && args.gid.is_none() && args.mode.is_none();
+        // Whoever reads it is begun without root's rights, so that an interrupted command can end it: it may wait for
+        // input that never comes.
+        let request = Write { name, path, input: STDIN, bytes: None, how: How { keep, ..how } };
+        return ask_with(crate::cli::open_lazily()?, request, &mut Shown::default()).map(drop);
+    }
+    let mut bytes = Some(0u64);
     let mut sources = Vec::new();
     for path_here in &args.sources {
-        let (source, length) = if path_here.as_os_str() == "-" {
-            let is_directory = into || path.as_bytes().ends_with(b"/");
-            if is_directory {
-                return Err(AppError::advised(
-                    "standard input has no name that it could have in a directory",
-                    "name the file: nagaya file push - NAME/DIR/FILE",
-                )
-                .into());
-            }
-            keep = args.uid.is_none() && args.gid.is_none() && args.mode.is_none();
-            (standard_input()?, None)
-        } else {
-            open_source(path_here, args.recursive)?
-        };
+        let (source, length) = open_source(path_here, args.recursive)?;
         bytes = bytes.zip(length).map(|(sum, length)| sum + length);
         sources.push(source);
     }
-    let how = How { uid: args.uid, gid: args.gid, mode: args.mode, parents: args.create_dirs, keep };
     let (sender, stream) = sender::begin(sources).map_err(AppError::from)?;
     let request = Push { name, path, stream: stream.as_raw_fd(), bytes, how, into };
     let pushed = crate::cli::open_lazily().and_then(|instance| {
@@ -249,11 +250,6 @@ fn push(args: PushArgs) -> CliResult<()> {
     let (_, read) = sender.conclude(pushed)?;
     tell_skipped(read.skipped);
     Ok(())
-}
-
-fn standard_input() -> CliResult<Source> {
-    let fd = io::stdin().as_fd().try_clone_to_owned().map_err(CliError::Input)?;
-    Ok(Source { fd, name: b"stdin".to_vec(), stream: Some(Meta { mode: 0o644, uid: 0, gid: 0 }) })
 }
 
 /// The file or directory, and the length of a file.
