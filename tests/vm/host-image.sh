@@ -32,7 +32,7 @@ users() {
 archives() {
   debs="$tree/srv/debs"
   mkdir -p "$debs/partial"
-  for package in docker.io e2fsprogs firewalld ufw xfsprogs; do
+  for package in docker.io firewalld ufw; do
     chroot "$tree" apt-get install --yes -qq --download-only -o Dir::Cache::archives=/srv/debs "$package"
   done
   rm -rf "$debs/partial" "$debs/lock"

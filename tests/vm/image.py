@@ -18,7 +18,7 @@ SUITES = {"debian12": "bookworm", "debian13": "trixie"}
 PACKAGES = (
     "systemd-sysv libpam-systemd dbus dbus-user-session polkitd systemd-container apparmor "
     "linux-image-cloud-amd64 initramfs-tools zstd "
-    "openssh-server rsync sudo cron procps python3 sqlite3 xz-utils "
+    "openssh-server rsync sudo cron e2fsprogs procps python3 sqlite3 xz-utils "
     "iproute2 iputils-ping nftables dnsmasq-base passt "
     "uidmap lxcfs mmdebstrap xfsprogs btrfs-progs"
 ).split()

@@ -132,6 +132,24 @@ mod tests {
         });
     }
 
+    /// With br_netfilter, which the kernel has or not, the frames of a bridge meet the rules of packets.
+    #[test]
+    fn the_machines_of_a_bridge_go_on_reaching_one_another() {
+        in_new_netns(|| {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+            let (one, other) = (beyond("one0", "10.1.0"), beyond("other0", "10.2.0"));
+            run("ip", "link add lan0 type bridge");
+            run("ip", "link set lan0 up");
+            for (link, machine, address) in [("one0", &one, "10.9.0.2"), ("other0", &other, "10.9.0.3")] {
+                run("ip", &format!("link set {link} master lan0"));
+                machine.run(|| run("ip", &format!("address add {address}/24 dev eth0")));
+            }
+            assert!(one.run(|| pings("10.9.0.3")));
+            enable(false).unwrap();
+            assert!(one.run(|| pings("10.9.0.3")));
+        });
+    }
+
     #[test]
     fn a_host_is_again_as_it_was_unless_somebody_else_came() {
         in_new_netns(|| {

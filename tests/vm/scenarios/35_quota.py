@@ -12,11 +12,9 @@ LEAVE = 'open(my $dir, "<", "/root") or exit 0; my $of = pack("L5x8", 0, 0, 0, 0
 
 
 def run(host: Host) -> None:
-    host.install("e2fsprogs")
-    host.install("xfsprogs")
     host.run("systemctl stop nagaya.service nagaya.socket 2>/dev/null; systemctl stop nagaya-watch || true")
     host.fails("nagaya create debian12 big -d root,size=1GiB", says="prjquota")
-    host.run(f"mkdir -p /srv/state && mount --bind {STATE} /srv/state")
+    host.run(f"mkdir -p /srv/state && mount --bind {STATE} /srv/state && mount --make-private /srv/state")
     for kind in MAKE:
         mount(host, kind)
         bounded(host)
@@ -29,9 +27,8 @@ def run(host: Host) -> None:
 def mount(host: Host, kind: str) -> None:
     """Puts all that nagaya has on a file system of that kind."""
     host.run(f"truncate -s 4G /srv/{kind}.img && {MAKE[kind]} /srv/{kind}.img")
-    host.run(f"mkdir -p /mnt/new && mount -o loop,prjquota /srv/{kind}.img /mnt/new")
-    host.run("cp -a /srv/state/. /mnt/new/", timeout=600)
-    host.run(f"mount --move /mnt/new {STATE}")
+    host.run(f"mount -o loop,prjquota /srv/{kind}.img {STATE}")
+    host.run(f"cp -a /srv/state/. {STATE}/", timeout=600)
 
 
 def df(host: Host, name: str, what: str) -> list[int]:
