@@ -21,13 +21,18 @@ use crate::sys::{Context, SysError, SysResult};
 /// Makes the directories of a new container: an empty overlay, whose root is as that of its topmost layer.
 pub fn make_container(app: &mut App, container: &Container, top: Option<&LayerId>) -> AppResult<Working<()>> {
     let (data, top) = (layout::data_in_pool(&container.id), top.map(layout::layer_in_pool));
-    if quota::is_counted(app)? {
+    let is_counted = quota::is_counted(app)?;
+    if is_counted {
         work(app, |pool| make_data(pool, &data))?;
         quota::begin(app, container)?;
     }
     worker::begin(app, top.is_some(), |pool| {
         make_data(pool, &data)?;
-        trees::make_upper(pool, &data, top.as_deref())
+        trees::make_upper(pool, &data, top.as_deref())?;
+        if is_counted {
+            trees::stock(pool, &data);
+        }
+        Ok(())
     })
 }
 
@@ -79,7 +84,11 @@ pub fn publish(app: &mut App, work_id: &str, id: &TemplateId) -> AppResult<()> {
         let dir = open_readable(pool, &from).cannot(|| "open the unpacked tree")?;
         rustix::fs::syncfs(&dir).cannot(|| "write the template to disk")?;
         delete_tree(pool, &to)?;
-        rustix::fs::renameat(pool, &*from, pool, &*to).cannot(|| "put the template in place")
+        match rustix::fs::renameat(pool, &*from, pool, &*to) {
+            // Another command has put the same content there meanwhile.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            other => other.cannot(|| "put the template in place"),
+        }
     })
 }
 

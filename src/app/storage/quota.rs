@@ -29,11 +29,8 @@ fn of_device(device: &Device) -> Amount {
     }
 }
 
-/// Has what is made in a container's new, empty directory count. Nothing is done where the file system cannot.
+/// Has what is made in a container's new, empty directory count.
 pub fn begin(app: &mut App, container: &Container) -> AppResult<()> {
-    if !is_counted(app)? {
-        return Ok(());
-    }
     set(app, container, wanted(container), true)
 }
 

@@ -3,10 +3,11 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::{AtFlags, Mode, Stat};
+use rustix::io::Errno;
 
 use super::worker::{delete_tree, exists, make_dir, open_tree};
-use super::{trash, worker};
+use super::{quota, trash, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout;
@@ -15,10 +16,11 @@ use crate::model::layer::LayerId;
 use crate::model::name::ContainerId;
 use crate::sys::fs::{copy, listing};
 use crate::sys::process::report::Watch;
-use crate::sys::{Context, SysResult};
+use crate::sys::{Context, SysError, SysResult};
 
 /// The mode of a root directory that nobody has changed.
 const ROOT_MODE: u32 = 0o755;
+const WORK_MODE: u32 = 0o700;
 
 fn rename(pool: &OwnedFd, from: &str, to: &str) -> SysResult<()> {
     rustix::fs::renameat(pool, from, pool, to).cannot(|| format!("rename {from} to {to} in the pool"))
@@ -29,20 +31,49 @@ fn rename(pool: &OwnedFd, from: &str, to: &str) -> SysResult<()> {
 pub(super) fn make_upper(pool: &OwnedFd, data: &str, like: Option<&str>) -> SysResult<()> {
     let upper = format!("{data}/upper");
     // The overlay's root shows the owner and mode of `upper`.
-    make_dir(pool, &upper, ROOT_MODE)?;
+    make_own(pool, data, "upper", ROOT_MODE)?;
+    make_own(pool, data, "work", WORK_MODE)?;
     if let Some(like) = like {
         let (like, upper) = (open_tree(pool, like)?, open_tree(pool, &upper)?);
         copy::carry_links(&like, &upper)?;
         copy::attributes(&like, &upper)?;
     }
-    make_dir(pool, &format!("{data}/work"), 0o700)
+    Ok(())
+}
+
+/// Makes a directory of a container's, of the spare one where there is one: a container that has used up its quota gets
+/// no other.
+fn make_own(pool: &OwnedFd, data: &str, name: &str, mode: u32) -> SysResult<()> {
+    let path = format!("{data}/{name}");
+    match rustix::fs::renameat(pool, spare(data, name), pool, &*path) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return make_dir(pool, &path, mode),
+        Err(e) => return Err(SysError::new(format!("put {path} in its place in the pool"), e)),
+    }
+    rustix::fs::chmodat(pool, &*path, Mode::from_raw_mode(mode), AtFlags::empty())
+        .cannot(|| format!("set the mode of {path} in the pool"))
+}
+
+fn spare(data: &str, name: &str) -> String {
+    format!("{data}/spare-{name}")
+}
+
+/// Makes spare directories, as far as there is room, for a container whose use of the disk may be bounded.
+pub(super) fn stock(pool: &OwnedFd, data: &str) {
+    let made = make_dir(pool, &spare(data, "upper"), ROOT_MODE).and_then(|()| {
+        make_dir(pool, &spare(data, "work"), WORK_MODE)?;
+        // overlayfs makes this one at each mount, of the one that is there.
+        make_dir(pool, &format!("{}/work", spare(data, "work")), 0)
+    });
+    // A later one makes up for it.
+    drop(made);
 }
 
 /// Nobody needs what overlayfs has worked with; whiteouts of the layer may be other names of what is in it.
 fn renew_work(pool: &OwnedFd, data: &str) -> SysResult<()> {
     let work = format!("{data}/work");
     delete_tree(pool, &work)?;
-    make_dir(pool, &work, 0o700)
+    make_own(pool, data, "work", WORK_MODE)
 }
 
 /// Makes what the container has written a layer, and gives it an empty directory to write to. Where it `goes_on` from
@@ -57,6 +88,7 @@ pub fn seal(
 ) -> AppResult<bool> {
     let (data, layer) = (layout::data_in_pool(id), layout::layer_in_pool(layer));
     let below = below.map(layout::layer_in_pool);
+    let is_counted = quota::is_counted(app)?;
     worker::copying(app, |pool| {
         let upper = format!("{data}/upper");
         if is_untouched(pool, &upper, below.as_deref())? {
@@ -66,6 +98,9 @@ pub fn seal(
         rename(pool, &upper, &layer)?;
         delete_tree(pool, &format!("{data}/work"))?;
         make_upper(pool, &data, Some(&*layer).filter(|_| goes_on))?;
+        if is_counted {
+            stock(pool, &data);
+        }
         Ok(true)
     })
 }
@@ -147,7 +182,14 @@ pub fn take_back(app: &mut App, id: &ContainerId) -> AppResult<()> {
 
 /// Discards what was put aside.
 pub fn drop_former(app: &mut App, id: &ContainerId) -> AppResult<()> {
-    let former = format!("{}/former", layout::data_in_pool(id));
-    worker::work(app, |pool| trash::discard(pool, &former))?;
+    let data = layout::data_in_pool(id);
+    let is_counted = quota::is_counted(app)?;
+    worker::work(app, |pool| {
+        trash::discard(pool, &format!("{data}/former"))?;
+        if is_counted {
+            stock(pool, &data);
+        }
+        Ok(())
+    })?;
     trash::empty_in_background(app)
 }
