@@ -321,7 +321,7 @@ fn set_disk_quota(scene: &Scene<'_>, verb: Verb) {
     let open = |path: &str| OwnedFd::from(std::fs::File::open(path).expect("open a directory"));
     let set = |container: &str, first: &Value, fds: Vec<(&str, OwnedFd)>| {
         let request =
-            json!({"container": container, "first_id": first, "begins": true, "bytes": 1, "files": 0});
+            json!({"container": container, "first_id": first, "setting": "begins", "bytes": 1, "files": 0});
         refused(&request.to_string(), scene.caller.call(verb, &request.to_string(), fds));
     };
     for container in ["..", "0000000G"] {

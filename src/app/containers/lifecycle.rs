@@ -10,6 +10,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
 use crate::app::instance::{daemonless, lock};
 use crate::app::network;
+use crate::app::storage::quota;
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
 use crate::model::waits;
@@ -69,9 +70,10 @@ pub fn boot(app: &mut App, container: &Container) -> AppResult<()> {
     }
     let plan = plan::plan(app, container, None)?;
     plan.notes.iter().for_each(|note| (app.tell)(note));
-    let booted = claim(app, &plan)
-        .and_then(|()| spawn::spawn(app, &plan))
-        .and_then(|init| watch(app, container, init));
+    let room = quota::make_room(app, container);
+    let spawned = claim(app, &plan).and_then(|()| spawn::spawn(app, &plan));
+    quota::take_room_back(app, container, room);
+    let booted = spawned.and_then(|init| watch(app, container, init));
     match &booted {
         Ok(()) => machine::register(app, container),
         Err(_) if state::has_traces(app, container) => clear(app, container)?,

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use super::worker;
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::{App, layout};
+use crate::host::api::requests::{ROOM, Setting};
 use crate::model::container::Container;
 use crate::model::device::Device;
 use crate::model::instance::Instance;
@@ -13,7 +14,7 @@ use crate::model::name::ContainerId;
 use crate::sys::fs::mountinfo::Mounts;
 use crate::sys::fs::quota;
 use crate::sys::fs::quota::{Amount, Taken};
-use crate::sys::{Context, SysResult};
+use crate::sys::{Context, SysResult, error_text};
 
 /// What a container's directories may take at most.
 pub fn wanted(container: &Container) -> Amount {
@@ -31,7 +32,7 @@ fn of_device(device: &Device) -> Amount {
 
 /// Has what is made in a container's new, empty directory count.
 pub fn begin(app: &mut App, container: &Container) -> AppResult<()> {
-    set(app, container, wanted(container), true)
+    set(app, container, wanted(container), Setting::Begins)
 }
 
 /// Whether the pool's file system counts what containers take, and somebody here may have it do so. A system call.
@@ -47,7 +48,7 @@ pub fn change(app: &mut App, container: &Container, most: Amount) -> AppResult<(
             false => Err(impossible(&app.instance)),
         };
     }
-    set(app, container, most, false)
+    set(app, container, most, Setting::IfItFits)
 }
 
 /// Gives a container the limit that it should have, after a profile of it has changed.
@@ -60,9 +61,29 @@ pub fn follow(app: &mut App, container: &Container) -> AppResult<()> {
     }
 }
 
-fn set(app: &mut App, container: &Container, most: Amount, begins: bool) -> AppResult<()> {
+fn set(app: &mut App, container: &Container, most: Amount, how: Setting) -> AppResult<()> {
     let data = open(app, &container.id)?;
-    Ok(app.broker.set_disk_quota(container, most, begins, data)?)
+    Ok(app.broker.set_disk_quota(container, most, how, data)?)
+}
+
+/// Gives a container that is at its limit some room for its start, for else its root could only be read. Returns whether
+/// it did; it cannot hold a start up.
+pub fn make_room(app: &mut App, container: &Container) -> bool {
+    let most = wanted(container);
+    let Some(taken) = taken(app, container) else { return false };
+    let lacks = |taken: u64, most: u64, room: u64| most > 0 && taken.saturating_add(room) > most;
+    if !lacks(taken.bytes, most.bytes, ROOM.bytes) && !lacks(taken.files, most.files, ROOM.files) {
+        return false;
+    }
+    set(app, container, most, Setting::WithRoom).is_ok()
+}
+
+/// Takes it back: where the guest has used it meanwhile, it can write no more until it has deleted as much. Where a
+/// command is killed before that, the next start does it.
+pub fn take_room_back(app: &mut App, container: &Container, room: bool) {
+    if room && let Err(e) = set(app, container, wanted(container), Setting::Anyway) {
+        tracing::warn!("{}", error_text(&e));
+    }
 }
 
 fn open(app: &mut App, id: &ContainerId) -> AppResult<OwnedFd> {

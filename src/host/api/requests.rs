@@ -18,6 +18,7 @@ use crate::model::name::ContainerId;
 use crate::model::network::Network;
 use crate::model::nic::NicOrder;
 use crate::render::dnsmasq::DnsLease;
+use crate::sys::fs::quota::Amount;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Setup {}
@@ -288,14 +289,30 @@ pub struct Lent {
     pub descriptors: Descriptors,
 }
 
+/// How a quota is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Setting {
+    /// The directory is new and empty: what is made in it counts from now on.
+    Begins,
+    /// Refused where more is taken already.
+    IfItFits,
+    /// Where more is taken already, nothing more can be written.
+    Anyway,
+    /// So that there is `ROOM`, whatever is taken.
+    WithRoom,
+}
+
+/// More than overlayfs needs for its own directory when it is mounted.
+pub const ROOM: Amount = Amount { bytes: 1 << 20, files: 64 };
+
 /// How much a container may take of the disk. Comes with the descriptor `data`: the container's directory in the pool.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SetDiskQuota {
     pub container: String,
     /// First of its runtime ids.
     pub first_id: u32,
-    /// The directory is new and empty: what is made in it counts from now on.
-    pub begins: bool,
+    pub setting: Setting,
     /// 0: no limit.
     pub bytes: u64,
     /// 0: no limit.

@@ -129,7 +129,7 @@ verbs! {
         "the caller is set up";
     SetDiskQuota, set_disk_quota, Done, Storage, Containers, Cheap, SHORT,
         "bounds what a container's directory in the pool may take of the disk, and counts it from now on if it is new",
-        "the id; the ids are runtime ids of the owner, and the number of the quota is one of them; the directory belongs to the storage ids; a limit is not below what is used";
+        "the id; the ids are runtime ids of the owner, and the number of the quota is one of them; the directory belongs to the storage ids; a limit is not below what is used, unless that is said";
     EnsureNetwork, ensure_network, InPlace, Network, Network, Long, SHORT,
         "makes a network's bridge, with its addresses, and has the host forward",
         "the bridge's name is one of the owner's, and a bridge that is there is the owner's too; an ordinary user's subnets are private or granted, at most /20, nobody else's, and no more of them than granted";

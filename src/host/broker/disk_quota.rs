@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::host1::Host1;
 use crate::host::api::error::{HostError, failed, refused};
-use crate::host::api::requests::{Done, SetDiskQuota};
+use crate::host::api::requests::{Done, ROOM, SetDiskQuota, Setting};
 use crate::host::setup::Owner;
 use crate::model::config::value::size_text;
 use crate::model::ids::{IDS_PER_RANGE, IdRange};
@@ -38,7 +38,7 @@ impl Host1 {
         }
         let most = Amount { bytes: request.bytes, files: request.files };
         let mut project = quota::project(&dir).map_err(failed)?;
-        if project == 0 && request.begins {
+        if project == 0 && request.setting == Setting::Begins {
             project = free_project(&dir, ids).map_err(failed)?.ok_or_else(|| {
                 refused(format!("{MOST_PROJECTS} generations of this container's files are still in use"))
             })?;
@@ -51,6 +51,16 @@ impl Host1 {
             return Err(refused("the container was made when its disk's use was not counted yet"));
         }
         let used = quota::used(&dir, project).map_err(failed)?;
+        if matches!(request.setting, Setting::Anyway | Setting::WithRoom) {
+            let with_room = |most: u64, used: u64, room: u64| match request.setting {
+                Setting::WithRoom if most != 0 => most.max(used).saturating_add(room),
+                _ => most,
+            };
+            let bytes = with_room(most.bytes, used.bytes, ROOM.bytes);
+            let files = with_room(most.files, used.files, ROOM.files);
+            quota::limit(&dir, project, Amount { bytes, files }).map_err(failed)?;
+            return Ok(Done {});
+        }
         // The kernel would take a limit below that, and let nothing be written any more.
         if request.bytes != 0 && used.bytes > request.bytes {
             let (has, wanted) = (size_text(used.bytes), size_text(request.bytes));

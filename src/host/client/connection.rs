@@ -404,18 +404,18 @@ impl Broker {
         self.ask(ask::KeepSources { directories }).map(drop)
     }
 
-    /// Bounds what the container whose directory `data` is may take of the disk. `begins`: the directory is new.
+    /// Bounds what the container whose directory `data` is may take of the disk.
     pub fn set_disk_quota(
         &mut self,
         container: &Container,
         most: Amount,
-        begins: bool,
+        setting: ask::Setting,
         data: OwnedFd,
     ) -> Result<(), BrokerError> {
         let mut request = ask::SetDiskQuota {
             container: container.id.to_string(),
             first_id: container.id_range.base(),
-            begins,
+            setting,
             bytes: most.bytes,
             files: most.files,
             descriptors: Descriptors::default(),
