@@ -9,7 +9,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::instance::layout::POOL_LAYERS;
 use crate::app::instance::{App, layout};
 use crate::app::operations::{self, Procedure, Step};
-use crate::app::storage::{layers, pool, trees};
+use crate::app::storage::{layers, pool, quota, trees};
 use crate::model::container::{Container, State};
 use crate::model::layer::{Chain, LayerId};
 use crate::model::monitor::MOST_LAYERS;
@@ -104,7 +104,11 @@ pub fn layer(app: &mut App, container: &Container, wanted: Wanted<'_>) -> AppRes
         is_needed: true,
         frozen: None,
     };
-    operations::run(app, &operation.id, &procedure(&steps()), &mut layering)?;
+    // What is sealed takes next to nothing, and is done where the container has used up its quota too.
+    let room = !is_running && quota::make_room(app, container);
+    let done = operations::run(app, &operation.id, &procedure(&steps()), &mut layering);
+    quota::take_room_back(app, container, room);
+    done?;
     let chain = if layering.is_needed { chain } else { before };
     Ok(Layered { chain, frozen: layering.frozen })
 }

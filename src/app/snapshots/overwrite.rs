@@ -6,7 +6,7 @@ use crate::app::error::AppResult;
 use crate::app::images::templates;
 use crate::app::instance::App;
 use crate::app::operations::{self, Procedure, Step};
-use crate::app::storage::{trash, trees};
+use crate::app::storage::{quota, trash, trees};
 use crate::model::config::Config;
 use crate::model::container::Container;
 use crate::model::layer::Chain;
@@ -35,7 +35,11 @@ pub fn overwrite(
         operations::of_container(kind, &wanted.container.id, wanted.container.name.as_str(), params)?;
     app.expect_storage();
     app.store.begin_operation(&operation)?;
-    operations::run(app, &operation.id, &procedure(&steps()), &mut wanted)?;
+    // Of a container that has used up its quota too.
+    let room = quota::make_room(app, &wanted.container);
+    let done = operations::run(app, &operation.id, &procedure(&steps()), &mut wanted);
+    quota::take_room_back(app, &wanted.container, room);
+    done?;
     let id = wanted.container.id;
     if let Some(container) = app.store.container_by_id(&id)? {
         create::write_manifest(app, &container)?;

@@ -18,8 +18,10 @@ def run(host: Host) -> None:
     for kind in MAKE:
         mount(host, kind)
         bounded(host)
-        full(host)
-        kept_apart(host)
+        # An emulated processor takes minutes for the rest.
+        if kind == "ext4":
+            full(host)
+            kept_apart(host)
         host.delete_containers()
         host.run(f"umount -l {STATE}")
 
