@@ -21,18 +21,13 @@ use crate::sys::{Context, SysError, SysResult};
 /// Makes the directories of a new container: an empty overlay, whose root is as that of its topmost layer.
 pub fn make_container(app: &mut App, container: &Container, top: Option<&LayerId>) -> AppResult<Working<()>> {
     let (data, top) = (layout::data_in_pool(&container.id), top.map(layout::layer_in_pool));
-    let is_counted = quota::is_counted(app)?;
-    if is_counted {
+    if quota::is_counted(app)? {
         work(app, |pool| make_data(pool, &data))?;
         quota::begin(app, container)?;
     }
     worker::begin(app, top.is_some(), |pool| {
         make_data(pool, &data)?;
-        trees::make_upper(pool, &data, top.as_deref())?;
-        if is_counted {
-            trees::stock(pool, &data);
-        }
-        Ok(())
+        trees::make_upper(pool, &data, top.as_deref())
     })
 }
 

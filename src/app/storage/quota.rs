@@ -66,8 +66,8 @@ fn set(app: &mut App, container: &Container, most: Amount, how: Setting) -> AppR
     Ok(app.broker.set_disk_quota(container, most, how, data)?)
 }
 
-/// Gives a container that is at its limit some room for its start, for else its root could only be read. Returns whether
-/// it did; it cannot hold a start up.
+/// Gives a container that is at its limit some room: without it, overlayfs would mount its root read-only at a start, and
+/// a snapshot could not be restored. Returns whether it did. A failure is left to whatever needs the room.
 pub fn make_room(app: &mut App, container: &Container) -> bool {
     let most = wanted(container);
     let Some(taken) = taken(app, container) else { return false };
@@ -78,8 +78,8 @@ pub fn make_room(app: &mut App, container: &Container) -> bool {
     set(app, container, most, Setting::WithRoom).is_ok()
 }
 
-/// Takes it back: where the guest has used it meanwhile, it can write no more until it has deleted as much. Where a
-/// command is killed before that, the next start does it.
+/// Takes it back: where the guest has used it meanwhile, it can write no more until it has deleted as much. If a command
+/// is killed before that, the container may take that much more until its limit is set again.
 pub fn take_room_back(app: &mut App, container: &Container, room: bool) {
     if room && let Err(e) = set(app, container, wanted(container), Setting::Anyway) {
         tracing::warn!("{}", error_text(&e));

@@ -3,11 +3,10 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, Stat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Stat};
 
 use super::worker::{delete_tree, exists, make_dir, open_tree};
-use super::{quota, trash, worker};
+use super::{trash, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout;
@@ -16,7 +15,7 @@ use crate::model::layer::LayerId;
 use crate::model::name::ContainerId;
 use crate::sys::fs::{copy, listing};
 use crate::sys::process::report::Watch;
-use crate::sys::{Context, SysError, SysResult};
+use crate::sys::{Context, SysResult};
 
 /// The mode of a root directory that nobody has changed.
 const ROOT_MODE: u32 = 0o755;
@@ -31,8 +30,8 @@ fn rename(pool: &OwnedFd, from: &str, to: &str) -> SysResult<()> {
 pub(super) fn make_upper(pool: &OwnedFd, data: &str, like: Option<&str>) -> SysResult<()> {
     let upper = format!("{data}/upper");
     // The overlay's root shows the owner and mode of `upper`.
-    make_own(pool, data, "upper", ROOT_MODE)?;
-    make_own(pool, data, "work", WORK_MODE)?;
+    make_dir(pool, &upper, ROOT_MODE)?;
+    make_dir(pool, &format!("{data}/work"), WORK_MODE)?;
     if let Some(like) = like {
         let (like, upper) = (open_tree(pool, like)?, open_tree(pool, &upper)?);
         copy::carry_links(&like, &upper)?;
@@ -41,39 +40,11 @@ pub(super) fn make_upper(pool: &OwnedFd, data: &str, like: Option<&str>) -> SysR
     Ok(())
 }
 
-/// Makes a directory of a container's, of the spare one where there is one: a container that has used up its quota gets
-/// no other.
-fn make_own(pool: &OwnedFd, data: &str, name: &str, mode: u32) -> SysResult<()> {
-    let path = format!("{data}/{name}");
-    match rustix::fs::renameat(pool, spare(data, name), pool, &*path) {
-        Ok(()) => {}
-        Err(Errno::NOENT) => return make_dir(pool, &path, mode),
-        Err(e) => return Err(SysError::new(format!("put {path} in its place in the pool"), e)),
-    }
-    rustix::fs::chmodat(pool, &*path, Mode::from_raw_mode(mode), AtFlags::empty())
-        .cannot(|| format!("set the mode of {path} in the pool"))
-}
-
-fn spare(data: &str, name: &str) -> String {
-    format!("{data}/spare-{name}")
-}
-
-/// Makes spare directories, as far as there is room, for a container whose use of the disk may be bounded.
-pub(super) fn stock(pool: &OwnedFd, data: &str) {
-    let made = make_dir(pool, &spare(data, "upper"), ROOT_MODE).and_then(|()| {
-        make_dir(pool, &spare(data, "work"), WORK_MODE)?;
-        // overlayfs makes this one at each mount, of the one that is there.
-        make_dir(pool, &format!("{}/work", spare(data, "work")), 0)
-    });
-    // A later one makes up for it.
-    drop(made);
-}
-
 /// Nobody needs what overlayfs has worked with; whiteouts of the layer may be other names of what is in it.
 fn renew_work(pool: &OwnedFd, data: &str) -> SysResult<()> {
     let work = format!("{data}/work");
     delete_tree(pool, &work)?;
-    make_own(pool, data, "work", WORK_MODE)
+    make_dir(pool, &work, WORK_MODE)
 }
 
 /// Makes what the container has written a layer, and gives it an empty directory to write to. Where it `goes_on` from
@@ -88,7 +59,6 @@ pub fn seal(
 ) -> AppResult<bool> {
     let (data, layer) = (layout::data_in_pool(id), layout::layer_in_pool(layer));
     let below = below.map(layout::layer_in_pool);
-    let is_counted = quota::is_counted(app)?;
     worker::copying(app, |pool| {
         let upper = format!("{data}/upper");
         if is_untouched(pool, &upper, below.as_deref())? {
@@ -98,9 +68,6 @@ pub fn seal(
         rename(pool, &upper, &layer)?;
         delete_tree(pool, &format!("{data}/work"))?;
         make_upper(pool, &data, Some(&*layer).filter(|_| goes_on))?;
-        if is_counted {
-            stock(pool, &data);
-        }
         Ok(true)
     })
 }
@@ -183,13 +150,6 @@ pub fn take_back(app: &mut App, id: &ContainerId) -> AppResult<()> {
 /// Discards what was put aside.
 pub fn drop_former(app: &mut App, id: &ContainerId) -> AppResult<()> {
     let data = layout::data_in_pool(id);
-    let is_counted = quota::is_counted(app)?;
-    worker::work(app, |pool| {
-        trash::discard(pool, &format!("{data}/former"))?;
-        if is_counted {
-            stock(pool, &data);
-        }
-        Ok(())
-    })?;
+    worker::work(app, |pool| trash::discard(pool, &format!("{data}/former")))?;
     trash::empty_in_background(app)
 }

@@ -4,16 +4,16 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::host1::Host1;
+use super::spawn::passed;
 use crate::host::api::error::{HostError, failed, refused};
 use crate::host::api::requests::{Done, ROOM, SetDiskQuota, Setting};
 use crate::host::setup::Owner;
 use crate::model::config::value::size_text;
 use crate::model::ids::{IDS_PER_RANGE, IdRange};
 use crate::sys::SysResult;
-use crate::sys::fs::mountinfo::Mounts;
 use crate::sys::fs::quota;
 use crate::sys::fs::quota::Amount;
 
@@ -78,16 +78,8 @@ impl Host1 {
 
     /// The directory that a container has of its own in the pool, open for reading.
     fn data_of(&self, owner: &Owner, tree: &OwnedFd) -> Result<OwnedFd, HostError> {
-        if Mounts::read().map_err(failed)?.may_hang(tree) {
-            return Err(refused(
-                "a container's directory must be on a file system of this host, and not on FUSE",
-            ));
-        }
-        let stat = rustix::fs::fstat(tree).map_err(failed)?;
-        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if !is_dir || stat.st_uid != owner.storage.base() {
-            return Err(refused("that is not a directory that your storage ids own"));
-        }
+        passed::answering([tree].into_iter()).map_err(refused)?;
+        passed::tree(tree, owner.storage).map_err(|e| refused(format!("the container's directory {e}")))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::openat(tree, ".", flags, Mode::empty()).map_err(failed)
     }

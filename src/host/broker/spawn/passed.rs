@@ -155,7 +155,7 @@ fn check_names(Spawn { layers, mounts, disks, nodes, .. }: &Spawn) -> Result<(),
 }
 
 /// Looking at a file, and opening it again, must not wait for a program of the caller's.
-fn answering<'a>(mut files: impl Iterator<Item = &'a OwnedFd>) -> Result<(), String> {
+pub fn answering<'a>(mut files: impl Iterator<Item = &'a OwnedFd>) -> Result<(), String> {
     let mounts = Mounts::read().map_err(|e| error_text(&e))?;
     match files.any(|fd| mounts.may_hang(fd)) {
         true => Err("files and trees must be on a file system of this host, and not on FUSE".to_owned()),
@@ -164,7 +164,7 @@ fn answering<'a>(mut files: impl Iterator<Item = &'a OwnedFd>) -> Result<(), Str
 }
 
 /// A tree that may be passed: a directory that belongs to the first of the storage ids.
-fn tree(fd: &OwnedFd, storage: IdRange) -> Result<(), String> {
+pub fn tree(fd: &OwnedFd, storage: IdRange) -> Result<(), String> {
     let stat = rustix::fs::fstat(fd).map_err(|e| format!("cannot be looked at: {e}"))?;
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     if is_dir && stat.st_uid == storage.base() {
