@@ -10,6 +10,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::firewall;
 use crate::app::images::record;
 use crate::app::operations;
+use crate::app::storage::trees;
 use crate::model::container::Container;
 use crate::model::firewall::Block;
 use crate::model::instance::Instance;
@@ -139,6 +140,8 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
         };
         lines.push(line);
     }
+    let tops: Vec<_> = manifests.iter().map(|m| (m.container.id.clone(), m.layers.last().cloned())).collect();
+    trees::restore_uppers(&mut app, &tops)?;
     kept.put_unfinished(&mut app)?;
     // Has the next command look what killed ones have left in the pool.
     operations::of_pool(&mut app, OperationKind::Repair, instance.name())?;

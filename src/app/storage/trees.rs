@@ -28,16 +28,36 @@ fn rename(pool: &OwnedFd, from: &str, to: &str) -> SysResult<()> {
 /// A directory to write to, and the one that overlayfs works in. Its root is as that of `like`, the topmost layer, and
 /// files with several names are copied from there: each layer has all of those, so that they stay one file.
 pub(super) fn make_upper(pool: &OwnedFd, data: &str, like: Option<&str>) -> SysResult<()> {
-    let upper = format!("{data}/upper");
-    // The overlay's root shows the owner and mode of `upper`.
-    make_dir(pool, &upper, ROOT_MODE)?;
     make_dir(pool, &format!("{data}/work"), WORK_MODE)?;
+    // Under another name until it is whole: a killed worker leaves the one that is whole or none, see `restore_uppers`.
+    let next = format!("{data}/next");
+    delete_tree(pool, &next)?;
+    // The overlay's root shows the owner and mode of this directory.
+    make_dir(pool, &next, ROOT_MODE)?;
     if let Some(like) = like {
-        let (like, upper) = (open_tree(pool, like)?, open_tree(pool, &upper)?);
-        copy::carry_links(&like, &upper)?;
-        copy::attributes(&like, &upper)?;
+        let (like, next) = (open_tree(pool, like)?, open_tree(pool, &next)?);
+        copy::carry_links(&like, &next)?;
+        copy::attributes(&like, &next)?;
     }
-    Ok(())
+    rename(pool, &next, &format!("{data}/upper"))
+}
+
+/// Gives containers a directory to write to where they have none: a command was killed while it made another, and the
+/// database that would tell of that is lost. What was put aside comes back; otherwise it is empty, and its root is as
+/// that of the container's topmost layer, which is named beside it.
+pub fn restore_uppers(app: &mut App, containers: &[(ContainerId, Option<LayerId>)]) -> AppResult<()> {
+    worker::copying(app, |pool| {
+        for (id, top) in containers {
+            let data = layout::data_in_pool(id);
+            let (upper, former) = (format!("{data}/upper"), format!("{data}/former"));
+            match (exists(pool, &data)?, exists(pool, &upper)?) {
+                (true, false) if exists(pool, &former)? => rename(pool, &former, &upper)?,
+                (true, false) => make_upper(pool, &data, top.as_ref().map(layout::layer_in_pool).as_deref())?,
+                _ => {}
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Nobody needs what overlayfs has worked with; whiteouts of the layer may be other names of what is in it.

@@ -24,7 +24,7 @@ pub struct Profile {
 /// What a profile gives to the containers that use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileSpec {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Config::is_empty")]
     pub config: Config,
     /// Those besides interfaces, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
