@@ -52,7 +52,9 @@ def run(host: Host) -> None:
     for name in ("web", "shut"):
         host.wait_for(f"nagaya exec {name} -- true", 180)
     passes(host, "after a boot")
-    host.run("firewall-cmd --reload")
+    # firewall-cmd itself gives up on an answer after 25 seconds, which an emulated processor may need.
+    host.run("systemctl reload firewalld")
+    host.wait_for("firewall-cmd --state", 180)
     passes(host, "after firewalld has reloaded")
     host.run("systemctl restart docker")
     passes(host, "after Docker was restarted")
