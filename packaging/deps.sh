@@ -12,7 +12,7 @@ for part in "$@"; do
   case $part in
     build) packages+=(gcc libc6-dev libseccomp-dev pkg-config make); toolchain=yes ;;
     run) packages+=(nftables uidmap mmdebstrap passwd) ;;
-    test) packages+=(attr busybox-static dbus-daemon dnsmasq-base e2fsprogs iproute2 iptables iputils-ping libcap2-bin lxcfs passt procps python3 shellcheck tar tcpdump util-linux xz-utils zstd) ;;
+    test) packages+=(attr btrfs-progs busybox-static dbus-daemon dnsmasq-base e2fsprogs iproute2 iptables iputils-ping libcap2-bin lxcfs passt procps python3 shellcheck tar tcpdump util-linux xfsprogs xz-utils zstd) ;;
     vm) packages+=(e2fsprogs git mmdebstrap openssh-client python3 qemu-system-x86 util-linux zstd) ;;
     *) echo "deps.sh: '$part' is none of build, run, test, vm" >&2; exit 2 ;;
   esac

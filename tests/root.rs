@@ -101,6 +101,8 @@ mod networks_users;
 mod operations;
 #[path = "root/parallel.rs"]
 mod parallel;
+#[path = "root/pools.rs"]
+mod pools;
 #[path = "root/profiles.rs"]
 mod profiles;
 #[path = "root/released.rs"]

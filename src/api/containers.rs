@@ -12,6 +12,7 @@ use crate::model::config::CONFIG_KEYS;
 use crate::model::container::State;
 use crate::model::firewall::traffic::Traffic;
 use crate::model::name::{ContainerId, Name};
+use crate::model::pool::PoolName;
 use crate::model::profile::ProfileName;
 use crate::model::time::Timestamp;
 use crate::sys::cgroup::usage::Usage;
@@ -56,6 +57,9 @@ pub struct Launch {
     /// Besides interfaces.
     #[serde(default)]
     pub devices: Vec<devices::New>,
+    /// Where its files are to be; none said: `default`.
+    #[serde(default)]
+    pub storage: Option<PoolName>,
 }
 
 fn yes() -> bool {
@@ -222,6 +226,9 @@ pub struct Container {
     /// Init's, on the host.
     pub pid: Option<i32>,
     pub created_at: Timestamp,
+    /// The pool that its files are in.
+    #[serde(default)]
+    pub storage: String,
     /// In the order in which they count.
     #[serde(default)]
     pub profiles: Vec<String>,

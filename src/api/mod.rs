@@ -28,6 +28,7 @@ pub mod schedules;
 pub mod sets;
 pub mod setup;
 pub mod snapshots;
+pub mod storage;
 pub mod templates;
 
 pub use error::Error;

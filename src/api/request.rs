@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{
     config, consoles, containers, devices, files, firewall, fleet, forwards, groups, networks, operations,
-    profiles, programs, schedules, sets, snapshots, templates,
+    profiles, programs, schedules, sets, snapshots, storage, templates,
 };
 
 /// Something to be done, or to be told, of one owner's containers.
@@ -61,6 +61,11 @@ pub enum Request {
     AddProfile(profiles::Add),
     RemoveProfile(profiles::Remove),
     PlanFleet(fleet::Plan),
+    ListPools(storage::List),
+    ShowPool(storage::Show),
+    CreatePool(storage::Create),
+    SetPool(storage::Set),
+    DeletePool(storage::Delete),
     ApplyProfiles(fleet::ApplyProfiles),
     ApplyMachine(fleet::ApplyMachine),
     ListDevices(devices::List),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     config, consoles, containers, devices, doctor, files, firewall, fleet, forwards, grants, groups,
-    networks, profiles, programs, schedules, snapshots, templates,
+    networks, profiles, programs, schedules, snapshots, storage, templates,
 };
 use crate::model::config::Config;
 use crate::model::firewall::Policy;
@@ -44,6 +44,8 @@ pub enum Response {
     ConfigDifferences(Vec<config::Difference>),
     /// What is to be done, in this order.
     Steps(Vec<fleet::Step>),
+    Pools(Vec<storage::Pool>),
+    Pool(storage::Pool),
     Profiles(Vec<profiles::Profile>),
     Profile(profiles::Profile),
     /// What running containers have yet to see of a change of a profile.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::containers::Ending;
 use super::pairs::Pairs;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::snapshot::{SnapshotName, Source};
 use crate::model::time::Timestamp;
 
@@ -100,6 +101,9 @@ pub struct Copy {
     /// The copy is there already, and becomes what the source is.
     #[serde(default)]
     pub refresh: bool,
+    /// Where the copy is to be; none said: where the source is. In another pool it shares nothing with it.
+    #[serde(default)]
+    pub storage: Option<PoolName>,
 }
 
 /// A template that is as a container is, or was.

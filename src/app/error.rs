@@ -18,6 +18,7 @@ use crate::model::keys::KeyError;
 use crate::model::limits::LimitError;
 use crate::model::monitor::MOST_LAYERS;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::profile::ProfileName;
 use crate::model::snapshot::{MOST_SNAPSHOTS, SnapshotName};
 use crate::store::StoreError;
@@ -89,6 +90,10 @@ pub enum AppError {
     NoProfile { name: ProfileName, nearest: Option<String> },
     #[error("container '{container}' cannot have profile '{profile}' so")]
     ProfileRefused { profile: ProfileName, container: Name, source: Box<AppError> },
+    #[error("there is no storage pool '{name}'")]
+    NoPool { name: PoolName, nearest: Option<String> },
+    #[error("storage pool '{name}' cannot be used")]
+    PoolUnavailable { name: PoolName, source: SysError },
     #[error("there is no template '{name}'")]
     NoTemplate { name: String, nearest: Option<String> },
     #[error("container '{0}' is not running")]

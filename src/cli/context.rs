@@ -82,6 +82,14 @@ pub fn open_to_make_with<'a>(devices: impl IntoIterator<Item = &'a [(String, Str
     told(open_allowing(instance, &sources(devices))?)
 }
 
+/// The same for a command in which a directory for a storage pool is typed.
+pub fn open_with_directory(directory: &str) -> CliResult<App> {
+    let instance = instance()?;
+    owner::may_be_set_up(&instance)?;
+    let source = Source { path: directory.to_owned(), is_shared: false, may_be_missing: false };
+    told(open_allowing(instance, &[source])?)
+}
+
 /// The same for devices that stand in a text which was typed.
 pub fn open_with<'a>(devices: impl IntoIterator<Item = &'a Device>) -> CliResult<App> {
     let pairs: Vec<Vec<(String, String)>> = devices.into_iter().map(disk_pairs).collect();

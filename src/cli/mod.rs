@@ -16,5 +16,5 @@ pub mod verbs;
 pub use command::main;
 pub use context::{
     base_instance, instance, is_daemonless, name, open, open_lazily, open_to_make, open_to_make_from,
-    open_to_make_with, open_with, open_with_devices, owner_arguments, place, wish,
+    open_to_make_with, open_with, open_with_devices, open_with_directory, owner_arguments, place, wish,
 };

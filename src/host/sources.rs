@@ -152,7 +152,7 @@ pub fn forget(instance: &Instance) {
 }
 
 /// Nothing that somebody else can put in the way leads elsewhere.
-fn open(path: &str) -> Result<OwnedFd, SourceError> {
+pub fn open(path: &str) -> Result<OwnedFd, SourceError> {
     let failed = |source| SourceError::Open { path: path.to_owned(), source };
     if path != "/" && !is_clean_path(path) {
         return Err(failed(Errno::INVAL));

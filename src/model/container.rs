@@ -9,6 +9,7 @@ use super::ids::IdRange;
 use super::layer::LayerId;
 use super::name::{ContainerId, Name};
 use super::nic::{MOST_NICS, Nic, NicRequest};
+use super::pool::PoolName;
 use super::profile::{Layered, ProfileName};
 use super::snapshot::Snapshot;
 use super::template::{TemplateId, is_template_name};
@@ -39,6 +40,8 @@ pub struct Container {
     pub template: TemplateId,
     /// The name it was launched from; the template may have been renamed or deleted since.
     pub template_name: String,
+    /// Where its own files are, and the layers that it stands on above its template.
+    pub pool: PoolName,
     /// Its runtime ids.
     pub id_range: IdRange,
     /// Random, for the guest's machine id: 32 hexadecimal digits.
@@ -151,6 +154,8 @@ pub struct NewContainer {
     pub template_name: String,
     /// The layers above it, the lowest first. Those that are not recorded yet are about to be made.
     pub layers: Vec<LayerId>,
+    /// Where they are, and its own files.
+    pub pool: PoolName,
     /// Those that it has from its beginning.
     pub snapshots: Vec<Snapshot>,
     /// Random, for the guest's machine id: 32 hexadecimal digits.

@@ -152,6 +152,11 @@ impl Instance {
         }
     }
 
+    /// Name of its pool in a directory that others may have one in, too.
+    pub fn pool_dir(&self) -> String {
+        self.nft_table()
+    }
+
     /// Directory of its containers' cgroups below the cgroup v2 mount, where no systemd rules there.
     pub fn cgroup(&self) -> String {
         match self.holder {

@@ -21,6 +21,7 @@ use super::mac::Mac;
 use super::name::{ContainerId, Name};
 use super::network::Network;
 use super::nic::{Nic, NicKind, NicSettings};
+use super::pool::{Pool, PoolName};
 use super::profile::{Layered, MAX_DESCRIPTION, MOST_PROFILES, Profile, check_description};
 use super::snapshot::{MOST_SNAPSHOTS, Snapshot};
 use super::stored::{self, StoredError};
@@ -29,7 +30,7 @@ use super::template::TemplateId;
 /// The latest version that is written. Of those that are read too, version 1 has no configuration and version 2 one
 /// interface at most, with the one network that there was.
 pub const VERSION: u32 = 4;
-/// The version without layers, snapshots, profiles and devices besides interfaces, which is still written where there are none.
+/// The version without layers, snapshots, profiles, pools and devices besides interfaces, which is still written where there are none.
 const PLAIN: u32 = 3;
 
 /// Longer than any manifest, in which every character of the configuration may take two; longer
@@ -44,6 +45,8 @@ const MAX_BYTES: usize = 64 * 1024
 pub struct Manifest {
     /// In phase `Settled`.
     pub container: Container,
+    /// Where its files are, if that is not the pool that is always there.
+    pub pool: Option<Pool>,
     /// Those that its interfaces are on.
     pub networks: Vec<Network>,
     /// What it stands on above its template, the lowest first.
@@ -67,6 +70,8 @@ pub enum ManifestError {
     IdRange(u32),
     #[error("the manifest's profile breaks a rule")]
     Profile(#[source] KeyError),
+    #[error("the manifest's storage pool breaks a rule")]
+    Pool(#[source] KeyError),
     #[error("the manifest's network breaks a rule")]
     Network(#[source] KeyError),
     #[error("the manifest breaks a rule")]
@@ -108,6 +113,8 @@ struct Document {
     layers: Vec<LayerId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<LeaseTable>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pool: Option<Pool>,
     #[serde(default, skip_serializing_if = "Config::is_empty")]
     config: Config,
     /// Those that it uses, as they were when this was written.
@@ -133,10 +140,10 @@ struct LeaseTable {
 
 /// A manifest as text; the phase is left out, and so are networks that no interface is on.
 pub fn to_toml(manifest: &Manifest) -> String {
-    let Manifest { container, networks, layers, snapshots } = manifest;
+    let Manifest { container, pool, networks, layers, snapshots } = manifest;
     let profiles = container.config.profiles();
     let stands = !layers.is_empty() || !snapshots.is_empty() || !container.devices.is_empty();
-    let is_plain = !stands && profiles.is_empty();
+    let is_plain = !stands && profiles.is_empty() && pool.is_none();
     let used = |network: &&Network| container.nics.iter().any(|nic| nic.network() == Some(&network.name));
     let document = Document {
         version: if is_plain { PLAIN } else { VERSION },
@@ -150,6 +157,7 @@ pub fn to_toml(manifest: &Manifest) -> String {
         wanted_up: container.wanted_up,
         layers: layers.clone(),
         lease: None,
+        pool: pool.clone(),
         config: container.config.own().clone(),
         profiles: profiles.to_vec(),
         networks: networks.iter().filter(used).cloned().collect(),
@@ -175,7 +183,7 @@ pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
         !document.layers.is_empty() || !document.snapshots.is_empty() || !document.devices.is_empty();
     let too_new = (version < 2 && !document.config.is_empty())
         || (version < 3 && later)
-        || (version < VERSION && (stands || !document.profiles.is_empty()));
+        || (version < VERSION && (stands || document.pool.is_some() || !document.profiles.is_empty()));
     if too_new || (version >= 3 && document.lease.is_some()) {
         return Err(ManifestError::TooNew);
     }
@@ -188,6 +196,7 @@ pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
         name: document.name,
         template_name: document.template_name.unwrap_or_else(|| document.template.to_string()),
         template: document.template,
+        pool: document.pool.as_ref().map_or_else(PoolName::default_one, |pool| pool.name.clone()),
         id_range: IdRange::at(document.id_range).ok_or(ManifestError::IdRange(document.id_range))?,
         uuid: document.uuid,
         created_at: document.created_at,
@@ -200,6 +209,9 @@ pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
     container.check().map_err(ManifestError::Field)?;
     for profile in container.config.profiles() {
         check_description(&profile.description).map_err(ManifestError::Profile)?;
+    }
+    if let Some(pool) = &document.pool {
+        pool.check().map_err(ManifestError::Pool)?;
     }
     networks.iter().try_for_each(Network::check).map_err(ManifestError::Network)?;
     for nic in &container.nics {
@@ -218,7 +230,8 @@ pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
             return Err(ManifestError::Field(FieldError { field: "nics", value, rule }));
         }
     }
-    Ok(Manifest { container, networks, layers: document.layers, snapshots: document.snapshots })
+    let (pool, layers, snapshots) = (document.pool, document.layers, document.snapshots);
+    Ok(Manifest { container, pool, networks, layers, snapshots })
 }
 
 /// The one interface that a container of the older versions had.

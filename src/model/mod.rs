@@ -29,6 +29,7 @@ pub mod network;
 pub mod nic;
 pub mod operation;
 pub mod pattern;
+pub mod pool;
 pub mod profile;
 pub mod rlimits;
 pub mod schedule;

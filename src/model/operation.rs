@@ -65,12 +65,16 @@ pub enum OperationKind {
     TemplateDelete,
     /// Brings a change of a profile to the containers that use it: finished.
     ProfileChange,
+    /// Makes a storage pool: one whose command was killed can be deleted.
+    StorageCreate,
+    /// Deletes a storage pool: one whose command was killed can be deleted again.
+    StorageDelete,
     /// Makes a new database from what stands beside it: the pool is looked through afterwards.
     Repair,
 }
 
 impl OperationKind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Launch,
         Self::Create,
         Self::Delete,
@@ -85,6 +89,8 @@ impl OperationKind {
         Self::TemplateImport,
         Self::TemplateDelete,
         Self::ProfileChange,
+        Self::StorageCreate,
+        Self::StorageDelete,
         Self::Repair,
     ];
 
@@ -105,6 +111,8 @@ impl OperationKind {
             Self::TemplateImport => "template-import",
             Self::TemplateDelete => "template-delete",
             Self::ProfileChange => "profile-change",
+            Self::StorageCreate => "storage-create",
+            Self::StorageDelete => "storage-delete",
             Self::Repair => "repair",
         }
     }
@@ -115,14 +123,14 @@ impl OperationKind {
             Self::Launch => &["record", "files", "start"],
             Self::Create => &["record", "files"],
             Self::Delete => &["record", "stop", "files"],
-            Self::Copy => &["record", "layer", "files"],
+            Self::Copy => &["record", "layer", "files", "merge"],
             Self::Snapshot | Self::Seal | Self::Rebuild => &["record", "layer"],
             Self::Restore => &["record", "put aside"],
             Self::Optimize => &["record", "merge"],
             Self::TemplatePublish => &["record", "copy", "publish"],
             Self::TemplateBuild | Self::TemplateImport => &["record", "unpack", "publish"],
             Self::ProfileChange => &["record", "containers"],
-            Self::TemplateDelete | Self::Repair => &["record"],
+            Self::TemplateDelete | Self::StorageCreate | Self::StorageDelete | Self::Repair => &["record"],
         }
     }
 
@@ -139,6 +147,8 @@ impl OperationKind {
                 | Self::TemplateImport
                 | Self::TemplateDelete
                 | Self::TemplatePublish
+                | Self::StorageCreate
+                | Self::StorageDelete
                 | Self::Repair
         )
     }

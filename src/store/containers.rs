@@ -9,7 +9,7 @@ use super::columns::{Connected, Devices, Used, json};
 use super::error::Attempt;
 use super::setup::{is_shared, range};
 use super::templates::{check_known, doom_if_unused};
-use super::{Store, StoreError, firewall, layers, nics, profiles, snapshots};
+use super::{Store, StoreError, firewall, layers, nics, pools, profiles, snapshots};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::device::Device;
@@ -25,7 +25,7 @@ const SELECT: &str = "SELECT c.id, c.name, c.template, c.template_name, c.slice,
      (SELECT json_group_object(key, value) FROM config WHERE container = c.id), \
      (SELECT json_group_array(json(spec)) FROM device WHERE container = c.id), \
      (SELECT json_group_array(json_array(u.position, p.name, p.description, json(p.spec))) \
-      FROM container_profile u JOIN profile p ON p.name = u.profile WHERE u.container = c.id) \
+      FROM container_profile u JOIN profile p ON p.name = u.profile WHERE u.container = c.id), c.pool \
      FROM container c";
 
 impl Store {
@@ -142,12 +142,14 @@ impl Store {
 pub(super) fn create(tx: &Connection, new: &NewContainer) -> Attempt<Container> {
     check_free(tx, &new.name, &new.id, &new.uuid)?;
     check_known(tx, &new.template)?;
+    pools::check_known(tx, &new.pool)?;
     let range = range(tx)?.ok_or(StoreError::NoRange)?;
     let mut container = Container {
         id: new.id.clone(),
         name: new.name.clone(),
         template: new.template.clone(),
         template_name: new.template_name.clone(),
+        pool: new.pool.clone(),
         id_range: pick_id_range(tx, range, is_shared(tx)?)?,
         uuid: new.uuid.clone(),
         created_at: new.created_at,
@@ -159,7 +161,7 @@ pub(super) fn create(tx: &Connection, new: &NewContainer) -> Attempt<Container> 
     };
     container.devices.sort_by(|a, b| a.name.cmp(&b.name));
     insert(tx, &container)?;
-    new.layers.iter().try_for_each(|layer| layers::add(tx, layer))?;
+    new.layers.iter().try_for_each(|layer| layers::add(tx, layer, &new.pool))?;
     layers::put(tx, &new.id, &new.layers)?;
     new.snapshots.iter().try_for_each(|snapshot| snapshots::insert(tx, &new.id, snapshot, true))?;
     if let Some(file) = &new.fleet {
@@ -236,17 +238,20 @@ pub(super) fn check(container: &Container) -> Attempt<()> {
 /// Stores a container all of whose parts were found free, but for its interfaces.
 pub(super) fn insert(conn: &Connection, container: &Container) -> Attempt<()> {
     check(container)?;
-    conn.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
-        &container.id,
-        &container.name,
-        &container.template,
-        &container.template_name,
-        container.id_range,
-        &container.uuid,
-        container.created_at,
-        container.phase,
-        container.wanted_up,
-    ))?;
+    conn.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute(
+        (
+            &container.id,
+            &container.name,
+            &container.template,
+            &container.template_name,
+            container.id_range,
+            &container.uuid,
+            container.created_at,
+            container.phase,
+            container.wanted_up,
+            pools::column(&container.pool),
+        ),
+    )?;
     container.devices.iter().try_for_each(|device| insert_device(conn, &container.id, device))?;
     insert_config(conn, &container.id, container.config.own())?;
     let names: Vec<ProfileName> = container.config.profile_names().cloned().collect();
@@ -305,6 +310,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
         name: row.get(1)?,
         template: row.get(2)?,
         template_name: row.get(3)?,
+        pool: pools::of_column(row.get(13)?),
         id_range: row.get(4)?,
         uuid: row.get(5)?,
         created_at: row.get(6)?,

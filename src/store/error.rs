@@ -13,6 +13,7 @@ use crate::model::ids::IdRange;
 use crate::model::keys::KeyError;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
+use crate::model::pool::{MOST_POOLS, PoolName};
 use crate::model::profile::ProfileName;
 use crate::model::snapshot::SnapshotName;
 use crate::model::template::TemplateId;
@@ -68,6 +69,17 @@ pub enum StoreError {
     NoSuchProfile { name: ProfileName },
     #[error("profile '{name}' is used by {}", listed(users))]
     ProfileInUse { name: ProfileName, users: Vec<Name> },
+
+    #[error("there is a storage pool '{name}' already")]
+    PoolTaken { name: PoolName },
+    #[error("storage pool '{other}' is in {directory} already")]
+    PoolsClash { directory: String, other: PoolName },
+    #[error("there are as many storage pools as there can be: {MOST_POOLS}")]
+    TooManyPools,
+    #[error("there is no storage pool '{name}'")]
+    NoSuchPool { name: PoolName },
+    #[error("storage pool '{name}' is used by {}", in_pool(users))]
+    PoolInUse { name: PoolName, users: Vec<Name> },
 
     #[error("'{name}' cannot name a template")]
     BadTemplateName { name: String },
@@ -129,6 +141,11 @@ fn listed(names: &[Name]) -> String {
     let shown: Vec<&str> = names.iter().take(SHOWN).map(Name::as_str).collect();
     let more = names.len().saturating_sub(SHOWN);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+/// What is in a pool.
+fn in_pool(users: &[Name]) -> String {
+    if users.is_empty() { "files that are still to be deleted".to_owned() } else { listed(users) }
 }
 
 impl StoreError {

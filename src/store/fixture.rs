@@ -12,6 +12,7 @@ use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::NicRequest;
+use crate::model::pool::PoolName;
 use crate::model::template::{InitKind, NetworkStyle, Template, TemplateFacts, TemplateId};
 
 pub const RANGE: SubordinateIds = SubordinateIds { start: 1_000_000, count: 201 * IDS_PER_RANGE };
@@ -53,6 +54,7 @@ pub fn web(n: u32) -> NewContainer {
         template: template('c').id,
         template_name: "centos7".into(),
         layers: Vec::new(),
+        pool: PoolName::default_one(),
         snapshots: Vec::new(),
         uuid: format!("{n:032x}"),
         created_at: 1_700_000_000,

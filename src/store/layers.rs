@@ -2,13 +2,16 @@
 //! on it. What loses the last of them is marked in the same transaction, so that its files are deleted however the
 //! command ends.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::error::Attempt;
 use super::templates::doom_if_unused;
-use super::{Store, StoreError};
+use super::{Store, StoreError, pools};
 use crate::model::layer::{Chain, LayerId};
 use crate::model::name::ContainerId;
+use crate::model::pool::PoolName;
 use crate::model::template::TemplateId;
 use crate::sys::kernel::clock::now;
 
@@ -30,12 +33,17 @@ impl Store {
         found.ok_or_else(|| StoreError::NoSuchContainer { id: id.clone() })
     }
 
-    /// Layers whose files are to be deleted or half are.
-    pub fn doomed_layers(&self) -> Result<Vec<LayerId>, StoreError> {
+    /// Layers whose files are to be deleted or half are, with the pools that they are in.
+    pub fn doomed_layers(&self) -> Result<BTreeMap<PoolName, Vec<LayerId>>, StoreError> {
         self.read("list the layers to be deleted", |conn| {
-            conn.prepare_cached("SELECT id FROM layer WHERE deleting = 1 ORDER BY id")?
-                .query_map([], |row| row.get(0))?
-                .collect()
+            let mut doomed: BTreeMap<_, Vec<_>> = BTreeMap::new();
+            let mut query =
+                conn.prepare_cached("SELECT id, pool FROM layer WHERE deleting = 1 ORDER BY id")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                doomed.entry(pools::of_column(row.get(1)?)).or_default().push(row.get(0)?);
+            }
+            Ok(doomed)
         })
     }
 
@@ -59,6 +67,14 @@ impl Store {
         })
     }
 
+    /// Drops the records of a pool's doomed layers: the pool is gone with their files.
+    pub fn forget_layers_of(&mut self, pool: &PoolName) -> Result<(), StoreError> {
+        self.write("forget the layers of a lost pool", |tx| {
+            tx.execute("DELETE FROM layer WHERE pool = ?1 AND deleting = 1", [pool])?;
+            Ok(())
+        })
+    }
+
     /// Drops the records of doomed layers, their files being out of the way.
     pub fn forget_layers(&mut self, ids: &[LayerId]) -> Result<(), StoreError> {
         self.write("forget deleted layers", |tx| {
@@ -76,8 +92,12 @@ pub(super) fn of_container(conn: &Connection, id: &ContainerId) -> rusqlite::Res
 }
 
 /// Records a layer, if it is not recorded yet.
-pub(super) fn add(conn: &Connection, id: &LayerId) -> Attempt<()> {
-    conn.prepare_cached("INSERT OR IGNORE INTO layer VALUES (?1, ?2, 0)")?.execute((id, now()))?;
+pub(super) fn add(conn: &Connection, id: &LayerId, pool: &PoolName) -> Attempt<()> {
+    conn.prepare_cached("INSERT OR IGNORE INTO layer VALUES (?1, ?2, 0, ?3)")?.execute((
+        id,
+        now(),
+        pools::column(pool),
+    ))?;
     Ok(())
 }
 

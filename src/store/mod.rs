@@ -25,6 +25,7 @@ mod networks;
 mod nics;
 mod open;
 mod operations;
+mod pools;
 mod profiles;
 mod rebuild;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::allot::may_run_on;
 use super::containers::{check_free, insert};
 use super::error::{Attempt, Failure};
 use super::templates::check_known;
-use super::{Store, StoreError, layers, networks, nics, profiles, setup, snapshots};
+use super::{Store, StoreError, layers, networks, nics, pools, profiles, setup, snapshots};
 use crate::model::ids::SubordinateIds;
 use crate::model::manifest::Manifest;
 use crate::model::name::Name;
@@ -77,8 +77,11 @@ fn put_back(conn: &Connection, range: SubordinateIds, manifest: &Manifest) -> At
             profiles::put(conn, profile)?;
         }
     }
+    if let Some(pool) = &manifest.pool {
+        pools::put(conn, pool)?;
+    }
     insert(conn, container)?;
-    manifest.layers.iter().try_for_each(|layer| layers::add(conn, layer))?;
+    manifest.layers.iter().try_for_each(|layer| layers::add(conn, layer, &container.pool))?;
     layers::put(conn, &container.id, &manifest.layers)?;
     for snapshot in &manifest.snapshots {
         snapshots::insert(conn, &container.id, snapshot, true)?;
@@ -131,7 +134,7 @@ mod tests {
 
     fn manifest(container: &Container) -> Manifest {
         let networks = vec![network()];
-        Manifest { container: container.clone(), networks, layers: vec![], snapshots: vec![] }
+        Manifest { container: container.clone(), pool: None, networks, layers: vec![], snapshots: vec![] }
     }
 
     #[test]

@@ -16,6 +16,7 @@ const STEPS: &[M<'static>] = &[
     M::up(PROFILES),
     M::up(TEXTS),
     M::up(FLEETS),
+    M::up(POOLS),
 ];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
@@ -353,6 +354,19 @@ CREATE TABLE fleet (
     -- The name that the file gives itself, or its path.
     file TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Pools besides the one that is always there, which has no row: what names no pool is in that.
+const POOLS: &str = "
+CREATE TABLE pool (
+    name TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 63 AND name <> 'default'),
+    -- As JSON; it has the name too.
+    spec TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE container ADD COLUMN pool TEXT REFERENCES pool (name);
+ALTER TABLE layer ADD COLUMN pool TEXT REFERENCES pool (name);
+CREATE INDEX container_pool ON container (pool) WHERE pool IS NOT NULL;
+CREATE INDEX layer_pool ON layer (pool) WHERE pool IS NOT NULL;
 ";
 
 #[cfg(test)]

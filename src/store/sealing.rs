@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::error::Attempt;
 use super::operations::{begin, end};
-use super::{Store, StoreError, containers, layers, snapshots};
+use super::{Store, StoreError, containers, layers, pools, snapshots};
 use crate::model::config::Config;
 use crate::model::layer::{Chain, LayerId};
 use crate::model::name::ContainerId;
@@ -30,7 +30,7 @@ impl Store {
         let Sealing { container, layer, is_of_container, snapshot } = sealing;
         self.write("record the making of a snapshot", |tx| {
             begin(tx, operation)?;
-            layers::add(tx, layer)?;
+            layers::add(tx, layer, &pools::of_container(tx, container)?)?;
             if *is_of_container {
                 let mut chain = layers::of_container(tx, container)?;
                 chain.push(layer.clone());

@@ -78,7 +78,13 @@ mod tests {
         new.1.set_shared_range(RANGE).unwrap();
         let manifests: Vec<_> = made
             .into_iter()
-            .map(|container| Manifest { container, networks: vec![], layers: vec![], snapshots: vec![] })
+            .map(|container| Manifest {
+                container,
+                pool: None,
+                networks: vec![],
+                layers: vec![],
+                snapshots: vec![],
+            })
             .collect();
         assert!(new.1.rebuild(&manifests).unwrap().is_empty());
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::json;
 use super::error::Attempt;
 use super::templates::{check_known, doom_if_unused};
-use super::{Store, StoreError, layers};
+use super::{Store, StoreError, layers, pools};
 use crate::model::config::Config;
 use crate::model::layer::Chain;
 use crate::model::name::{ContainerId, Name};
@@ -157,8 +157,9 @@ pub(super) fn insert(conn: &Connection, id: &ContainerId, new: &Snapshot, is_rea
         json(&spec)?,
     ))?;
     let mut insert = conn.prepare_cached("INSERT INTO snapshot_layer VALUES (?1, ?2, ?3, ?4)")?;
+    let pool = pools::of_container(conn, id)?;
     for (position, layer) in (1u32..).zip(&new.chain.layers) {
-        layers::add(conn, layer)?;
+        layers::add(conn, layer, &pool)?;
         insert.execute((id, &new.name, position, layer))?;
     }
     Ok(())

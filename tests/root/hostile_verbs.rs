@@ -32,6 +32,7 @@ fn case(verb: Verb) -> Case {
         Verb::BlockHits | Verb::RuleCounts | Verb::FirewallInPlace => takes_nothing,
         Verb::Traffic => traffic,
         Verb::SetDiskQuota => set_disk_quota,
+        Verb::MakePool | Verb::RemovePool => pools,
         Verb::EnsureNetwork => ensure_network,
         Verb::RemoveNetwork => remove_network,
         Verb::EnsureNames => ensure_names,
@@ -334,6 +335,14 @@ fn set_disk_quota(scene: &Scene<'_>, verb: Verb) {
     set("00000000", &own, vec![("data", open("/etc/passwd"))]);
     set("00000000", &own, Vec::new());
     set("00000000", &own, vec![("data", open("/usr/share")), ("more", open("/usr/share"))]);
+}
+
+fn pools(scene: &Scene<'_>, verb: Verb) {
+    // None of them is granted, and in none was one made.
+    for directory in ["", "/", "relative", "/etc", "/srv", "/tmp/..", "/proc/self/cwd", "/var/lib"] {
+        let request = json!({ "directory": directory });
+        refused(directory, scene.caller.call(verb, &request.to_string(), Vec::new()));
+    }
 }
 
 fn set_limits(scene: &Scene<'_>, _: Verb) {

@@ -68,6 +68,7 @@ pub fn add(
         return mask(app, &container, device);
     }
     given::check(&app.instance, &device)?;
+    quota::check(app, &container.pool, &device)?;
     app.store.add_device(&container.id, &device)?;
     let settled = settled(app, name, &container, device);
     if settled.is_err() {
@@ -154,6 +155,7 @@ pub fn set(
     let former = find(&container, device)?;
     let changed = former.changed(pairs, unset)?;
     given::check(&app.instance, &changed)?;
+    quota::check(app, &container.pool, &changed)?;
     app.store.set_device(&container.id, &changed)?;
     let settled = settled(app, name, &container, changed);
     if settled.is_err() {

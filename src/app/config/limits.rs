@@ -1,15 +1,18 @@
 //! From a configuration to the limits that this host enforces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
+use crate::app::storage::pools;
 use crate::host::api::grants;
 use crate::model::config::Config;
 use crate::model::config::value::cpu_set;
 use crate::model::granted::{self, Excess};
-use crate::model::limits::{self, HostFacts, Limits};
+use crate::model::limits::{self, Disk, HostFacts, Limits};
 use crate::model::name::{ContainerId, Name};
+use crate::model::pool::PoolName;
 use crate::sys::cgroup;
 use crate::sys::kernel::hardware;
 
@@ -82,9 +85,27 @@ fn facts(app: &App, config: &Config, id: Option<&ContainerId>) -> HostFacts {
         legacy: cgroup::limits::legacy_controllers(),
         pinned,
         present,
-        disks: hardware::disks_under(&app.instance.state_dir().join("pool"), mount.as_deref()),
+        disks: disks(app, id, mount.as_deref()),
         most_open_files: hardware::most_open_files(),
     }
+}
+
+/// The disks that its files are on: its template's, and its own where they are in another pool.
+fn disks(app: &App, id: Option<&ContainerId>, mount: Option<&Path>) -> Result<Vec<Disk>, String> {
+    let under = |pool: &PoolName| {
+        let path = pools::path(app, pool).map_err(|e| e.to_string())?;
+        hardware::disks_under(&path, mount)
+    };
+    let container = id.and_then(|id| app.store.container_by_id(id).ok().flatten());
+    let mut disks = under(&PoolName::default_one())?;
+    if let Some(container) = container.filter(|container| !container.pool.is_default_one()) {
+        for disk in under(&container.pool)? {
+            if disks.iter().all(|other| (other.major, other.minor) != (disk.major, disk.minor)) {
+                disks.push(disk);
+            }
+        }
+    }
+    Ok(disks)
 }
 
 /// The CPUs of container `id`, and how many others are pinned to each.

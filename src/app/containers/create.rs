@@ -14,7 +14,7 @@ use crate::app::network;
 use crate::app::network::Connect;
 use crate::app::operations::{self, Procedure, Step};
 use crate::app::profiles;
-use crate::app::storage::pool;
+use crate::app::storage::{pool, quota};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::device::Device;
@@ -25,6 +25,7 @@ use crate::model::manifest::Manifest;
 use crate::model::name::{ContainerId, Name};
 use crate::model::nic::NicRequest;
 use crate::model::operation::{OperationId, OperationKind};
+use crate::model::pool::PoolName;
 use crate::model::profile::ProfileName;
 use crate::model::snapshot::Snapshot;
 use crate::model::template::TemplateId;
@@ -50,6 +51,8 @@ pub struct LaunchRequest {
     pub devices: Vec<Device>,
     /// The file that describes it.
     pub fleet: Option<String>,
+    /// Where its files are to be.
+    pub pool: PoolName,
 }
 
 /// Makes the container, and starts it if that is wanted; a missing template is built first. On
@@ -59,13 +62,15 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
         // Checked first, so that no template is built in vain.
         daemonless::prepare_start(app)?;
     }
-    // Checked before anything is made: limits that this host cannot enforce, or that are above the grant.
+    // Checked before anything is made: the pool, limits that this host cannot enforce, or that are above the grant.
+    app.pool(&request.pool)?;
     let config = profiles::expand(app, &request.config, &request.profiles)?;
     let asked = limits::of(app, config.expanded(), None)?;
     limits::check_granted(app, &asked, |_| true)?;
     let is_own = |name: &str| request.devices.iter().any(|device| device.name == name);
     for device in request.devices.iter().chain(config.devices(is_own).into_iter().map(|(_, device)| device)) {
         given::check(&app.instance, device)?;
+        quota::check(app, &request.pool, device)?;
     }
     let template = templates::ensure(app, &request.template, progress)?;
     let nics = network::requests(app, &request.connect)?;
@@ -78,6 +83,7 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
         template: template.id,
         template_name: request.template.clone(),
         layers: Vec::new(),
+        pool: request.pool.clone(),
         snapshots: Vec::new(),
         config: request.config.clone(),
         devices: request.devices.clone(),
@@ -103,6 +109,8 @@ pub struct Blueprint {
     pub template_name: String,
     /// Those above the template, the lowest first.
     pub layers: Vec<LayerId>,
+    /// Where they are, and its own files will be.
+    pub pool: PoolName,
     /// Those that it has from its beginning.
     pub snapshots: Vec<Snapshot>,
     /// Its own.
@@ -184,6 +192,7 @@ pub fn insert(
             template: blueprint.template.clone(),
             template_name: blueprint.template_name.clone(),
             layers: blueprint.layers.clone(),
+            pool: blueprint.pool.clone(),
             snapshots: blueprint.snapshots.clone(),
             uuid: format!("{:016x}{:016x}", random()?, random()?),
             created_at: now(),
@@ -249,7 +258,8 @@ fn manifest_of(app: &App, container: &Container) -> AppResult<String> {
     let networks = network::of(app, container)?;
     let layers = app.store.chain(&container.id)?.layers;
     let snapshots = app.store.snapshots(&container.id)?;
-    Ok(manifest::to_toml(&Manifest { container: container.clone(), networks, layers, snapshots }))
+    let pool = app.store.pool(&container.pool)?;
+    Ok(manifest::to_toml(&Manifest { container: container.clone(), pool, networks, layers, snapshots }))
 }
 
 /// Makes the manifest agree with the database. Nobody waits until a manifest is on disk, so one that was

@@ -6,6 +6,7 @@ use crate::app::images::templates;
 use crate::app::instance::App;
 use crate::app::instance::{layout, lock};
 use crate::app::operations::{self, Procedure, Step, nothing};
+use crate::app::storage::pool::Working;
 use crate::app::storage::{pool, trash};
 use crate::app::{firewall, network};
 use crate::model::container::{Container, Phase, State};
@@ -31,6 +32,9 @@ pub fn delete(app: &mut App, name: &Name, force: bool) -> AppResult<()> {
         State::Unknown => return Err(AppError::Unknown(name.clone())),
         _ if !force => return Err(AppError::Running(name.clone())),
         State::Running | State::Frozen | State::Busy => {}
+    }
+    if !app.has_lost(&container.pool) {
+        app.pool(&container.pool)?;
     }
     app.expect_storage();
     let params = serde_json::json!({ "force": force });
@@ -60,7 +64,10 @@ fn stop(app: &mut App, container: &mut Container) -> AppResult<()> {
 /// Removes its files and what the firewall has of it.
 pub(super) fn empty(app: &mut App, container: &mut Container) -> AppResult<()> {
     // The files go while the rest is forgotten.
-    let files = pool::delete_container(app, &container.id)?;
+    let files = match app.has_lost(&container.pool) {
+        true => None,
+        false => Some(pool::delete_container(app, container)?),
+    };
     monitor::forget(app, container);
     firewall::forget(app, container)?;
     // What fails here fails below, too.
@@ -68,7 +75,7 @@ pub(super) fn empty(app: &mut App, container: &mut Container) -> AppResult<()> {
     for path in records.chain([layout::state_record(&app.instance, &container.id)]) {
         let _ = std::fs::remove_file(path);
     }
-    files.finish()?;
+    files.map_or(Ok(()), Working::finish)?;
     // The manifest goes last: from it, a database that is made anew knows of the container.
     let dir = layout::container_dir(&app.instance, &container.id);
     match std::fs::remove_dir_all(&dir) {

@@ -9,6 +9,7 @@ use crate::app::config::limits;
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::network;
+use crate::app::storage::quota;
 use crate::model::container::Container;
 use crate::model::layer::LayerId;
 use crate::model::limits::Limits;
@@ -98,6 +99,9 @@ pub fn plan(app: &App, container: &Container, adopt: Option<i32>) -> AppResult<S
     };
     let resolvers = guest_config::resolvers(&app.instance, &networks);
     let layers = app.store.chain(&container.id)?.layers;
+    for device in container.all_devices().into_iter().map(|(device, _)| device).filter(|_| adopt.is_none()) {
+        quota::check(app, &container.pool, device)?;
+    }
     let given = match Given::of(&app.instance, container) {
         // What the guest has stays.
         Err(_) if adopt.is_some() => Given::default(),
@@ -114,6 +118,7 @@ mod tests {
     use crate::model::container::Phase;
     use crate::model::ids::IdRange;
     use crate::model::name::{ContainerId, Name};
+    use crate::model::pool::PoolName;
     use crate::model::profile::Layered;
     use crate::model::template::{InitKind, NetworkStyle, TemplateId};
     use crate::sys::net::netns_fixture::nic;
@@ -124,6 +129,7 @@ mod tests {
             name: Name::new("web01").unwrap(),
             template: TemplateId::new(&"c".repeat(64)).unwrap(),
             template_name: "centos7".into(),
+            pool: PoolName::default_one(),
             id_range: IdRange::at(1 << 20).unwrap(),
             uuid: "0".repeat(32),
             created_at: 1,

@@ -42,16 +42,18 @@ fn open_files(app: &mut App, plan: &StartPlan) -> AppResult<Files> {
     };
     let [log, other_log] = layout::console_logs(&app.instance, &container.id);
     let (tree, data) = (layout::template_in_pool(&container.template), layout::data_in_pool(&container.id));
-    let pool = app.pool()?;
-    let in_pool = |path: &str| pool::open(pool, path).cannot(|| format!("open {path} in the pool"));
+    let in_pool =
+        |pool: &OwnedFd, path: &str| pool::open(pool, path).cannot(|| format!("open {path} in the pool"));
+    let template = in_pool(app.templates()?, &tree)?;
+    let pool = app.pool(&container.pool)?;
     Ok(Files {
         config,
         control,
         state: open(&record)?,
         logs: [open(&log)?, open(&other_log)?],
-        template: in_pool(&tree)?,
-        layers: (!plan.layers.is_empty()).then(|| in_pool(POOL_LAYERS)).transpose()?,
-        data: in_pool(&data)?,
+        template,
+        layers: (!plan.layers.is_empty()).then(|| in_pool(pool, POOL_LAYERS)).transpose()?,
+        data: in_pool(pool, &data)?,
     })
 }
 

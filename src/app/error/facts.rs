@@ -72,6 +72,12 @@ impl Fault for AppError {
             Self::Outdated { .. } => user(Code::Outdated).hint("begin again with what it is now"),
             Self::NoProfile { nearest, .. } => user(Code::ProfileNotFound)
                 .meant(nearest.as_deref(), "'nagaya profile list' shows the profiles"),
+            Self::NoPool { nearest, .. } => {
+                user(Code::PoolNotFound).meant(nearest.as_deref(), "'nagaya storage list' shows the pools")
+            }
+            Self::PoolUnavailable { .. } => Facts::host(Code::PoolUnavailable).hint(
+                "see whether its disk is mounted, and whether others may pass through the directories above",
+            ),
             Self::ProfileRefused { source, .. } => source.facts(),
             Self::NotRunning(name) => {
                 user(Code::ContainerNotRunning).hint(format!("start it: nagaya start {name}"))

@@ -32,18 +32,20 @@ pub fn begin(
         .iter()
         .rev()
         .map(layout::layer_in_pool)
-        .chain([layout::template_in_pool(&container.template)])
+        // The worker's root directory is the pool that has the templates.
+        .chain([format!("/{}", layout::template_in_pool(&container.template))])
         .collect();
     let filter = seccomp::copier_filter()?;
-    let (namespace, pool) = app.storage()?;
+    let templates = app.templates()?.try_clone().cannot(|| "keep the templates' directory")?;
+    let (namespace, pool) = app.storage(&container.pool)?;
     let fork = Fork::new("work on the container's files")
         .without_terminal()
         .streams(streams.map(Some))
         .keep([lock])
-        .keep([pool])
+        .keep([pool, &templates])
         .root_of(namespace);
     Ok(fork.start(|| {
-        let root = match enter(pool, &data, &lower, &filter) {
+        let root = match enter(pool, &templates, &data, &lower, &filter) {
             Ok(root) => root,
             Err(e) => {
                 transfer::refuse(&descriptors::take_streams()[2], &error_text(&e), e.errno());
@@ -56,12 +58,19 @@ pub fn begin(
 }
 
 /// Mounts the tree in this process's own mount namespace, makes it its root and gives up what files do not take.
-fn enter(pool: &OwnedFd, data: &str, lower: &[String], filter: &[u8]) -> SysResult<OwnedFd> {
+fn enter(
+    pool: &OwnedFd,
+    templates: &OwnedFd,
+    data: &str,
+    lower: &[String],
+    filter: &[u8],
+) -> SysResult<OwnedFd> {
     // Whoever asks may go: then the streams end, and what is half done is tidied up.
     interrupt::ignore_hangups();
     let what = || "mount the container's files";
-    // In this order: the directory in which a process stands goes with it into a new mount namespace, and what it has
-    // open does not.
+    // In this order: the directory in which a process stands and its root directory go with it into a new mount
+    // namespace, and what it has open does not.
+    rustix::process::fchdir(templates).and_then(|()| rustix::process::chroot(c".")).cannot(what)?;
     rustix::process::fchdir(pool).cannot(what)?;
     identity::unshare(UnshareFlags::NEWNS)?;
     // As its monitor mounts it. One page takes the names of all layers.
@@ -74,7 +83,7 @@ fn enter(pool: &OwnedFd, data: &str, lower: &[String], filter: &[u8]) -> SysResu
     let root = rustix::fs::openat(CWD, data, flags, Mode::empty()).cannot(what)?;
     rustix::process::fchdir(&root).and_then(|()| rustix::process::chroot(c".")).cannot(what)?;
     rustix::process::umask(Mode::empty());
-    descriptors::close(pool.as_fd());
+    [pool, templates].into_iter().for_each(|dir| descriptors::close(dir.as_fd()));
     sandbox::keep_to_files()?;
     sandbox::shut_in(filter)?;
     Ok(root)

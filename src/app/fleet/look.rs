@@ -74,6 +74,7 @@ fn present(app: &mut App, names: &[Name]) -> AppResult<Present> {
             addresses: container.nics.iter().flat_map(Nic::addresses).collect(),
             name: container.name,
             template: container.template_name,
+            storage: container.pool,
             config: container.config,
             state: row.state,
         }

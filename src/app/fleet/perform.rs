@@ -18,6 +18,7 @@ use crate::model::device::{Device, device_key};
 use crate::model::fleet::{Action, Machine};
 use crate::model::keys::Live;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::profile::Layered;
 
 /// How long a machine that is to be stopped may take.
@@ -84,6 +85,7 @@ fn request(machine: &Machine, file: &File) -> LaunchRequest {
         // Proxies lead to its addresses, which it gets first.
         devices: machine.devices.iter().filter(|device| device.proxy().is_none()).cloned().collect(),
         fleet: file.known_as.clone(),
+        pool: machine.storage.clone().unwrap_or_else(PoolName::default_one),
     }
 }
 

@@ -13,9 +13,10 @@ use crate::app::instance::layout::{POOL_TEMPLATES, POOL_TMP};
 use crate::app::instance::lock;
 use crate::app::operations;
 use crate::app::progress::Bytes;
-use crate::app::storage::{layers, pool};
+use crate::app::storage::{layers, pool, pools};
 use crate::model::fault::Code;
 use crate::model::operation::{OperationId, OperationKind};
+use crate::model::pool::PoolName;
 use crate::model::suggest;
 use crate::model::template::{Template, TemplateFacts, TemplateId, is_template_name};
 use crate::store::StoreError;
@@ -119,7 +120,7 @@ fn build_recipe(app: &mut App, name: &str, anew: bool, progress: &dyn Progress) 
     }
     progress.stage(&format!("building template {name}"), Some(0));
     with_work(app, OperationKind::TemplateBuild, name, |app, work| {
-        let (namespace, pool) = app.storage()?;
+        let (namespace, pool) = app.storage(&PoolName::default_one())?;
         let scratch = pool::open(pool, &format!("{}/scratch", pool::work_dir(work)))
             .map_err(|e| SysError::new("open the build's scratch directory", e))?;
         let mut builder = Builder::start(namespace, &scratch, &recipe, progress)?;
@@ -242,10 +243,10 @@ fn end(app: &mut App, work: &Work, error: Option<&str>) {
 
 /// Unpacks an archive into the work's tree, as root of the storage ids, with nothing else in reach.
 fn unpack(app: &mut App, work: &str, archive: OwnedFd, watch: &mut dyn Watch) -> AppResult<Unpacked> {
-    let (namespace, pool) = app.storage()?;
+    let (namespace, pool) = app.storage(&PoolName::default_one())?;
     let tree = pool::open(pool, &format!("{}/tree", pool::work_dir(work)))
         .map_err(|e| SysError::new("open the template's directory", e))?;
-    let job = Job { namespace, root: &tree, input: Some(&archive) };
+    let job = Job { namespace, root: &tree, kept: &[archive.as_fd()] };
     let outcome = storage_ns::run_with(
         &job,
         |tell| {
@@ -331,8 +332,10 @@ pub fn clean_doomed(app: &mut App) -> AppResult<()> {
 pub fn clean(app: &mut App) -> AppResult<()> {
     let Some(_lock) = lock::try_whole_pool(&app.instance)? else { return Ok(()) };
     lock::sweep(&app.instance);
-    for name in pool::names(app, POOL_TMP)? {
-        pool::delete_in(app, POOL_TMP, &name)?;
+    for pool in pools::present(app)? {
+        for name in pool::names(app, &pool, POOL_TMP)? {
+            pool::delete_in(app, &pool, POOL_TMP, &name)?;
+        }
     }
     for id in app.store.doomed_templates()? {
         pool::delete_template(app, &id)?;
@@ -341,12 +344,13 @@ pub fn clean(app: &mut App) -> AppResult<()> {
     }
     layers::clean(app)?;
     layers::sweep(app)?;
-    for name in pool::names(app, POOL_TEMPLATES)? {
+    let templates = PoolName::default_one();
+    for name in pool::names(app, &templates, POOL_TEMPLATES)? {
         // A command renamed it into place and was killed before it stored that.
         let id = TemplateId::new(&name).ok();
         let known = id.as_ref().map(|id| app.store.template(id)).transpose()?.flatten();
         if known.is_none() {
-            pool::delete_in(app, POOL_TEMPLATES, &name)?;
+            pool::delete_in(app, &templates, POOL_TEMPLATES, &name)?;
             id.map_or(Ok(()), |id| record::delete(app, &id))?;
         }
     }

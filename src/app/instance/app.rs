@@ -1,13 +1,15 @@
 //! One opened instance: who owns it, its database, its broker.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use super::layout;
 use crate::app::error::{AppError, AppResult};
+use crate::app::storage::pools;
 use crate::host::client::{Broker, Ending};
 use crate::model::container::Container;
 use crate::model::instance::Instance;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::suggest;
 use crate::store::Store;
 use crate::sys::cgroup::home::Home;
@@ -21,8 +23,11 @@ pub struct App {
     pub broker: Broker,
     /// Where its containers' cgroups are; none where the host has no cgroup v2 hierarchy.
     pub home: Option<Home>,
-    pool: Option<OwnedFd>,
+    /// Those that were needed, by their names.
+    pools: BTreeMap<PoolName, OwnedFd>,
     storage_ns: Option<OwnedFd>,
+    /// Pools whose disks are gone for good: what the database has of their containers is forgotten without their files.
+    lost: Vec<PoolName>,
 }
 
 impl Drop for App {
@@ -41,7 +46,16 @@ impl App {
     /// Puts together what was opened.
     pub fn new(instance: Instance, store: Store, broker: Broker) -> Self {
         let home = Home::find(&instance).ok();
-        Self { instance, store, broker, home, pool: None, storage_ns: None, tell: |_| () }
+        Self {
+            instance,
+            store,
+            broker,
+            home,
+            pools: BTreeMap::new(),
+            storage_ns: None,
+            lost: Vec::new(),
+            tell: |_| (),
+        }
     }
 
     /// The container of that name.
@@ -54,12 +68,32 @@ impl App {
         Err(AppError::NoContainer { name: name.clone(), nearest })
     }
 
-    /// The pool's directory.
-    pub fn pool(&mut self) -> AppResult<&OwnedFd> {
-        if self.pool.is_none() {
-            self.pool = Some(layout::open_pool(&self.instance)?);
+    /// A pool's directory, for path lookups only: its content belongs to the storage ids.
+    pub fn pool(&mut self, name: &PoolName) -> AppResult<&OwnedFd> {
+        if !self.pools.contains_key(name) {
+            let opened = pools::open(self, name)?;
+            self.pools.insert(name.clone(), opened);
         }
-        self.pool.as_ref().ok_or_else(|| AppError::Refused("the pool is not open".to_owned()))
+        self.pools.get(name).ok_or_else(|| AppError::Refused("the pool is not open".to_owned()))
+    }
+
+    /// Gives the files of a pool up.
+    pub fn lose_pool(&mut self, name: &PoolName) {
+        self.lost.push(name.clone());
+    }
+
+    pub fn has_lost(&self, name: &PoolName) -> bool {
+        self.lost.contains(name)
+    }
+
+    /// A pool that has gone is not to be used again.
+    pub fn forget_pool(&mut self, name: &PoolName) {
+        self.pools.remove(name);
+    }
+
+    /// The directory of the pool that is always there, which has the templates.
+    pub fn templates(&mut self) -> AppResult<&OwnedFd> {
+        self.pool(&PoolName::default_one())
     }
 
     /// Lets the broker begin with what `storage` will ask for.
@@ -70,12 +104,12 @@ impl App {
     }
 
     /// The user namespace for file work, and the pool to work in.
-    pub fn storage(&mut self) -> AppResult<(&OwnedFd, &OwnedFd)> {
+    pub fn storage(&mut self, name: &PoolName) -> AppResult<(&OwnedFd, &OwnedFd)> {
         if self.storage_ns.is_none() {
             self.storage_ns = Some(self.broker.storage_namespace()?);
         }
-        self.pool()?;
-        match (&self.storage_ns, &self.pool) {
+        self.pool(name)?;
+        match (&self.storage_ns, self.pools.get(name)) {
             (Some(namespace), Some(pool)) => Ok((namespace, pool)),
             _ => Err(AppError::Refused("the pool is not open".to_owned())),
         }

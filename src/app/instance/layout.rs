@@ -1,14 +1,11 @@
 //! Where an instance keeps what: the one place that knows the names below its directories.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::model::instance::Instance;
 use crate::model::layer::LayerId;
 use crate::model::name::{ContainerId, Name};
 use crate::model::template::TemplateId;
-use crate::sys::SysResult;
-use crate::sys::fs::mount;
 
 /// Below the pool, which belongs to the storage ids.
 pub const POOL_CONTAINERS: &str = "containers";
@@ -70,9 +67,9 @@ pub fn locks(instance: &Instance) -> PathBuf {
     instance.run_dir().join("locks")
 }
 
-/// The pool's directory, for path lookups only: its content belongs to the storage ids.
-pub fn open_pool(instance: &Instance) -> SysResult<OwnedFd> {
-    mount::open_dir(&instance.state_dir().join("pool").to_string_lossy())
+/// A pool in a directory that its owner has named.
+pub fn pool_in(instance: &Instance, directory: &str) -> PathBuf {
+    PathBuf::from(directory).join(instance.pool_dir())
 }
 
 /// A container's own data, relative to the pool.

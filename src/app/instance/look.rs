@@ -78,6 +78,11 @@ impl Look {
         all.into_iter().map(|profile| profile.name.to_string()).collect()
     }
 
+    pub fn pools(&self) -> Vec<String> {
+        let all = self.store.as_ref().and_then(|store| store.pools().ok()).unwrap_or_default();
+        all.into_iter().map(|pool| pool.name.to_string()).chain(["default".to_owned()]).collect()
+    }
+
     pub fn networks(&self) -> Vec<String> {
         let all = self.store.as_ref().and_then(|store| store.networks().ok()).unwrap_or_default();
         all.into_iter().map(|network| network.name).collect()

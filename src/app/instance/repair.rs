@@ -10,7 +10,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::firewall;
 use crate::app::images::record;
 use crate::app::operations;
-use crate::app::storage::trees;
+use crate::app::storage::{pools, trees};
 use crate::model::container::Container;
 use crate::model::firewall::Block;
 use crate::model::instance::Instance;
@@ -19,6 +19,7 @@ use crate::model::manifest::{self, Manifest};
 use crate::model::name::ContainerId;
 use crate::model::network::Network;
 use crate::model::operation::{Operation, OperationKind};
+use crate::model::pool::Pool;
 use crate::model::profile::Profile;
 use crate::model::template::TemplateId;
 use crate::store::Store;
@@ -30,6 +31,7 @@ use crate::sys::{Context, error_text};
 struct Kept {
     networks: Vec<Network>,
     profiles: Vec<Profile>,
+    pools: Vec<Pool>,
     blocks: Vec<Block>,
     /// What could not be ended of what is half made or half deleted. It has a manifest, too.
     unfinished: Vec<Operation>,
@@ -42,6 +44,7 @@ impl Kept {
         Self {
             networks: present.networks().unwrap_or_default(),
             profiles: present.profiles().unwrap_or_default(),
+            pools: present.pools().unwrap_or_default(),
             blocks: present.blocks(now()).unwrap_or_default(),
             unfinished: present.unfinished_operations().unwrap_or_default(),
             starting: present.starting().unwrap_or_default(),
@@ -121,8 +124,13 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
             Err(e) => lines.push(format!("left out {}: {e}", path.display())),
         }
     }
+    // What the present database says of a pool is newer than what a manifest does.
+    let pools: Vec<Pool> = manifests.iter().filter_map(|manifest| manifest.pool.clone()).collect();
+    for pool in pools.iter().chain(&kept.pools) {
+        app.store.put_pool(pool)?;
+    }
     for manifest in &mut manifests {
-        if let Some(layer) = drop_unmade(instance, manifest) {
+        if let Some(layer) = drop_unmade(&app, manifest) {
             lines.push(format!("container {} had not got its layer {layer} yet", manifest.container.name));
         }
     }
@@ -140,8 +148,15 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
         };
         lines.push(line);
     }
-    let tops: Vec<_> = manifests.iter().map(|m| (m.container.id.clone(), m.layers.last().cloned())).collect();
-    trees::restore_uppers(&mut app, &tops)?;
+    for pool in pools::names(&app)? {
+        let of_pool = manifests.iter().filter(|manifest| manifest.container.pool == pool);
+        let tops: Vec<_> = of_pool.map(|m| (m.container.id.clone(), m.layers.last().cloned())).collect();
+        match trees::restore_uppers(&mut app, &pool, &tops) {
+            // Its disk may be there again later.
+            Err(e @ AppError::PoolUnavailable { .. }) => lines.push(error_text(&e)),
+            other => other?,
+        }
+    }
     kept.put_unfinished(&mut app)?;
     // Has the next command look what killed ones have left in the pool.
     operations::of_pool(&mut app, OperationKind::Repair, instance.name())?;
@@ -156,9 +171,11 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
 }
 
 /// A manifest names a layer before the layer is made, see `layering`. One that was not made is taken out and returned.
-fn drop_unmade(instance: &Instance, manifest: &mut Manifest) -> Option<LayerId> {
+fn drop_unmade(app: &App, manifest: &mut Manifest) -> Option<LayerId> {
     let top = manifest.layers.last()?;
-    let path = instance.state_dir().join("pool").join(layout::layer_in_pool(top));
+    // Nothing can be said of a pool whose disk is not mounted.
+    let pool = pools::path(app, &manifest.container.pool).ok().filter(|pool| pool.is_dir())?;
+    let path = pool.join(layout::layer_in_pool(top));
     let is_missing = path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
     is_missing.then(|| manifest.layers.pop()).flatten()
 }

@@ -6,11 +6,12 @@ use crate::api::setup::SetUp;
 use crate::app::containers::delete;
 use crate::app::error::{AppError, AppResult};
 use crate::app::network;
-use crate::app::storage::{pool, trash};
+use crate::app::storage::{pool, pools, trash};
 use crate::host::broker::forwarding;
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::fault::{Facts, Fault};
 use crate::model::instance::Instance;
+use crate::model::pool::PoolName;
 use crate::model::subid::ID_RANGES;
 use crate::sys::cgroup;
 use crate::sys::cgroup::home::Home;
@@ -133,10 +134,18 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
             "delete all of that: the same command with --yes",
         ));
     }
+    // Nothing keeps what is on disks that are not mounted.
+    let present = pools::present(&app)?;
+    let others = app.store.pools()?;
+    let is_gone = |pool: &PoolName| !present.contains(pool);
+    others.iter().filter(|pool| is_gone(&pool.name)).for_each(|pool| app.lose_pool(&pool.name));
     for container in containers {
         delete::delete(&mut app, &container.name, true)?;
     }
-    trash::empty_now(&mut app)?;
+    trash::empty_now(&mut app, &PoolName::default_one())?;
+    for pool in &others {
+        pools::delete(&mut app, &pool.name, is_gone(&pool.name))?;
+    }
     if lost {
         clear_unknown(&mut app)?;
     }
@@ -149,7 +158,7 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     app.broker.remove_firewall(bridges)?;
     if instance.is_daemonless() {
         // Files of the subordinate ids, which their owner could not delete as an ordinary user.
-        pool::empty(&mut app)?;
+        pool::empty(&mut app, &PoolName::default_one())?;
         app.home.take().map_or(Ok(()), |home| home.remove())?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
 use crate::app::instance::lock;
 use crate::app::operations;
+use crate::app::storage::quota;
 use crate::model::config::Config;
 use crate::model::device::Device;
 use crate::model::name::Name;
@@ -198,7 +199,10 @@ fn change_device(profile: &mut Profile, change: &DeviceChange) -> AppResult<()> 
 fn check_alone(app: &App, old: &Profile, new: &Profile) -> AppResult<()> {
     whole(&Layered::new(Config::default(), vec![new.clone()]))?;
     let is_new = |device: &&Device| old.device(&device.name) != Some(*device);
-    new.devices().iter().filter(is_new).try_for_each(|device| given::check(&app.instance, device))
+    new.devices().iter().filter(is_new).try_for_each(|device| {
+        given::check(&app.instance, device)?;
+        quota::check_anywhere(app, device)
+    })
 }
 
 /// What a profile cannot have: addresses are one container's alone.

@@ -19,6 +19,7 @@ use crate::model::config::Config;
 use crate::model::device::Device;
 use crate::model::name::Name;
 use crate::model::nic;
+use crate::model::pool::PoolName;
 use crate::model::profile::ProfileName;
 use crate::model::text;
 use crate::model::time::Timestamp;
@@ -50,6 +51,7 @@ impl Perform for Launch {
             config: Config::of(self.config.0.iter().map(|(key, value)| (key.as_str(), value.as_str())))?,
             profiles: self.profiles.unwrap_or_else(|| vec![ProfileName::default_one()]),
             fleet: None,
+            pool: self.storage.unwrap_or_else(PoolName::default_one),
             connect: Connect { networks: self.networks, addresses: self.addresses },
             devices: self.devices.iter().map(new_device).collect::<AppResult<_>>()?,
         };
@@ -186,6 +188,7 @@ impl From<&Row> for Container {
             template_id: container.template.to_string(),
             addresses: container.nics.iter().flat_map(with_prefix).collect(),
             networks: container.nics.iter().filter_map(nic::Nic::network).map(str::to_owned).collect(),
+            storage: container.pool.to_string(),
             profiles: container.config.profile_names().map(ProfileName::to_string).collect(),
             config: container.config.own().clone().into(),
             expanded_config: container.config.expanded().clone().into(),

@@ -19,6 +19,7 @@ mod profiles;
 mod schedules;
 mod sessions;
 mod snapshots;
+mod storage;
 mod templates;
 
 pub use door::{Listener, Perform, run};

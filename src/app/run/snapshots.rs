@@ -125,6 +125,7 @@ impl Perform for Copy {
             connect: (!as_source).then_some(Connect { networks: self.networks, addresses: self.addresses }),
             snapshots: self.snapshots,
             refresh: self.refresh,
+            pool: self.storage,
         };
         let copied = copy::copy(app, request, &Told::to(listener))?;
         Ok(Made { name: copied.name.to_string(), frozen_ms: copied.frozen.map(milliseconds) })

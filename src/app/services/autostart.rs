@@ -50,6 +50,7 @@ mod tests {
     use super::*;
     use crate::model::ids::IdRange;
     use crate::model::name::ContainerId;
+    use crate::model::pool::PoolName;
     use crate::model::template::TemplateId;
 
     fn container(wanted_up: bool) -> Container {
@@ -58,6 +59,7 @@ mod tests {
             name: Name::new("web01").unwrap(),
             template: TemplateId::new(&"0".repeat(64)).unwrap(),
             template_name: "debian12".into(),
+            pool: PoolName::default_one(),
             id_range: IdRange::at(1 << 20).unwrap(),
             uuid: "0".repeat(32),
             created_at: 0,

@@ -14,7 +14,9 @@ use crate::app::instance::{App, layout, lock};
 use crate::app::network;
 use crate::app::network::Connect;
 use crate::app::operations::{self, Procedure, Step};
-use crate::app::storage::pool;
+use crate::app::progress::Bytes;
+use crate::app::storage::opened::{Opened, Tree};
+use crate::app::storage::{pool, quota, worker};
 use crate::model::config::Config;
 use crate::model::container::Container;
 use crate::model::device::{Device, DeviceKind};
@@ -22,7 +24,9 @@ use crate::model::layer::{Chain, LayerId};
 use crate::model::name::{ContainerId, Name};
 use crate::model::nic::{Nic, NicRequest, Wanted as WantedAddress};
 use crate::model::operation::OperationKind;
+use crate::model::pool::PoolName;
 use crate::model::snapshot::Source;
+use crate::sys::fs::copy::{self as file_copy, Marks};
 use crate::sys::kernel::random::random;
 use crate::sys::process::interrupt;
 
@@ -39,6 +43,8 @@ pub struct CopyRequest {
     pub snapshots: bool,
     /// The copy is there already, and becomes what the source is.
     pub refresh: bool,
+    /// None: where the source is.
+    pub pool: Option<PoolName>,
 }
 
 /// What was made.
@@ -74,9 +80,30 @@ pub fn copy(app: &mut App, request: CopyRequest, progress: &dyn Progress) -> App
         Some(connect) => network::requests(app, connect)?,
         None => source.nics.iter().map(like).collect(),
     };
+    let pool = request.pool.clone().unwrap_or_else(|| source.pool.clone());
+    app.pool(&pool)?;
+    let is_across = pool != source.pool;
+    if is_across && request.snapshots {
+        return Err(AppError::advised(
+            format!("snapshots cannot be copied to another storage pool, {pool}"),
+            "leave out --snapshots, or --storage".to_owned(),
+        ));
+    }
+    for device in devices_of_copy(&source) {
+        quota::check(app, &pool, &device)?;
+    }
     let mut copied = None;
-    let chain = match snapshot {
-        Some(snapshot) => snapshot.chain,
+    let mut merged = None;
+    let chain = match snapshot.map(|snapshot| snapshot.chain) {
+        // Nothing is shared with the source: the copy stands on the template alone.
+        chain if is_across => {
+            let own = chain.is_none();
+            let whole = chain.map_or_else(|| app.store.chain(&source.id), Ok)?;
+            let alone = Chain { layers: Vec::new(), ..whole.clone() };
+            merged = Some(Merged { chain: whole, own, is_running });
+            alone
+        }
+        Some(chain) => chain,
         None if is_running => {
             let layer = LayerId::from_random(random()?);
             copied = Some(layer.clone());
@@ -96,6 +123,7 @@ pub fn copy(app: &mut App, request: CopyRequest, progress: &dyn Progress) -> App
         template,
         template_name,
         layers,
+        pool,
         snapshots,
         config,
         profiles,
@@ -107,8 +135,17 @@ pub fn copy(app: &mut App, request: CopyRequest, progress: &dyn Progress) -> App
     let (operation, container) =
         create::insert(app, request.name.as_ref(), &blueprint, &id, &nics, OperationKind::Copy, params)?;
     let name = container.name.clone();
-    let mut copying =
-        Copying { making: Making { container, nics, top }, source, copied, progress, frozen: None };
+    // Nobody tidies up the pool meanwhile.
+    let _work = merged.is_some().then(|| lock::pool_work(&app.instance)).transpose()?;
+    let mut copying = Copying {
+        making: Making { container, nics, top },
+        source,
+        copied,
+        merged,
+        work: operation.as_str().to_owned(),
+        progress,
+        frozen: None,
+    };
     operations::run(app, &operation, &procedure(&steps()), &mut copying)?;
     Ok(Copied { name, frozen: copying.frozen })
 }
@@ -127,16 +164,28 @@ fn seal(app: &mut App, source: &Container, progress: &dyn Progress) -> AppResult
     Ok(layered.chain)
 }
 
+/// What a copy in another pool is made of.
+struct Merged {
+    chain: Chain,
+    /// What the source has written since is copied too.
+    own: bool,
+    is_running: bool,
+}
+
 struct Copying<'a> {
     making: Making,
     source: Container,
     /// What the running source has of its own is copied into this layer.
     copied: Option<LayerId>,
+    /// What is copied into another pool.
+    merged: Option<Merged>,
+    /// Names a temporary directory.
+    work: String,
     progress: &'a dyn Progress,
     frozen: Option<Duration>,
 }
 
-fn steps<'a>() -> [Step<Copying<'a>>; 2] {
+fn steps<'a>() -> [Step<Copying<'a>>; 3] {
     [
         // The layer goes with its row, which goes with the container.
         Step { act: copy_running, undo: discard },
@@ -144,6 +193,7 @@ fn steps<'a>() -> [Step<Copying<'a>>; 2] {
             act: |app, copying| create::fill(app, &mut copying.making),
             undo: |app, copying| create::unfill(app, &mut copying.making),
         },
+        Step { act: merge, undo: |app, copying| pool::discard(app, &copying.work) },
     ]
 }
 
@@ -165,10 +215,42 @@ fn copy_running(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
     Ok(())
 }
 
+/// Copies all that the source stands on, but for its template, into what the copy has of its own.
+fn merge(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
+    let Copying { making, source, merged, work, progress, frozen, .. } = copying;
+    let Some(Merged { chain, own, is_running }) = merged else { return Ok(()) };
+    progress.stage(&format!("copying {} to {}", source.name, making.container.pool), None);
+    let own = match (*own, *is_running) {
+        (false, _) => None,
+        (true, false) => Some(Tree::Own(source.id.clone())),
+        (true, true) => {
+            let dir = pool::work_dir(work);
+            *frozen = Some(running::copy(app, source, &format!("{dir}/upper"), *progress)?);
+            Some(Tree::Copy(dir))
+        }
+    };
+    let layers = chain.layers.iter().rev().cloned().map(Tree::Layer);
+    let trees = Opened::of(app, &source.pool, own.into_iter().chain(layers))?;
+    let kept: Vec<_> = trees.dirs().collect();
+    let target = format!("{}/upper", layout::data_in_pool(&making.container.id));
+    let mut watch = Bytes::of(*progress, None);
+    worker::copying_from(app, &making.container.pool, &kept, &mut watch, |pool, tell| {
+        let upper = worker::open_tree(pool, &target)?;
+        match trees.open()? {
+            none if none.is_empty() => Ok(()),
+            trees => file_copy::copy(&trees, &upper, Marks::Kept, tell).map(drop),
+        }
+    })?;
+    match is_running {
+        true => pool::discard(app, work),
+        false => Ok(()),
+    }
+}
+
 /// At once, not in the background: the disk may be full.
 fn discard(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
     match &copying.copied {
-        Some(layer) => pool::delete_in(app, POOL_LAYERS, layer.as_str()),
+        Some(layer) => pool::delete_in(app, &copying.source.pool, POOL_LAYERS, layer.as_str()),
         None => Ok(()),
     }
 }
@@ -215,6 +297,12 @@ fn refresh(
         return Err(AppError::MustBeStopped(name.clone()));
     }
     let config = overridden(app, &target, target.config.own(), &request.config)?;
+    if target.pool != source.pool {
+        return Err(AppError::advised(
+            format!("'{name}' is in storage pool {}, and '{}' in {}", target.pool, source.name, source.pool),
+            format!("copy it anew: nagaya copy {} NEW --storage {}", request.source, target.pool),
+        ));
+    }
     let chain = match chain {
         Some(chain) => chain,
         None if is_running => {

@@ -2,16 +2,20 @@
 
 use super::list;
 use crate::app::error::{AppError, AppResult};
-use crate::app::instance::{App, layout, lock};
+use crate::app::instance::{App, lock};
+use crate::app::storage::opened::{Opened, Tree};
 use crate::app::storage::worker;
+use crate::model::pool::PoolName;
 use crate::model::snapshot::{SnapshotName, Source};
 use crate::sys::fs::copy::{self, Change};
 use crate::sys::fs::lock::Lock;
+use crate::sys::process::report::Unwatched;
 
-/// The trees in the pool that are compared, the topmost of each first.
+/// The trees that are compared, the topmost of each first.
 pub struct Compared {
-    pub above: Vec<String>,
-    pub below: Vec<String>,
+    pub above: Opened,
+    pub below: Opened,
+    pub pool: PoolName,
 }
 
 /// Which trees these are; they stay while the lock is held.
@@ -19,10 +23,7 @@ pub fn compared(app: &mut App, source: &Source, from: Option<&SnapshotName>) -> 
     let (container, lock) = lock::found(app, &source.container)?;
     let (chain, own) = match list::of_source(app, &container, source)? {
         Some(snapshot) => (snapshot.chain, None),
-        None => {
-            let upper = format!("{}/upper", layout::data_in_pool(&container.id));
-            (app.store.chain(&container.id)?, Some(upper))
-        }
+        None => (app.store.chain(&container.id)?, Some(Tree::Own(container.id.clone()))),
     };
     let shared = match from {
         None => 0,
@@ -38,12 +39,13 @@ pub fn compared(app: &mut App, source: &Source, from: Option<&SnapshotName>) -> 
             before.layers.len()
         }
     };
-    let (below, above) = chain.layers.split_at(shared);
-    let paths = |layers: &[_]| layers.iter().rev().map(layout::layer_in_pool).collect::<Vec<_>>();
-    let above: Vec<String> = own.into_iter().chain(paths(above)).collect();
-    let below: Vec<String> =
-        paths(below).into_iter().chain([layout::template_in_pool(&chain.template)]).collect();
-    Ok((Compared { above, below }, lock))
+    let trees = own.into_iter().chain(Tree::of_chain(&chain)).collect::<Vec<_>>();
+    // Besides the layers that both stand on, the template.
+    let (above, below) = trees.split_at(trees.len() - shared - 1);
+    let pool = container.pool;
+    let above = Opened::of(app, &pool, above.iter().cloned())?;
+    let below = Opened::of(app, &pool, below.iter().cloned())?;
+    Ok((Compared { above, below, pool }, lock))
 }
 
 /// The paths of entries that differ, sorted, with what has become of them.
@@ -52,12 +54,10 @@ pub fn diff(
     source: &Source,
     from: Option<&SnapshotName>,
 ) -> AppResult<Vec<(Vec<u8>, Change)>> {
-    let (Compared { above, below }, _lock) = compared(app, source, from)?;
-    let (found, is_whole) = worker::copying(app, |pool| {
-        let open = |paths: &[String]| {
-            paths.iter().map(|path| worker::open_tree(pool, path)).collect::<Result<Vec<_>, _>>()
-        };
-        copy::diff(&open(&above)?, &open(&below)?)
+    let (Compared { above, below, pool }, _lock) = compared(app, source, from)?;
+    let kept: Vec<_> = above.dirs().chain(below.dirs()).collect();
+    let (found, is_whole) = worker::copying_from(app, &pool, &kept, &mut Unwatched, |_, _| {
+        copy::diff(&above.open()?, &below.open()?)
     })?;
     if !is_whole {
         return Err(AppError::Refused(format!(

@@ -52,16 +52,14 @@ pub fn write(
     to: &mut dyn Write,
     progress: &dyn Progress,
 ) -> AppResult<Written> {
-    let (Compared { above, below }, _lock) = diff::compared(app, source, from)?;
+    let (Compared { above, below, pool }, _lock) = diff::compared(app, source, from)?;
     interrupt::arm();
     let (reader, feed) = io::pipe().cannot(|| "make a pipe")?;
     let feed = OwnedFd::from(feed);
     let mut relay = Relay { reader: Some(reader.into()), to, progress, error: None };
-    let done = worker::copying_from(app, Some(&feed), &mut relay, |pool, tell| {
-        let open = |paths: &[String]| {
-            paths.iter().map(|path| worker::open_tree(pool, path)).collect::<SysResult<Vec<_>>>()
-        };
-        archive(&open(&above)?, &open(&below)?, &feed, tell)
+    let kept: Vec<_> = [feed.as_fd()].into_iter().chain(above.dirs()).chain(below.dirs()).collect();
+    let done = worker::copying_from(app, &pool, &kept, &mut relay, |_, tell| {
+        archive(&above.open()?, &below.open()?, &feed, tell)
     });
     drop(feed);
     while relay.reader.is_some() {

@@ -9,7 +9,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::instance::layout::POOL_LAYERS;
 use crate::app::instance::{App, layout};
 use crate::app::operations::{self, Procedure, Step};
-use crate::app::storage::{layers, pool, quota, trees};
+use crate::app::storage::{layers, pool, pools, quota, trees};
 use crate::model::container::{Container, State};
 use crate::model::layer::{Chain, LayerId};
 use crate::model::monitor::MOST_LAYERS;
@@ -61,8 +61,9 @@ pub fn is_running(app: &App, container: &Container) -> AppResult<bool> {
     }
 }
 
-/// Refuses to go on where an earlier operation on the container is not undone.
+/// Refuses to go on where an earlier operation on the container is not undone, or its pool is not there.
 pub fn refuse_unfinished(app: &App, container: &Container) -> AppResult<()> {
+    pools::open(app, &container.pool)?;
     let of_this = |operation: &Operation| operation.container.as_ref() == Some(&container.id);
     match app.store.unfinished_operations()?.into_iter().find(of_this) {
         None => Ok(()),
@@ -146,7 +147,7 @@ fn make(app: &mut App, layering: &mut Layering<'_>) -> AppResult<()> {
         let carries = layering.rebuilt.is_none();
         // Before the files are sealed: with a database that is made anew, the container still stands on them.
         create::write_manifest(app, container)?;
-        layering.is_needed = trees::seal(app, &container.id, &sealing.layer, below.as_ref(), carries)?;
+        layering.is_needed = trees::seal(app, container, &sealing.layer, below.as_ref(), carries)?;
     }
     Ok(())
 }
@@ -154,8 +155,8 @@ fn make(app: &mut App, layering: &mut Layering<'_>) -> AppResult<()> {
 fn unmake(app: &mut App, layering: &mut Layering<'_>) -> AppResult<()> {
     match layering.is_running {
         // At once, not in the background: the disk may be full.
-        true => pool::delete_in(app, POOL_LAYERS, layering.sealing.layer.as_str()),
-        false => trees::unseal(app, &layering.container.id, &layering.sealing.layer),
+        true => pool::delete_in(app, &layering.container.pool, POOL_LAYERS, layering.sealing.layer.as_str()),
+        false => trees::unseal(app, &layering.container, &layering.sealing.layer),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::app::storage::worker;
 use crate::model::container::Container;
 use crate::model::layer::LayerId;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::snapshot::{Snapshot, SnapshotName, Source};
 use crate::model::suggest;
 use crate::sys::fs::usage;
@@ -47,14 +48,14 @@ pub fn show(app: &mut App, container: &Name, name: &SnapshotName) -> AppResult<(
     let snapshot = find(app, &container, name)?;
     let size = match snapshot.chain.layers.last() {
         None => Size { bytes: 0, files: 0, is_own: true },
-        Some(top) => size_of(app, top)?,
+        Some(top) => size_of(app, &container.pool, top)?,
     };
     Ok((snapshot, size))
 }
 
-fn size_of(app: &mut App, layer: &LayerId) -> AppResult<Size> {
+fn size_of(app: &mut App, pool: &PoolName, layer: &LayerId) -> AppResult<Size> {
     let is_own = app.store.uses_of_layer(layer)? == 1;
     let path = layout::layer_in_pool(layer);
-    let used = worker::work(app, |pool| usage::of_tree(&worker::open_tree(pool, &path)?))?;
+    let used = worker::work(app, pool, |pool| usage::of_tree(&worker::open_tree(pool, &path)?))?;
     Ok(Size { bytes: used.bytes, files: used.files, is_own })
 }

@@ -40,16 +40,15 @@ pub fn overwrite(
     let done = operations::run(app, &operation.id, &procedure(&steps()), &mut wanted);
     quota::take_room_back(app, &wanted.container, room);
     done?;
-    let id = wanted.container.id;
-    if let Some(container) = app.store.container_by_id(&id)? {
+    if let Some(container) = app.store.container_by_id(&wanted.container.id)? {
         create::write_manifest(app, &container)?;
     }
-    trees::drop_former(app, &id)?;
+    trees::drop_former(app, &wanted.container)?;
     templates::clean_doomed(app)
 }
 
 fn steps<'a>() -> [Step<Overwrite<'a>>; 1] {
-    [Step { act, undo: |app, wanted| trees::take_back(app, &wanted.container.id) }]
+    [Step { act, undo: |app, wanted| trees::take_back(app, &wanted.container) }]
 }
 
 fn procedure<'s, 'a>(steps: &'s [Step<Overwrite<'a>>]) -> Procedure<'s, Overwrite<'a>> {
@@ -68,13 +67,13 @@ fn procedure<'s, 'a>(steps: &'s [Step<Overwrite<'a>>]) -> Procedure<'s, Overwrit
 }
 
 fn act(app: &mut App, wanted: &mut Overwrite<'_>) -> AppResult<()> {
-    let id = &wanted.container.id;
+    let container = &wanted.container;
     match &mut wanted.merged {
         Some(watch) => {
-            let layers = app.store.chain(id)?.layers;
-            trees::merge(app, id, &layers, &mut **watch)
+            let layers = app.store.chain(&container.id)?.layers;
+            trees::merge(app, container, &layers, &mut **watch)
         }
-        None => trees::put_aside(app, id, wanted.chain.layers.last()),
+        None => trees::put_aside(app, container, wanted.chain.layers.last()),
     }
 }
 

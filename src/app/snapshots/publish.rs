@@ -6,11 +6,13 @@ use super::{layering, list, running};
 use crate::app::Progress;
 use crate::app::error::{AppError, AppResult};
 use crate::app::images::templates::{self, Entry, Unpacked};
-use crate::app::instance::{App, layout, lock};
+use crate::app::instance::{App, lock};
 use crate::app::progress::Bytes;
+use crate::app::storage::opened::{Opened, Tree};
 use crate::app::storage::{pool, worker};
 use crate::model::layer::Chain;
 use crate::model::operation::OperationKind;
+use crate::model::pool::PoolName;
 use crate::model::snapshot::Source;
 use crate::model::template::TemplateId;
 use crate::sys::fs::copy;
@@ -38,14 +40,15 @@ pub fn publish(
     templates::make(app, OperationKind::TemplatePublish, name, replace, |app, work| {
         let own = match (&snapshot, is_running) {
             (Some(_), _) => None,
-            (None, false) => Some(format!("{}/upper", layout::data_in_pool(&container.id))),
+            (None, false) => Some(Tree::Own(container.id.clone())),
             (None, true) => {
-                let copy = format!("{}/upper", pool::work_dir(work));
-                running::copy(app, &container, &copy, progress)?;
-                Some(copy)
+                // In the container's pool, and not in the one of templates.
+                let dir = pool::work_dir(work);
+                running::copy(app, &container, &format!("{dir}/upper"), progress)?;
+                Some(Tree::Copy(dir))
             }
         };
-        flatten(app, work, own, &chain, progress)
+        flatten(app, work, &container.pool, own, &chain, progress)
     })
 }
 
@@ -53,19 +56,19 @@ pub fn publish(
 fn flatten(
     app: &mut App,
     work: &str,
-    own: Option<String>,
+    pool: &PoolName,
+    own: Option<Tree>,
     chain: &Chain,
     progress: &dyn Progress,
 ) -> AppResult<Unpacked> {
-    let layers = chain.layers.iter().rev().map(layout::layer_in_pool);
-    let paths: Vec<String> =
-        own.into_iter().chain(layers).chain([layout::template_in_pool(&chain.template)]).collect();
+    let layers = Opened::of(app, pool, own.into_iter().chain(Tree::of_chain(chain)))?;
+    let kept: Vec<_> = layers.dirs().collect();
     let target = format!("{}/tree", pool::work_dir(work));
     let mut watch = Bytes::of(progress, None);
-    let (digest, bytes, facts) = worker::copying_watched(app, &mut watch, |pool, tell| {
-        let trees = paths.iter().map(|path| worker::open_tree(pool, path)).collect::<Result<Vec<_>, _>>()?;
+    let templates = PoolName::default_one();
+    let (digest, bytes, facts) = worker::copying_from(app, &templates, &kept, &mut watch, |pool, tell| {
         let tree = worker::open_tree(pool, &target)?;
-        copy::copy(&trees, &tree, copy::Marks::Applied, tell)?;
+        copy::copy(&layers.open()?, &tree, copy::Marks::Applied, tell)?;
         let (digest, bytes) = copy::digest(&tree)?;
         let facts = detect::detect(tree.as_fd())
             .map_err(|e| SysError::new("see what system it is", std::io::Error::other(error_text(&e))))?;

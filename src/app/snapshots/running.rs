@@ -1,7 +1,7 @@
 //! What a running container has of its own, copied: most of it while the guest runs, and what has changed since while
 //! it is frozen.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::hook::Hook;
@@ -50,8 +50,8 @@ pub fn copy(
         error: None,
     };
     let data = layout::data_in_pool(&container.id);
-    let done = worker::copying_from(app, Some(&input), &mut freezing, |pool, tell| {
-        worker::make_parent(pool, target)?;
+    let done = worker::copying_from(app, &container.pool, &[input.as_fd()], &mut freezing, |pool, tell| {
+        worker::make_parents(pool, target)?;
         // What is made among what the container has counts against its quota, wherever it is put then. A worker that
         // is killed in between leaves an empty directory, which the next one removes.
         let next = format!("{data}/next");

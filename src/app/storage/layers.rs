@@ -1,7 +1,6 @@
 //! Layers that nothing stands on any more.
 
-use super::trash;
-use super::worker;
+use super::{pools, trash, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::layout::POOL_LAYERS;
 use crate::app::instance::{App, layout};
@@ -14,9 +13,13 @@ pub fn clean(app: &mut App) -> AppResult<()> {
     if doomed.is_empty() {
         return Ok(());
     }
-    let paths: Vec<String> = doomed.iter().map(layout::layer_in_pool).collect();
-    worker::work(app, |pool| paths.iter().try_for_each(|path| trash::discard(pool, path)))?;
-    app.store.forget_layers(&doomed)?;
+    let present = pools::present(app)?;
+    // The others' wait until their disks are mounted.
+    for (name, layers) in doomed.into_iter().filter(|(name, _)| present.contains(name)) {
+        let paths: Vec<String> = layers.iter().map(layout::layer_in_pool).collect();
+        worker::work(app, &name, |pool| paths.iter().try_for_each(|path| trash::discard(pool, path)))?;
+        app.store.forget_layers(&layers)?;
+    }
     trash::empty_in_background(app)
 }
 
@@ -26,15 +29,16 @@ pub fn sweep(app: &mut App) -> AppResult<()> {
     let mut known = app.store.layers()?;
     // A database that was made anew knows some only from the operation that makes them, which is still to be undone.
     known.extend(app.store.unfinished_operations()?.iter().filter_map(Operation::layer));
-    let names = super::pool::names(app, POOL_LAYERS)?;
-    let unknown: Vec<String> = names
-        .into_iter()
-        .filter(|name| known.iter().all(|id| id.as_str() != name))
-        .map(|name| format!("{POOL_LAYERS}/{name}"))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
+    for pool in pools::present(app)? {
+        let names = super::pool::names(app, &pool, POOL_LAYERS)?;
+        let unknown: Vec<String> = names
+            .into_iter()
+            .filter(|name| known.iter().all(|id| id.as_str() != name))
+            .map(|name| format!("{POOL_LAYERS}/{name}"))
+            .collect();
+        if !unknown.is_empty() {
+            worker::work(app, &pool, |pool| unknown.iter().try_for_each(|path| trash::discard(pool, path)))?;
+        }
     }
-    worker::work(app, |pool| unknown.iter().try_for_each(|path| trash::discard(pool, path)))?;
     trash::empty_in_background(app)
 }

@@ -1,7 +1,9 @@
 //! The pool of templates', containers' and layers' trees.
 
 pub mod layers;
+pub mod opened;
 pub mod pool;
+pub mod pools;
 pub mod quota;
 pub mod trash;
 pub mod trees;

@@ -2,18 +2,19 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 pub use super::worker::{Working, open};
 use super::worker::{begin_work, delete_tree, make_dir, open_readable, work};
-use super::{quota, trash, trees, worker};
+use super::{pools, quota, trash, trees, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout;
 use crate::app::instance::layout::{POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TMP, POOL_TRASH};
 use crate::model::container::Container;
 use crate::model::layer::LayerId;
-use crate::model::name::ContainerId;
+use crate::model::pool::PoolName;
 use crate::model::template::TemplateId;
 use crate::sys::fs::listing;
 use crate::sys::{Context, SysError, SysResult};
@@ -21,11 +22,11 @@ use crate::sys::{Context, SysError, SysResult};
 /// Makes the directories of a new container: an empty overlay, whose root is as that of its topmost layer.
 pub fn make_container(app: &mut App, container: &Container, top: Option<&LayerId>) -> AppResult<Working<()>> {
     let (data, top) = (layout::data_in_pool(&container.id), top.map(layout::layer_in_pool));
-    if quota::is_counted(app)? {
-        work(app, |pool| make_data(pool, &data))?;
+    if quota::is_counted(app, &container.pool)? {
+        work(app, &container.pool, |pool| make_data(pool, &data))?;
         quota::begin(app, container)?;
     }
-    worker::begin(app, top.is_some(), |pool| {
+    worker::begin(app, &container.pool, top.is_some(), |pool| {
         make_data(pool, &data)?;
         trees::make_upper(pool, &data, top.as_deref())
     })
@@ -38,14 +39,14 @@ pub(super) fn make_data(pool: &OwnedFd, data: &str) -> SysResult<()> {
 }
 
 /// Moves all that a container has of its own to the trash.
-pub fn delete_container(app: &mut App, id: &ContainerId) -> AppResult<Working<()>> {
-    let data = layout::data_in_pool(id);
-    begin_work(app, |pool| trash::discard(pool, &data))
+pub fn delete_container(app: &mut App, container: &Container) -> AppResult<Working<()>> {
+    let data = layout::data_in_pool(&container.id);
+    begin_work(app, &container.pool, |pool| trash::discard(pool, &data))
 }
 
 pub fn delete_template(app: &mut App, id: &TemplateId) -> AppResult<()> {
     let tree = layout::template_in_pool(id);
-    work(app, |pool| delete_tree(pool, &tree))
+    work(app, &PoolName::default_one(), |pool| delete_tree(pool, &tree))
 }
 
 /// Name of a piece of work's temporary directory, relative to the pool.
@@ -56,7 +57,7 @@ pub fn work_dir(work: &str) -> String {
 /// Makes the temporary directory of a piece of work, with an empty `tree` and an empty `scratch`.
 pub fn begin(app: &mut App, work_id: &str) -> AppResult<()> {
     let dir = work_dir(work_id);
-    work(app, |pool| {
+    work(app, &PoolName::default_one(), |pool| {
         make_dir(pool, POOL_TMP, 0o711)?;
         make_dir(pool, &dir, 0o711)?;
         make_dir(pool, &format!("{dir}/tree"), 0o755)?;
@@ -64,17 +65,17 @@ pub fn begin(app: &mut App, work_id: &str) -> AppResult<()> {
     })
 }
 
-/// Deletes the temporary directory of a piece of work.
+/// Deletes the temporary directory of a piece of work, in whatever pools it has one.
 pub fn discard(app: &mut App, work_id: &str) -> AppResult<()> {
     let dir = work_dir(work_id);
-    work(app, |pool| delete_tree(pool, &dir))
+    pools::present(app)?.iter().try_for_each(|name| work(app, name, |pool| delete_tree(pool, &dir)))
 }
 
 /// Makes the unpacked tree of a piece of work the content of template `id`, once all of it is on disk. It
 /// replaces a tree that is there but not in the database.
 pub fn publish(app: &mut App, work_id: &str, id: &TemplateId) -> AppResult<()> {
     let (from, to) = (format!("{}/tree", work_dir(work_id)), layout::template_in_pool(id));
-    work(app, |pool| {
+    work(app, &PoolName::default_one(), |pool| {
         make_dir(pool, POOL_TEMPLATES, 0o711)?;
         let dir = open_readable(pool, &from).cannot(|| "open the unpacked tree")?;
         rustix::fs::syncfs(&dir).cannot(|| "write the template to disk")?;
@@ -88,8 +89,8 @@ pub fn publish(app: &mut App, work_id: &str, id: &TemplateId) -> AppResult<()> {
 }
 
 /// Names directly below `path` of the pool; empty where it does not exist.
-pub fn names(app: &mut App, path: &'static str) -> AppResult<Vec<String>> {
-    work(app, |pool| {
+pub fn names(app: &mut App, name: &PoolName, path: &'static str) -> AppResult<Vec<String>> {
+    work(app, name, |pool| {
         let dir = match open_readable(pool, path) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => return Ok(Vec::new()),
@@ -100,9 +101,9 @@ pub fn names(app: &mut App, path: &'static str) -> AppResult<Vec<String>> {
     })
 }
 
-/// Deletes all that is in the pool.
-pub fn empty(app: &mut App) -> AppResult<()> {
-    work(app, |pool| {
+/// Deletes all that is in a pool.
+pub fn empty(app: &mut App, name: &PoolName) -> AppResult<()> {
+    work(app, name, |pool| {
         for path in [POOL_TMP, POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TRASH] {
             delete_tree(pool, path)?;
         }
@@ -110,8 +111,21 @@ pub fn empty(app: &mut App) -> AppResult<()> {
     })
 }
 
-/// Deletes `name` directly below `dir` of the pool.
-pub fn delete_in(app: &mut App, dir: &'static str, name: &str) -> AppResult<()> {
+/// Deletes `name` directly below `dir` of a pool.
+pub fn delete_in(app: &mut App, pool: &PoolName, dir: &'static str, name: &str) -> AppResult<()> {
     let path = format!("{dir}/{name}");
-    work(app, |pool| delete_tree(pool, &path))
+    work(app, pool, |pool| delete_tree(pool, &path))
+}
+
+/// Whether copies of a file in a pool can share its blocks.
+pub fn can_reflink(app: &mut App, name: &PoolName) -> AppResult<bool> {
+    worker::copying(app, name, |pool| {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = || rustix::fs::openat(pool, ".", flags, Mode::RUSR | Mode::WUSR);
+        let (Ok(from), Ok(to)) = (file(), file()) else { return Ok(false) };
+        // No file system shares less than a block.
+        let block = rustix::fs::fstat(&from).cannot(|| "look at a file")?.st_blksize.max(4096);
+        rustix::io::write(&from, &vec![1; block as usize]).cannot(|| "write a file")?;
+        Ok(rustix::fs::ioctl_ficlone(&to, &from).is_ok())
+    })
 }

@@ -3,14 +3,13 @@
 
 use std::os::fd::OwnedFd;
 
-use super::worker;
+use super::{pools, worker};
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::{App, layout};
 use crate::host::api::requests::{ROOM, Setting};
 use crate::model::container::Container;
 use crate::model::device::Device;
-use crate::model::instance::Instance;
-use crate::model::name::ContainerId;
+use crate::model::pool::PoolName;
 use crate::sys::fs::mountinfo::Mounts;
 use crate::sys::fs::quota;
 use crate::sys::fs::quota::{Amount, Taken};
@@ -35,17 +34,17 @@ pub fn begin(app: &mut App, container: &Container) -> AppResult<()> {
     set(app, container, wanted(container), Setting::Begins)
 }
 
-/// Whether the pool's file system counts what containers take, and somebody here may have it do so. A system call.
-pub fn is_counted(app: &mut App) -> AppResult<bool> {
-    Ok(!app.instance.is_daemonless() && quota::is_kept(app.pool()?))
+/// Whether a pool's file system counts what containers take, and somebody here may have it do so. A system call.
+pub fn is_counted(app: &mut App, pool: &PoolName) -> AppResult<bool> {
+    Ok(!app.instance.is_daemonless() && quota::is_kept(app.pool(pool)?))
 }
 
 /// Gives a container another limit; it may be running.
 pub fn change(app: &mut App, container: &Container, most: Amount) -> AppResult<()> {
-    if !is_counted(app)? {
+    if !is_counted(app, &container.pool)? {
         return match most == Amount::default() {
             true => Ok(()),
-            false => Err(impossible(&app.instance)),
+            false => Err(impossible(app, &container.pool)),
         };
     }
     set(app, container, most, Setting::IfItFits)
@@ -62,7 +61,7 @@ pub fn follow(app: &mut App, container: &Container) -> AppResult<()> {
 }
 
 fn set(app: &mut App, container: &Container, most: Amount, how: Setting) -> AppResult<()> {
-    let data = open(app, &container.id)?;
+    let data = open(app, container)?;
     Ok(app.broker.set_disk_quota(container, most, how, data)?)
 }
 
@@ -86,29 +85,44 @@ pub fn take_room_back(app: &mut App, container: &Container, room: bool) {
     }
 }
 
-fn open(app: &mut App, id: &ContainerId) -> AppResult<OwnedFd> {
-    let path = layout::data_in_pool(id);
-    Ok(worker::open(app.pool()?, &path).cannot(|| format!("open {path} in the pool"))?)
+fn open(app: &mut App, container: &Container) -> AppResult<OwnedFd> {
+    let path = layout::data_in_pool(&container.id);
+    Ok(worker::open(app.pool(&container.pool)?, &path).cannot(|| format!("open {path} in the pool"))?)
 }
 
-/// Refuses limits that nobody here could keep.
-pub fn check(instance: &Instance, device: &Device) -> AppResult<()> {
-    if of_device(device) == Amount::default() {
-        return Ok(());
+/// Refuses limits that nobody could keep in this pool.
+pub fn check(app: &App, pool: &PoolName, device: &Device) -> AppResult<()> {
+    let is_kept = || -> AppResult<bool> {
+        Ok(!app.instance.is_daemonless() && quota::is_kept(pools::open(app, pool)?))
+    };
+    match of_device(device) == Amount::default() || is_kept()? {
+        true => Ok(()),
+        false => Err(impossible(app, pool)),
     }
-    let is_kept = !instance.is_daemonless() && quota::is_kept(layout::open_pool(instance)?);
-    if is_kept { Ok(()) } else { Err(impossible(instance)) }
 }
 
-fn impossible(instance: &Instance) -> AppError {
-    if instance.is_daemonless() {
+/// Refuses limits that nobody could keep in any pool.
+pub fn check_anywhere(app: &App, device: &Device) -> AppResult<()> {
+    let mut first = Ok(());
+    for pool in pools::names(app)? {
+        match (check(app, &pool, device), &first) {
+            (Ok(()), _) => return Ok(()),
+            (refused, Ok(())) => first = refused,
+            (Err(_), Err(_)) => {}
+        }
+    }
+    first
+}
+
+fn impossible(app: &App, pool: &PoolName) -> AppError {
+    if app.instance.is_daemonless() {
         return AppError::advised(
             "without nagaya-hostd nobody can set a quota on the disk".to_owned(),
             "ask the administrator for nagaya-hostd; docs/rootless.md says how".to_owned(),
         );
     }
-    let pool = instance.state_dir().join("pool");
-    let mounts = Mounts::read().ok().zip(layout::open_pool(instance).ok());
+    let path = pools::path(app, pool);
+    let mounts = Mounts::read().ok().zip(pools::open(app, pool).ok());
     let kind = mounts.as_ref().and_then(|(mounts, pool)| mounts.kind_of(pool));
     let fix = match kind {
         Some("ext4") => {
@@ -124,7 +138,7 @@ fn impossible(instance: &Instance) -> AppError {
         format!(
             "the size of a root cannot be bounded: {} with the containers in {} keeps no project quotas",
             kind.map_or("the file system".to_owned(), |kind| format!("the {kind} file system")),
-            pool.display()
+            path.map_or_else(|_| pool.to_string(), |path| path.display().to_string())
         ),
         fix.to_owned(),
     )
@@ -133,7 +147,7 @@ fn impossible(instance: &Instance) -> AppError {
 /// None where the container has no limit, or nobody keeps it.
 pub fn taken(app: &mut App, container: &Container) -> Option<Taken> {
     let most = wanted(container);
-    if most == Amount::default() || !is_counted(app).ok()? {
+    if most == Amount::default() || !is_counted(app, &container.pool).ok()? {
         return None;
     }
     let read = |dir: OwnedFd| -> SysResult<Taken> {
@@ -147,5 +161,5 @@ pub fn taken(app: &mut App, container: &Container) -> Option<Taken> {
             inodes: most.files,
         })
     };
-    open(app, &container.id).ok().and_then(|dir| read(dir).ok())
+    open(app, container).ok().and_then(|dir| read(dir).ok())
 }

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::worker;
+use super::{pools, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout::POOL_TRASH;
+use crate::model::pool::PoolName;
 use crate::sys::fs::{erase, listing};
 use crate::sys::kernel::random::random;
 use crate::sys::process::failed::Subject;
@@ -34,25 +35,27 @@ pub(super) fn discard(pool: &OwnedFd, path: &str) -> SysResult<()> {
     }
 }
 
-/// Whether something waits to be deleted. One system call.
-pub fn is_waiting(app: &mut App) -> bool {
-    app.pool().is_ok_and(|pool| worker::exists(pool, POOL_TRASH).unwrap_or(false))
+/// Whether something in this pool waits to be deleted. One system call.
+fn is_waiting(app: &mut App, name: &PoolName) -> bool {
+    app.pool(name).is_ok_and(|pool| worker::exists(pool, POOL_TRASH).unwrap_or(false))
 }
 
 /// Has a process delete what waits, unless one is at it. It goes on after this command; where it is killed, the
 /// next command starts another one.
 pub fn empty_in_background(app: &mut App) -> AppResult<()> {
-    if !is_waiting(app) {
-        return Ok(());
+    for name in pools::names(app)? {
+        if is_waiting(app, &name) {
+            let (namespace, pool) = app.storage(&name)?;
+            storage_ns::leave(namespace, pool, || empty(pool, true))?;
+        }
     }
-    let (namespace, pool) = app.storage()?;
-    Ok(storage_ns::leave(namespace, pool, || empty(pool, true))?)
+    Ok(())
 }
 
-/// Deletes what waits before it returns, or waits for whoever is at it.
-pub fn empty_now(app: &mut App) -> AppResult<()> {
-    match is_waiting(app) {
-        true => worker::work(app, |pool| empty(pool, false)),
+/// Deletes what waits in a pool before it returns, or waits for whoever is at it.
+pub fn empty_now(app: &mut App, name: &PoolName) -> AppResult<()> {
+    match is_waiting(app, name) {
+        true => worker::work(app, name, |pool| empty(pool, false)),
         false => Ok(()),
     }
 }

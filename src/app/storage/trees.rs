@@ -11,8 +11,10 @@ use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout;
 use crate::app::instance::layout::POOL_LAYERS;
+use crate::model::container::Container;
 use crate::model::layer::LayerId;
 use crate::model::name::ContainerId;
+use crate::model::pool::PoolName;
 use crate::sys::fs::{copy, listing};
 use crate::sys::process::report::Watch;
 use crate::sys::{Context, SysResult};
@@ -45,8 +47,12 @@ pub(super) fn make_upper(pool: &OwnedFd, data: &str, like: Option<&str>) -> SysR
 /// Gives containers a directory to write to where they have none: a command was killed while it made another, and the
 /// database that would tell of that is lost. What was put aside comes back; otherwise it is empty, and its root is as
 /// that of the container's topmost layer, which is named beside it.
-pub fn restore_uppers(app: &mut App, containers: &[(ContainerId, Option<LayerId>)]) -> AppResult<()> {
-    worker::copying(app, |pool| {
+pub fn restore_uppers(
+    app: &mut App,
+    pool: &PoolName,
+    containers: &[(ContainerId, Option<LayerId>)],
+) -> AppResult<()> {
+    worker::copying(app, pool, |pool| {
         for (id, top) in containers {
             let data = layout::data_in_pool(id);
             let (upper, former) = (format!("{data}/upper"), format!("{data}/former"));
@@ -72,14 +78,14 @@ fn renew_work(pool: &OwnedFd, data: &str) -> SysResult<()> {
 /// written nothing: nothing is changed then.
 pub fn seal(
     app: &mut App,
-    id: &ContainerId,
+    container: &Container,
     layer: &LayerId,
     below: Option<&LayerId>,
     goes_on: bool,
 ) -> AppResult<bool> {
-    let (data, layer) = (layout::data_in_pool(id), layout::layer_in_pool(layer));
+    let (data, layer) = (layout::data_in_pool(&container.id), layout::layer_in_pool(layer));
     let below = below.map(layout::layer_in_pool);
-    worker::copying(app, |pool| {
+    worker::copying(app, &container.pool, |pool| {
         let upper = format!("{data}/upper");
         if is_untouched(pool, &upper, below.as_deref())? {
             return Ok(false);
@@ -93,9 +99,9 @@ pub fn seal(
 }
 
 /// Takes back what was sealed, if it was.
-pub fn unseal(app: &mut App, id: &ContainerId, layer: &LayerId) -> AppResult<()> {
-    let (data, layer) = (layout::data_in_pool(id), layout::layer_in_pool(layer));
-    worker::work(app, |pool| {
+pub fn unseal(app: &mut App, container: &Container, layer: &LayerId) -> AppResult<()> {
+    let (data, layer) = (layout::data_in_pool(&container.id), layout::layer_in_pool(layer));
+    worker::work(app, &container.pool, |pool| {
         if exists(pool, &layer)? {
             trash::discard(pool, &format!("{data}/upper"))?;
             rename(pool, &layer, &format!("{data}/upper"))?;
@@ -120,9 +126,9 @@ fn is_untouched(pool: &OwnedFd, upper: &str, below: Option<&str>) -> SysResult<b
 
 /// Puts what the container has written aside, and gives it an empty directory to write to, for a root whose topmost
 /// layer is `top`.
-pub fn put_aside(app: &mut App, id: &ContainerId, top: Option<&LayerId>) -> AppResult<()> {
-    let (data, top) = (layout::data_in_pool(id), top.map(layout::layer_in_pool));
-    worker::copying(app, |pool| {
+pub fn put_aside(app: &mut App, container: &Container, top: Option<&LayerId>) -> AppResult<()> {
+    let (data, top) = (layout::data_in_pool(&container.id), top.map(layout::layer_in_pool));
+    worker::copying(app, &container.pool, |pool| {
         let (upper, former) = (format!("{data}/upper"), format!("{data}/former"));
         // Of an operation that has ended.
         trash::discard(pool, &former)?;
@@ -134,10 +140,15 @@ pub fn put_aside(app: &mut App, id: &ContainerId, top: Option<&LayerId>) -> AppR
 
 /// Merges what the container has written with the layers below it, the lowest of which is first, into what it has of
 /// its own. `watch` learns how many bytes are done.
-pub fn merge(app: &mut App, id: &ContainerId, layers: &[LayerId], watch: &mut dyn Watch) -> AppResult<()> {
-    let data = layout::data_in_pool(id);
+pub fn merge(
+    app: &mut App,
+    container: &Container,
+    layers: &[LayerId],
+    watch: &mut dyn Watch,
+) -> AppResult<()> {
+    let data = layout::data_in_pool(&container.id);
     let layers: Vec<String> = layers.iter().rev().map(layout::layer_in_pool).collect();
-    worker::copying_watched(app, watch, |pool, tell| {
+    worker::copying_from(app, &container.pool, &[], watch, |pool, tell| {
         let (upper, merged) = (format!("{data}/upper"), format!("{data}/merged"));
         trash::discard(pool, &merged)?;
         make_dir(pool, &merged, 0o700)?;
@@ -153,9 +164,9 @@ pub fn merge(app: &mut App, id: &ContainerId, layers: &[LayerId], watch: &mut dy
 }
 
 /// Takes back what was put aside, if it was.
-pub fn take_back(app: &mut App, id: &ContainerId) -> AppResult<()> {
-    let data = layout::data_in_pool(id);
-    worker::work(app, |pool| {
+pub fn take_back(app: &mut App, container: &Container) -> AppResult<()> {
+    let data = layout::data_in_pool(&container.id);
+    worker::work(app, &container.pool, |pool| {
         let (upper, former) = (format!("{data}/upper"), format!("{data}/former"));
         // At once, not in the background: the disk may be full.
         delete_tree(pool, &format!("{data}/merged"))?;
@@ -168,8 +179,8 @@ pub fn take_back(app: &mut App, id: &ContainerId) -> AppResult<()> {
 }
 
 /// Discards what was put aside.
-pub fn drop_former(app: &mut App, id: &ContainerId) -> AppResult<()> {
-    let data = layout::data_in_pool(id);
-    worker::work(app, |pool| trash::discard(pool, &format!("{data}/former")))?;
+pub fn drop_former(app: &mut App, container: &Container) -> AppResult<()> {
+    let data = layout::data_in_pool(&container.id);
+    worker::work(app, &container.pool, |pool| trash::discard(pool, &format!("{data}/former")))?;
     trash::empty_in_background(app)
 }

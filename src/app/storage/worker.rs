@@ -1,12 +1,13 @@
 //! File work in the pool, done as root of the storage ids.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
+use crate::model::pool::PoolName;
 use crate::sys::error_text;
 use crate::sys::fs::erase;
 use crate::sys::process::failed::Subject;
@@ -27,46 +28,35 @@ impl<T: serde::de::DeserializeOwned> Working<T> {
     }
 }
 
-/// Runs `body` as root of the storage ids, with the pool's directory.
-pub fn work<T>(app: &mut App, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<T>
+/// Runs `body` as root of the storage ids, with the directory of the pool `name`.
+pub fn work<T>(app: &mut App, name: &PoolName, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<T>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
-    begin_work(app, body)?.finish()
+    begin_work(app, name, body)?.finish()
 }
 
 /// The same for work that copies trees.
-pub fn copying<T>(app: &mut App, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<T>
+pub fn copying<T>(app: &mut App, name: &PoolName, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<T>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
-    copying_watched(app, &mut Unwatched, |pool, _| body(pool))
+    copying_from(app, name, &[], &mut Unwatched, |pool, _| body(pool))
 }
 
-/// The same, followed by `watch`, who is told how many bytes are done.
-pub fn copying_watched<T>(
-    app: &mut App,
-    watch: &mut dyn Watch,
-    body: impl FnOnce(&OwnedFd, Tell<'_>) -> SysResult<T>,
-) -> AppResult<T>
-where
-    T: serde::Serialize + serde::de::DeserializeOwned,
-{
-    copying_from(app, None, watch, body)
-}
-
-/// The same with something to read from, or a pipe to write to.
+/// The same, followed by `watch`, who is told how many bytes are done; the work is given `kept`, too.
 pub fn copying_from<T>(
     app: &mut App,
-    input: Option<&OwnedFd>,
+    name: &PoolName,
+    kept: &[BorrowedFd<'_>],
     watch: &mut dyn Watch,
     body: impl FnOnce(&OwnedFd, Tell<'_>) -> SysResult<T>,
 ) -> AppResult<T>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
-    let (namespace, pool) = app.storage()?;
-    let job = Job { namespace, root: pool, input };
+    let (namespace, pool) = app.storage(name)?;
+    let job = Job { namespace, root: pool, kept };
     let body = |tell: Tell<'_>| body(pool, tell).map_err(|e| (error_text(&e), e.errno()));
     match storage_ns::copy_with(&job, body, watch) {
         Ok(done) => done.map_err(|(text, errno)| AppError::Sys(SysError::from_worker(&text, errno))),
@@ -76,23 +66,28 @@ where
 }
 
 /// As `work`, while the caller does something else.
-pub fn begin_work<T>(app: &mut App, body: impl FnOnce(&OwnedFd) -> SysResult<T>) -> AppResult<Working<T>>
+pub fn begin_work<T>(
+    app: &mut App,
+    name: &PoolName,
+    body: impl FnOnce(&OwnedFd) -> SysResult<T>,
+) -> AppResult<Working<T>>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
-    begin(app, false, body)
+    begin(app, name, false, body)
 }
 
 /// The same; `copies`: it copies what files have besides their content.
 pub fn begin<T>(
     app: &mut App,
+    name: &PoolName,
     copies: bool,
     body: impl FnOnce(&OwnedFd) -> SysResult<T>,
 ) -> AppResult<Working<T>>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
-    let (namespace, pool) = app.storage()?;
+    let (namespace, pool) = app.storage(name)?;
     let body = || body(pool).map_err(|e| (error_text(&e), e.errno()));
     let begun = match copies {
         true => storage_ns::start_copying(namespace, pool, body),
@@ -153,10 +148,8 @@ pub fn delete_tree(pool: &OwnedFd, path: &str) -> SysResult<()> {
     }
 }
 
-/// Makes the directory that `path` is in, below the pool.
-pub fn make_parent(pool: &OwnedFd, path: &str) -> SysResult<()> {
-    match path.rsplit_once('/') {
-        Some((parent, _)) => make_dir(pool, parent, 0o711),
-        None => Ok(()),
-    }
+/// Makes the directories that `path` is in, below the pool.
+pub fn make_parents(pool: &OwnedFd, path: &str) -> SysResult<()> {
+    let ends = path.match_indices('/').map(|(at, _)| at);
+    ends.into_iter().try_for_each(|at| make_dir(pool, &path[..at], 0o711))
 }

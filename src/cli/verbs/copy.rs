@@ -8,6 +8,7 @@ use crate::cli::error::{CliResult, DONE};
 use crate::cli::output::print;
 use crate::cli::request::ask;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::snapshot::Source;
 
 /// Make a container that begins as another one is
@@ -15,7 +16,7 @@ use crate::model::snapshot::Source;
 /// Or as it was when a snapshot was made of it. Both share their data until one of them changes it, so
 /// that a copy takes almost no disk, and no time that depends on its size. A running source is copied as
 /// 'nagaya snapshot create' does it. The copy has the source's keys and its kind of interfaces, with
-/// addresses of its own. What is in the source stays in the copy: host keys and passwords, too.
+/// addresses of its own. In another storage pool it shares no data with the source. What is in the source stays in the copy: host keys and passwords, too.
 ///
 /// Prints the copy's name.
 ///
@@ -23,6 +24,7 @@ use crate::model::snapshot::Source;
 ///   nagaya copy web01 web02
 ///   nagaya copy web01/before-upgrade web02 --start
 ///   nagaya copy web01 web02 -c limits.memory=1GiB --network dmz
+///   nagaya copy web01 web02 --storage fast
 ///   nagaya copy web01/nightly staging --refresh
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -43,6 +45,9 @@ pub struct CopyArgs {
     /// Make a stopped container that there is what the source is; what it has of its own is lost
     #[arg(long, requires = "target")]
     refresh: bool,
+    /// Put the copy into this storage pool [default: that of the source]
+    #[arg(short, long, value_name = "POOL", conflicts_with_all = ["refresh", "snapshots"])]
+    storage: Option<PoolName>,
     /// Start the copy
     #[arg(long)]
     start: bool,
@@ -59,6 +64,7 @@ pub fn run(args: CopyArgs) -> CliResult<i32> {
         addresses: args.connect.ip,
         snapshots: args.snapshots,
         refresh: args.refresh,
+        storage: args.storage,
     };
     let mut app = crate::cli::open()?;
     let made = ask(&mut app, request)?;

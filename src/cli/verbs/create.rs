@@ -9,6 +9,7 @@ use crate::cli::error::{CliResult, DONE};
 use crate::cli::output::print;
 use crate::cli::request::ask;
 use crate::model::device::DeviceType;
+use crate::model::pool::PoolName;
 
 /// Make a container from a template without starting it
 ///
@@ -36,6 +37,9 @@ pub struct NewArgs {
     config: NewConfigArgs,
     #[command(flatten)]
     profiles: ProfilesArgs,
+    /// The storage pool that its files are in
+    #[arg(short, long, value_name = "POOL")]
+    storage: Option<PoolName>,
     #[command(flatten)]
     connect: ConnectArgs,
     #[command(flatten)]
@@ -53,6 +57,7 @@ impl NewArgs {
             networks: self.connect.network,
             addresses: self.connect.ip,
             devices: self.devices.requests(),
+            storage: self.storage,
         })
     }
 }

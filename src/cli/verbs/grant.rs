@@ -21,6 +21,7 @@ use crate::model::granted::resource_text;
 ///   addresses    addresses and subnets, besides private ones, that containers may have
 ///   ports        ports of the host that may be forwarded to containers, such as 8000-8999
 ///   parents      interfaces of the host that containers may be on
+///   pools        directories of the host's in which the user may have a storage pool
 ///   kernel.NAME  how high limits.kernel.NAME may be, such as kernel.rtprio=50
 ///
 /// KEY= resets a setting. Where a user's own grant says nothing, the grant for everybody holds.
@@ -95,6 +96,7 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
         "addresses",
         "ports",
         "parents",
+        "pools",
         "kernel",
     ]);
     for Row { user, grant, .. } in rows {
@@ -110,6 +112,7 @@ fn list(rows: &[Row], format: RowsFormat) -> CliResult<i32> {
             grant.addresses().map(|net| net.to_string()).collect::<Vec<_>>().join(" "),
             grant.ports().map(String::from).collect::<Vec<_>>().join(" "),
             grant.parents().cloned().collect::<Vec<_>>().join(" "),
+            grant.pools().cloned().collect::<Vec<_>>().join(" "),
             resources(grant),
         ]);
     }

@@ -66,6 +66,9 @@ fn sheet(info: &Details, age: &str) -> String {
             if info.wanted_up { "running (starts with the host)" } else { "stopped" }.to_owned(),
         ),
     ];
+    if c.storage != "default" {
+        lines.push(("Storage", c.storage.clone()));
+    }
     if !c.profiles.is_empty() {
         lines.push(("Profiles", c.profiles.join(", ")));
     }

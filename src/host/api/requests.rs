@@ -321,6 +321,18 @@ pub struct SetDiskQuota {
     pub descriptors: Descriptors,
 }
 
+/// A pool that is to be in this directory.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MakePool {
+    pub directory: String,
+}
+
+/// A pool that is empty and no longer needed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RemovePool {
+    pub directory: String,
+}
+
 /// One more interface of a running container.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AttachLink {
@@ -402,6 +414,8 @@ carries_none!(
     Setup,
     SetUp,
     StorageNamespace,
+    MakePool,
+    RemovePool,
     EnsureNetwork,
     InPlace,
     RemoveNetwork,

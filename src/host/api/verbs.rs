@@ -12,9 +12,9 @@ use super::packet::{Carries, Packet};
 use super::requests::{
     AdjustLink, Applied, ApplyFirewall, AttachLink, AttachLxcfs, Block, BlockHitList, BlockHits,
     ChangeFirewall, Clear, Cleared, DetachLink, Done, EnsureNames, EnsureNetwork, FirewallInPlace,
-    ForgetContainer, InPlace, KeepSources, LendDevice, Lent, MendLink, Mended, Namespace, RegisterMachine,
-    RemoveFirewall, RemoveNetwork, RuleCountList, RuleCounts, SetDiskQuota, SetLimits, SetUp, Setup, Spawn,
-    Spawned, StorageNamespace, Traffic, TrafficMap,
+    ForgetContainer, InPlace, KeepSources, LendDevice, Lent, MakePool, MendLink, Mended, Namespace,
+    RegisterMachine, RemoveFirewall, RemoveNetwork, RemovePool, RuleCountList, RuleCounts, SetDiskQuota,
+    SetLimits, SetUp, Setup, Spawn, Spawned, StorageNamespace, Traffic, TrafficMap,
 };
 
 /// What a verb is about.
@@ -130,6 +130,12 @@ verbs! {
     SetDiskQuota, set_disk_quota, Done, Storage, Containers, Cheap, SHORT,
         "bounds what a container's directory in the pool may take of the disk, and counts it from now on if it is new",
         "the id; the ids are runtime ids of the owner, and the number of the quota is one of them; the directory belongs to the storage ids; a limit is not below what is used, unless that is said";
+    MakePool, make_pool, Done, Storage, Containers, Cheap, SHORT,
+        "makes a pool in a directory, and gives it to the storage ids",
+        "root has just typed the directory, or the grant names it, or it is a daemonless owner's; no link leads there, root owns it and nobody else can write to it; a pool that is there belongs to the storage ids; there are 32 at most";
+    RemovePool, remove_pool, Done, Storage, Containers, Cheap, SHORT,
+        "removes an empty pool from a directory",
+        "`MakePool` has made one of the owner's there";
     EnsureNetwork, ensure_network, InPlace, Network, Network, Long, SHORT,
         "makes a network's bridge, with its addresses, and has the host forward",
         "the bridge's name is one of the owner's, and a bridge that is there is the owner's too; an ordinary user's subnets are private or granted, at most /20, nobody else's, and no more of them than granted";

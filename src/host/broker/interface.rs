@@ -23,9 +23,9 @@ use crate::host::api::packet::{Descriptors, Packet};
 use crate::host::api::requests::{
     AdjustLink, Applied, ApplyFirewall, AttachLink, AttachLxcfs, Block, BlockHitList, BlockHits,
     ChangeFirewall, Clear, Cleared, DetachLink, Done, EnsureNames, EnsureNetwork, FirewallInPlace,
-    ForgetContainer, InPlace, KeepSources, LendDevice, Lent, MendLink, Mended, Namespace, RegisterMachine,
-    RemoveFirewall, RemoveNetwork, RuleCountList, RuleCounts, SetDiskQuota, SetLimits, SetUp, Setup, Spawn,
-    Spawned, StorageNamespace, Traffic, TrafficMap,
+    ForgetContainer, InPlace, KeepSources, LendDevice, Lent, MakePool, MendLink, Mended, Namespace,
+    RegisterMachine, RemoveFirewall, RemoveNetwork, RemovePool, RuleCountList, RuleCounts, SetDiskQuota,
+    SetLimits, SetUp, Setup, Spawn, Spawned, StorageNamespace, Traffic, TrafficMap,
 };
 use crate::host::api::verbs::{Verb, Verbs, carry_out};
 use crate::host::rootless::owner;
@@ -385,6 +385,18 @@ impl Verbs for Host1 {
     /// Bounds what a container may take of the disk.
     async fn set_disk_quota(&self, request: SetDiskQuota) -> Result<Done, HostError> {
         self.limit_disk(request).await
+    }
+
+    /// Makes a pool in a directory.
+    async fn make_pool(&self, request: MakePool) -> Result<Done, HostError> {
+        self.caller.check()?;
+        self.make_pool_in(request)
+    }
+
+    /// Removes an empty pool.
+    async fn remove_pool(&self, request: RemovePool) -> Result<Done, HostError> {
+        self.caller.check()?;
+        self.remove_pool_from(request)
     }
 
     /// Gives a running container other limits: all of them or, on failure, none.

@@ -15,6 +15,7 @@ pub mod interface;
 pub mod limits;
 pub mod listener;
 pub mod network;
+pub mod pool;
 pub mod quota;
 pub mod rests;
 pub mod serve;

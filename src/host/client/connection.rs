@@ -404,6 +404,16 @@ impl Broker {
         self.ask(ask::KeepSources { directories }).map(drop)
     }
 
+    /// Has a pool be made in a directory.
+    pub fn make_pool(&mut self, directory: &str) -> Result<(), BrokerError> {
+        self.ask(ask::MakePool { directory: directory.to_owned() }).map(drop)
+    }
+
+    /// Has an empty one be removed.
+    pub fn remove_pool(&mut self, directory: &str) -> Result<(), BrokerError> {
+        self.ask(ask::RemovePool { directory: directory.to_owned() }).map(drop)
+    }
+
     /// Bounds what the container whose directory `data` is may take of the disk.
     pub fn set_disk_quota(
         &mut self,

@@ -112,6 +112,15 @@ pub fn open_owned(place: &Place<'_>) -> Result<Option<OwnedFd>, SetupError> {
     }
 }
 
+/// Makes a pool where it is missing; what is there must belong to the storage ids. The caller may not be root, but root
+/// of a user's namespace, and then its owner alone is at work there.
+pub fn ensure_pool(place: &Place<'_>) -> Result<(), SetupError> {
+    match open_owned(place)? {
+        Some(_) => Ok(()),
+        None => make(place, PASSABLE).map(drop),
+    }
+}
+
 fn ensure(place: &Place<'_>, wanted: Mode, lock: Option<&SetupLock>) -> Result<(OwnedFd, bool), SetupError> {
     if let Some(dir) = open_owned(place)? {
         let mode = Mode::from_raw_mode(stat(&dir, &place.path)?.st_mode);

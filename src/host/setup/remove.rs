@@ -18,6 +18,7 @@ use crate::sys::process::userns;
 
 use crate::host::broker::claims::{ports, subnets};
 use crate::host::broker::container_lock;
+use crate::host::broker::pool;
 use crate::host::broker::spawn::program;
 use crate::host::sources;
 
@@ -82,6 +83,7 @@ fn remove_shared(instance: &Instance) {
     subnets::forget(instance);
     ports::forget(instance);
     sources::forget(instance);
+    pool::forget(instance);
     container_lock::forget(instance);
     program::forget(instance);
     for dir in [instance.hostd_state_dir(), instance.hostd_run_dir()] {

@@ -7,6 +7,7 @@ use crate::model::config::Config;
 use crate::model::device::Device;
 use crate::model::document::{Document, DocumentError, Fault, Place, Section, checked, devices};
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::profile::{Profile, ProfileName, ProfileSpec, check_description};
 
 /// Most bytes of such a file.
@@ -39,6 +40,8 @@ pub struct Machine {
     /// None: a new one gets what a launch gives it, and one that is there keeps what it has.
     pub networks: Option<Vec<String>>,
     pub addresses: Vec<IpAddr>,
+    /// None: a new one is in `default`, and one that is there stays where it is.
+    pub storage: Option<PoolName>,
     pub run: Run,
 }
 
@@ -64,6 +67,7 @@ struct Said {
     config: Config,
     devices: Vec<Device>,
     networks: Option<Vec<String>>,
+    storage: Option<PoolName>,
     run: Option<Run>,
 }
 
@@ -77,7 +81,7 @@ pub fn read(text: &str) -> Result<Fleet, DocumentError> {
     root.only(&["name", "defaults", "profiles", "machines"])?;
     let defaults = match root.section("defaults")? {
         Some(section) => {
-            section.only(&["template", "profiles", "config", "devices", "networks", "state"])?;
+            section.only(&["template", "profiles", "config", "devices", "networks", "storage", "state"])?;
             said(&section)?
         }
         None => Said::default(),
@@ -120,7 +124,16 @@ fn profile((name, section): &(String, Section<'_>)) -> Result<Profile, DocumentE
 
 /// The machines of one table; several, where its name is a range.
 fn described(name: &str, section: &Section<'_>, defaults: &Said) -> Result<Vec<Machine>, DocumentError> {
-    section.only(&["template", "profiles", "config", "devices", "networks", "addresses", "state"])?;
+    section.only(&[
+        "template",
+        "profiles",
+        "config",
+        "devices",
+        "networks",
+        "addresses",
+        "storage",
+        "state",
+    ])?;
     let wrong = |what: String| DocumentError::wrong(section.place(), what);
     let names = range::expand(name).map_err(|why| wrong(format!("'{name}' {why}")))?;
     let own = said(section)?;
@@ -142,6 +155,7 @@ fn described(name: &str, section: &Section<'_>, defaults: &Said) -> Result<Vec<M
             devices: merged(&defaults.devices, &own.devices),
             networks: networks.clone(),
             addresses: addresses.clone(),
+            storage: own.storage.clone().or_else(|| defaults.storage.clone()),
             run: own.run.or(defaults.run).unwrap_or(Run::Running),
         })
     };
@@ -159,12 +173,16 @@ fn said(section: &Section<'_>) -> Result<Said, DocumentError> {
         "stopped" => Ok(Run::Stopped),
         _ => Err(DocumentError::wrong(place, "state must be \"running\" or \"stopped\"")),
     });
+    let storage = section
+        .string("storage")?
+        .map(|(name, place)| PoolName::new(&name).map_err(|e| DocumentError::wrong(place, e.to_string())));
     Ok(Said {
         template: section.string("template")?.map(|(name, _)| name),
         profiles: profiles.transpose()?,
         config: checked(section.pairs("config")?)?,
         devices: devices(section)?,
         networks: section.strings("networks")?.map(names),
+        storage: storage.transpose()?,
         run: run.transpose()?,
     })
 }
@@ -208,6 +226,7 @@ template = "debian13"
 profiles = []
 state = "stopped"
 networks = "lan"
+storage = "fast"
 addresses = ["10.0.0.9", "fd00::9"]
 [machines.db.config]
 limits.cpu = 4
@@ -225,6 +244,7 @@ limits.cpu = 4
         assert_eq!(web.profiles.len(), 2);
         assert_eq!((db.template.as_str(), db.run, db.profiles.len()), ("debian13", Run::Stopped, 0));
         assert_eq!((db.config.get("limits.cpu"), db.config.get("user.owner")), (Some("4"), Some("ann")));
+        assert_eq!(db.storage.as_ref().map(PoolName::as_str), Some("fast"));
         assert_eq!((db.networks.as_ref().unwrap().len(), db.addresses.len()), (1, 2));
         assert_eq!(read("").unwrap(), Fleet::default());
         let plain = read("machines.a.template = 'x'").unwrap().machines.remove(0);

@@ -11,6 +11,7 @@ use crate::model::container::State;
 use crate::model::device::{Device, device_key};
 use crate::model::keys::Live;
 use crate::model::name::Name;
+use crate::model::pool::PoolName;
 use crate::model::profile::{Layered, Profile, ProfileName};
 
 /// What there is.
@@ -31,6 +32,7 @@ pub struct PresentMachine {
     pub devices: Vec<Device>,
     pub networks: Vec<String>,
     pub addresses: Vec<IpAddr>,
+    pub storage: PoolName,
     pub state: State,
     /// The file that has made it.
     pub fleet: Option<String>,
@@ -170,6 +172,10 @@ fn unlike(wanted: &Machine, known: &PresentMachine) -> Option<String> {
         let (is, to) = (&known.template, &wanted.template);
         return Some(format!("it was made from template '{is}', and the file says '{to}'"));
     }
+    if let Some(storage) = wanted.storage.as_ref().filter(|storage| **storage != known.storage) {
+        let is = &known.storage;
+        return Some(format!("it is in storage pool '{is}', and the file says '{storage}'"));
+    }
     if wanted
         .networks
         .as_ref()
@@ -237,6 +243,7 @@ mod tests {
             config: Layered::new(Config::of(pairs.iter().copied()).unwrap(), vec![default]),
             devices: Vec::new(),
             networks: vec!["lan".to_owned()],
+            storage: PoolName::default_one(),
             addresses: vec!["10.0.0.2".parse().unwrap()],
             state,
             fleet: fleet.map(str::to_owned),

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::settings::{Grant, PortRange, UNLIMITED};
 use crate::model::config::value::{boolean, size};
+use crate::model::device::is_clean_path;
 use crate::model::ids::IDS_PER_RANGE;
 use crate::model::keys::{BOOL, Key, KeyError, KeyFault, Kind, Live, Subject, Table, Words};
 use crate::model::network::is_interface_name;
@@ -67,6 +68,8 @@ const ADDRESSES: Kind =
 const PORTS: Kind =
     kind("list", "ports or ranges of them, by commas", |text| listed::<PortRange>(text).is_some());
 const PARENTS: Kind = kind("list", "names of interfaces, by commas", |text| parents(text).is_some());
+const POOLS: Kind =
+    kind("list", "absolute paths of directories, by commas", |text| directories(text).is_some());
 const RESOURCE: Kind = Kind {
     name: "number",
     words: Words::These(&["unlimited"]),
@@ -150,6 +153,14 @@ const KEYS: &[Key<Grant>] = &[
         "interfaces of the host that containers may be on",
         |grant, _, text| set(&mut grant.parents, text, parents),
     ),
+    key(
+        "pools",
+        POOLS,
+        "",
+        Live::Now,
+        "directories of the host's in which the user may have a storage pool",
+        |grant, _, text| set(&mut grant.pools, text, directories),
+    ),
     resource("kernel.as", "how high limits.kernel.as may be"),
     resource("kernel.core", "how high limits.kernel.core may be"),
     resource("kernel.cpu", "how high limits.kernel.cpu may be"),
@@ -191,6 +202,10 @@ fn listed<T: FromStr>(text: &str) -> Option<Vec<T>> {
     const MOST: usize = 256;
     let list: Vec<T> = text.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
     (list.len() <= MOST).then_some(list)
+}
+
+fn directories(text: &str) -> Option<Vec<String>> {
+    text.split(',').map(|path| is_clean_path(path).then(|| path.to_owned())).collect()
 }
 
 fn parents(text: &str) -> Option<Vec<String>> {
@@ -279,6 +294,8 @@ mod tests {
             "ports=0",
             "ports=9-8",
             "parents=a/b",
+            "pools=fast",
+            "pools=/srv/../etc",
             "kernel.rtprio=-1",
             "kernel.rtprio=x",
         ] {

@@ -49,6 +49,9 @@ pub struct Grant {
     /// Interfaces of the host that containers may be on: bridges to join, others to share by macvlan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parents: Option<Vec<String>>,
+    /// Directories of the host's in which the user may have a storage pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pools: Option<Vec<String>>,
     /// Resource limits, setrlimit(2), of each process, by their names in `limits.kernel.*`. A table,
     /// which TOML wants behind all else.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +138,11 @@ impl Grant {
         self.parents.iter().flatten()
     }
 
+    /// Directories in which there may be pools.
+    pub fn pools(&self) -> impl Iterator<Item = &String> {
+        self.pools.iter().flatten()
+    }
+
     /// How high a resource limit may be by the grant: 0 where it says nothing, `NO_LIMIT` for any.
     pub fn resource(&self, resource: &str) -> u64 {
         match self.kernel.iter().flatten().find(|(name, _)| *name == resource) {
@@ -156,6 +164,7 @@ impl Grant {
             addresses: self.addresses.or(default.addresses),
             ports: self.ports.or(default.ports),
             parents: self.parents.or(default.parents),
+            pools: self.pools.or(default.pools),
             kernel: match (self.kernel, default.kernel) {
                 (Some(own), Some(default)) => Some(default.into_iter().chain(own).collect()),
                 (own, default) => own.or(default),

@@ -344,15 +344,18 @@ prop_compose! {
         template_name in "[A-Za-z0-9][A-Za-z0-9._:/+@-]{0,127}", base in 1..=u32::MAX - 65_536,
         uuid in "[0-9a-f]{32}", created_at in 0i64..=253_402_300_799, wanted_up in any::<bool>(),
         connected in (connected(0), connected(3)), nics in 0..3usize, config in config(), gold in config(),
-        devices in devices(),
+        devices in devices(), directory in "/[a-z]{1,9}(/[a-z]{1,9})?", is_elsewhere in any::<bool>(),
     ) -> Manifest {
         let (nics, networks): (Vec<Nic>, Vec<Network>) =
             [connected.0, connected.1].into_iter().take(nics).unzip();
+        let fast = Pool { name: PoolName::new("fast").unwrap(), directory, description: String::new() };
+        let pool = is_elsewhere.then_some(fast);
         let container = Container {
             id: ContainerId::from_random(id),
             name: Name::new(&name).unwrap(),
             template: TemplateId::new(&template).unwrap(),
             template_name,
+            pool: pool.as_ref().map_or_else(PoolName::default_one, |pool| pool.name.clone()),
             id_range: IdRange::at(base).unwrap(),
             uuid,
             created_at,
@@ -362,7 +365,7 @@ prop_compose! {
             devices,
             config: Layered::new(config, vec![profile(gold)]),
         };
-        Manifest { container, networks, layers: Vec::new(), snapshots: Vec::new() }
+        Manifest { container, pool, networks, layers: Vec::new(), snapshots: Vec::new() }
     }
 }
 

@@ -67,6 +67,18 @@ impl Fault for StoreError {
                     .hint(format!("take it from those containers first: nagaya profile remove {from} {name}"))
             }
 
+            Self::PoolTaken { .. } | Self::PoolsClash { .. } => {
+                user(Code::PoolExists).hint("'nagaya storage list' shows the pools")
+            }
+            Self::TooManyPools => {
+                user(Code::Refused).hint("delete one that is not needed: nagaya storage delete")
+            }
+            Self::NoSuchPool { .. } => user(Code::PoolNotFound).hint("'nagaya storage list' shows the pools"),
+            Self::PoolInUse { users, .. } if users.is_empty() => {
+                user(Code::PoolInUse).hint("try again in a moment")
+            }
+            Self::PoolInUse { .. } => user(Code::PoolInUse).hint("delete those containers first"),
+
             Self::NetworkTaken { .. } => user(Code::NetworkExists),
             Self::NoSuchNetwork { .. } => user(Code::NetworkNotFound),
             Self::BadNetwork { .. } => user(Code::InvalidValue),

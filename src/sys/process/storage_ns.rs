@@ -3,7 +3,7 @@
 //! descriptor of the command's but those that the job names, no terminal, and a system call filter that
 //! leaves it files.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::thread::UnshareFlags;
 use serde::Serialize;
@@ -23,8 +23,8 @@ pub struct Job<'a> {
     pub namespace: &'a OwnedFd,
     /// The directory that becomes the worker's root; it may have been opened with `O_PATH`.
     pub root: &'a OwnedFd,
-    /// The one descriptor that the work reads from, or writes to.
-    pub input: Option<&'a OwnedFd>,
+    /// What the work reads from, or writes to, besides.
+    pub kept: &'a [BorrowedFd<'a>],
 }
 
 /// Runs `body` as root of the storage ids of `namespace`, with `root` as its root directory. The caller has
@@ -37,7 +37,7 @@ where
     F: FnOnce() -> Result<T, E>,
 {
     let filter = seccomp::worker_filter()?;
-    begin(&Job { namespace, root, input: None }, UnshareFlags::empty(), &filter, |_| body())
+    begin(&Job { namespace, root, kept: &[] }, UnshareFlags::empty(), &filter, |_| body())
 }
 
 /// The same for work that copies what files have besides their content.
@@ -52,7 +52,7 @@ where
     F: FnOnce() -> Result<T, E>,
 {
     let filter = seccomp::copier_filter()?;
-    begin(&Job { namespace, root, input: None }, UnshareFlags::empty(), &filter, |_| body())
+    begin(&Job { namespace, root, kept: &[] }, UnshareFlags::empty(), &filter, |_| body())
 }
 
 /// The same for work that copies trees, which `watch` follows and may end.
@@ -106,7 +106,7 @@ where
     T: Serialize + DeserializeOwned,
 {
     worker("finish the file work", filter)
-        .keep(job.input)
+        .keep(job.kept)
         .root_of(job.namespace)
         .unshare(apart)
         .in_root(job.root)
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::model::ids::IdRange;
     use crate::sys::process::userns;
-    use std::os::fd::BorrowedFd;
+    use std::os::fd::AsFd;
 
     /// Looks at the worker as soon as it is at work, and then lets it go on.
     struct Looker<'a> {
@@ -185,7 +185,7 @@ mod tests {
         };
         let mut seen = [looker(), looker()];
         for (looker, apart) in seen.iter_mut().zip([UnshareFlags::empty(), UnshareFlags::NEWNET]) {
-            let job = Job { namespace: &namespace, root: &root, input: Some(&input) };
+            let job = Job { namespace: &namespace, root: &root, kept: &[input.as_fd()] };
             let body = |tell: Tell<'_>| -> Result<(), String> {
                 // Its number where the test stands, which the worker cannot ask for.
                 tell(itself().as_raw_nonzero().get() as u64);
@@ -259,7 +259,7 @@ mod tests {
         let root = OwnedFd::from(File::open(dir.path()).unwrap());
         let (input, _feed) = std::io::pipe().unwrap();
         let input = OwnedFd::from(input);
-        let job = Job { namespace: &namespace, root: &root, input: Some(&input) };
+        let job = Job { namespace: &namespace, root: &root, kept: &[input.as_fd()] };
         let body = |tell: Tell<'_>| -> Result<(), String> {
             tell(1);
             rustix::io::read(&input, &mut [0u8; 1]).map(drop).map_err(|e| e.to_string())

@@ -22,6 +22,7 @@ pub enum What {
     /// A template, or a recipe of one.
     Buildable,
     Recipe,
+    Pool,
     Profile,
     /// Profiles with commas.
     Profiles,
@@ -148,6 +149,10 @@ const PLACES: &[(&str, &str, What)] = &[
     ("rebuild", "name", Container),
     ("rebuild", "template", Buildable),
     ("storage optimize", "names", Stopped),
+    ("storage create", "name description", Anything),
+    ("storage show, storage set, storage delete", "pool", Pool),
+    ("launch, create, copy", "storage", Pool),
+    ("storage set", "description", Anything),
     ("rename", "from", Container),
     ("rename", "to", Anything),
     ("config set", "words", ConfigPair),

@@ -16,7 +16,7 @@ pub enum Column {
 }
 
 /// The columns that can be chosen, besides keys of the configuration.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "name",
     "owner",
     "state",
@@ -26,6 +26,7 @@ pub const NAMES: [&str; 12] = [
     "networks",
     "profiles",
     "template",
+    "storage",
     "pid",
     "created",
     "id",
@@ -79,6 +80,7 @@ impl Column {
             Self::Known("networks") => container.networks.join(" "),
             Self::Known("profiles") => container.profiles.join(","),
             Self::Known("template") => container.template.clone(),
+            Self::Known("storage") => container.storage.clone(),
             Self::Known("pid") => container.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             Self::Known("created") => match now {
                 Some(now) => time::age(now, container.created_at.0),

@@ -21,7 +21,8 @@ pub struct Filter {
 
 const STATES: [&str; 4] = ["running", "frozen", "stopped", "busy"];
 /// What is asked for besides keys of the configuration.
-const KEYS: [&str; 8] = ["state", "name", "template", "network", "profile", "address", "id", "owner"];
+const KEYS: [&str; 9] =
+    ["state", "name", "template", "network", "profile", "storage", "address", "id", "owner"];
 
 impl Filter {
     pub fn parse(words: &[String]) -> CliResult<Self> {
@@ -99,6 +100,7 @@ fn values(key: &str, container: &Container) -> Vec<String> {
         "state" => vec![container.state.clone()],
         "name" => vec![container.name.clone()],
         "template" => vec![container.template.clone()],
+        "storage" => vec![container.storage.clone()],
         "network" => container.networks.clone(),
         "profile" => container.profiles.clone(),
         "address" => {

@@ -139,6 +139,7 @@ pub mod tests {
     use crate::model::mac::Mac;
     use crate::model::name::{ContainerId, Name};
     use crate::model::nic::{Nic, NicKind, NicSettings};
+    use crate::model::pool::PoolName;
     use crate::model::template::TemplateId;
 
     pub fn row() -> Row {
@@ -148,6 +149,7 @@ pub mod tests {
                 name: Name::new("web01").unwrap(),
                 template: TemplateId::new(&"0a".repeat(32)).unwrap(),
                 template_name: "debian12".to_owned(),
+                pool: PoolName::default_one(),
                 id_range: IdRange::at(231_072).unwrap(),
                 uuid: "f".repeat(32),
                 created_at: 1_763_719_390,
