@@ -231,6 +231,7 @@ def hosts_at_once() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose names contain this")
+    parser.add_argument("--each-change", action="store_true", help="leave out what is run before a release alone")
     parser.add_argument("--hosts", help="run on these instead, a case each: debian12,debian13")
     parser.add_argument("--package", type=Path, default=newest_package(), help="what install_package installs")
     parser.add_argument("--jobs", type=int, default=hosts_at_once(), help="hosts at the same time (default: %(default)s)")
@@ -254,6 +255,8 @@ def hosts_of(options: argparse.Namespace) -> list[str] | None:
 def main() -> int:
     options = arguments()
     cases = scenario.find(options.only, hosts_of(options))
+    if options.each_change:
+        cases = [case for case in cases if not case.before_release]
     if options.list:
         for case in cases:
             print(f"{case.title()}: {case.about}")

@@ -34,6 +34,8 @@ class Case:
     installed: bool
     # A released version whose package it begins with; empty: none.
     older: str
+    # It takes long and seldom finds something: run before a release, and not for each change.
+    before_release: bool
 
     def title(self) -> str:
         return " ".join(filter(None, [self.scenario, *self.kinds, str(self.variant)]))
@@ -77,7 +79,7 @@ def load(path: Path, kinds: list[str] | None) -> list[Case]:
         variants = [variants]
     about = inspect.cleandoc(module.__doc__).splitlines()[0]
     ways = (getattr(module, "SHARES_HOST", False), getattr(module, "ALONE", False), getattr(module, "INSTALLED", False))
-    ways += (getattr(module, "OLDER", ""),)
+    ways += (getattr(module, "OLDER", ""), getattr(module, "BEFORE_RELEASE", False))
     return [Case(path.stem, about, module.run, kind, variant, *ways) for kind in wanted for variant in variants]
 
 

@@ -4,6 +4,7 @@ from host import Host, Shell
 
 HOSTS = ["debian12"]
 OLDER = "0.1.0"
+BEFORE_RELEASE = True
 PACKAGE = "/tmp/nagaya-under-test.deb"
 RELEASED = "/tmp/nagaya-released.deb"
 POLICY = """

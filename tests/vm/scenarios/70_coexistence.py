@@ -3,6 +3,7 @@ from host import Host
 
 HOSTS = ["debian12"]
 INSTALLED = True
+BEFORE_RELEASE = True
 
 # A machine outside, behind an interface of the host's: what it reaches came through FORWARD.
 WORLD = """
