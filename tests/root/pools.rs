@@ -47,7 +47,7 @@ impl Volume {
 
     /// The pool of an owner on it.
     fn pool(&self, owner: &str) -> PathBuf {
-        self.dir.join(owner)
+        self.dir.join(owner).join("pool")
     }
 }
 
@@ -89,6 +89,12 @@ fn a_life(kind: &str) {
     let (first, _) = host.ids().expect("ids");
     let stat = fs::metadata(&pool).expect("the pool");
     assert_eq!((stat.uid(), stat.gid(), stat.mode() & 0o7777), (first, first, 0o711));
+    let stat = fs::metadata(volume.dir.join(host.name())).expect("the directory around it");
+    assert_eq!(
+        (stat.uid(), stat.mode() & 0o7777),
+        (host.uid().expect("a user"), 0o700),
+        "others do not get in"
+    );
     let shown = shown(&host, "fast");
     assert_eq!(shown["disk"]["filesystem"], kind);
     assert_eq!(shown["disk"]["reflink"], kind != "ext4");
@@ -152,7 +158,7 @@ fn a_life(kind: &str) {
     assert!(refused.contains("used by c"), "{refused}");
     host.ok(&["delete", "--force", "c"]);
     host.ok(&["storage", "delete", "fast"]);
-    assert!(!pool.exists(), "{:?}", names(&pool));
+    assert!(!volume.dir.join(host.name()).exists(), "{:?}", names(&pool));
     leftovers::gone(&host, &before, "the pool and all in it were deleted");
 }
 
@@ -239,9 +245,10 @@ fn a_pool_is_made_where_nobody_can_put_something_else() {
     assert!(create(&volume.path()).contains("somebody else"));
     std::os::unix::fs::chown(&volume.dir, Some(0), None).expect("take it back");
     // What is there and belongs to others is left alone.
-    fs::create_dir(volume.pool(host.name())).expect("make a directory");
+    let closed = volume.dir.join(host.name());
+    fs::create_dir(&closed).expect("make a directory");
     assert!(create(&volume.path()).contains("belongs to 0:0"));
-    fs::remove_dir(volume.pool(host.name())).expect("remove it");
+    fs::remove_dir(&closed).expect("remove it");
     assert_eq!(
         host.ok(&["storage", "list", "--format", "csv"]).lines().count(),
         2,

@@ -69,7 +69,7 @@ pub fn locks(instance: &Instance) -> PathBuf {
 
 /// A pool in a directory that its owner has named.
 pub fn pool_in(instance: &Instance, directory: &str) -> PathBuf {
-    PathBuf::from(directory).join(instance.pool_dir())
+    PathBuf::from(directory).join(instance.pool_dir()).join("pool")
 }
 
 /// A container's own data, relative to the pool.

@@ -1,4 +1,5 @@
-//! Pools in directories that an owner names: the broker makes a directory there, and gives it to the storage ids. Whose
+//! Pools in directories that an owner names: the broker makes a directory there that is the owner's, and in it the pool,
+//! which is the storage ids'. Whose
 //! file system that is, somebody with the right to say so has said: root, who types the directory; the administrator, in
 //! a user's grant; or, without nagaya-hostd, the user who owns it.
 
@@ -6,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::host1::Host1;
 use crate::host::api::error::{HostError, failed, refused};
 use crate::host::api::requests::{Done, MakePool, RemovePool};
 use crate::host::record;
-use crate::host::setup::{Account, Place, ensure_pool};
+use crate::host::setup::{Account, Place, ensure_pool, remove_pool};
 use crate::host::sources::{self, SourceError};
 use crate::model::instance::Instance;
 use crate::model::pool::MOST_POOLS;
@@ -45,14 +45,15 @@ impl Host1 {
             record.write().map_err(failed)?;
         }
         let name = self.instance.pool_dir();
-        let storage = authorised.owner.storage.base();
-        ensure_pool(&Place {
+        let owner = &authorised.owner;
+        let place = Place {
             parent: parent.as_fd(),
             name: &name,
             path: Path::new(&directory).join(&name),
-            owner: Account { uid: storage, gid: storage },
-        })
-        .map_err(|e| refused(crate::sys::error_text(&e)))?;
+            owner: Account { uid: owner.uid, gid: owner.gid },
+        };
+        let storage = Account { uid: owner.storage.base(), gid: owner.storage.base() };
+        ensure_pool(&place, storage).map_err(|e| refused(crate::sys::error_text(&e)))?;
         Ok(Done {})
     }
 
@@ -82,8 +83,8 @@ impl Host1 {
     fn remove_from(&self, parent: &OwnedFd, directory: &str) -> Result<(), HostError> {
         closed(directory, parent)?;
         // Whoever's it is: one with something in it stays.
-        match rustix::fs::unlinkat(parent, self.instance.pool_dir(), AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+        match remove_pool(parent.as_fd(), &self.instance.pool_dir()) {
+            Ok(()) => Ok(()),
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 Err(refused(format!("the pool in {directory} is not empty")))
             }

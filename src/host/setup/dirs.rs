@@ -21,6 +21,9 @@ const PASSABLE: Mode = Mode::RWXU.union(Mode::XGRP).union(Mode::XOTH);
 /// Root's, for everybody to pass through.
 const SHARED: Mode = Mode::from_raw_mode(0o755);
 
+/// The directory that is the pool, in the one that is closed to others.
+const POOL: &str = "pool";
+
 /// A directory and the account that it must belong to.
 pub struct Place<'a> {
     pub parent: BorrowedFd<'a>,
@@ -48,7 +51,7 @@ pub fn ensure_state(
     }
     // The service user passes through the pool to the trees that it opens; the state directory is closed to
     // everybody else.
-    for (name, owner, mode) in [("pool", storage, PASSABLE), ("containers", user, CLOSED)] {
+    for (name, owner, mode) in [(POOL, storage, PASSABLE), ("containers", user, CLOSED)] {
         let path = instance.state_dir().join(name);
         let (_, made) = ensure(&Place { parent: state.as_fd(), name, path, owner }, mode, Some(lock))?;
         if made {
@@ -112,13 +115,34 @@ pub fn open_owned(place: &Place<'_>) -> Result<Option<OwnedFd>, SetupError> {
     }
 }
 
-/// Makes a pool where it is missing; what is there must belong to the storage ids. The caller may not be root, but root
-/// of a user's namespace, and then its owner alone is at work there.
-pub fn ensure_pool(place: &Place<'_>) -> Result<(), SetupError> {
-    match open_owned(place)? {
+/// Makes a pool in a directory of somebody else's: one that is closed to all but the owner, and in that the one that
+/// belongs to the storage ids. What is there must belong to them. The caller may not be root, but root of a user's
+/// namespace, and then its owner alone is at work there.
+pub fn ensure_pool(place: &Place<'_>, storage: Account) -> Result<(), SetupError> {
+    let closed = match open_owned(place)? {
+        Some(closed) => closed,
+        None => make(place, CLOSED)?,
+    };
+    let path = place.path.join(POOL);
+    let pool = Place { parent: closed.as_fd(), name: POOL, path, owner: storage };
+    match open_owned(&pool)? {
         Some(_) => Ok(()),
-        None => make(place, PASSABLE).map(drop),
+        None => make(&pool, PASSABLE).map(drop),
     }
+}
+
+/// Removes an empty one; no error if there is none.
+pub fn remove_pool(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    let gone = |removed: Result<(), Errno>| match removed {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    };
+    match open_dir(parent, name) {
+        Ok(closed) => gone(rustix::fs::unlinkat(&closed, POOL, AtFlags::REMOVEDIR))?,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    gone(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR))
 }
 
 fn ensure(place: &Place<'_>, wanted: Mode, lock: Option<&SetupLock>) -> Result<(OwnedFd, bool), SetupError> {

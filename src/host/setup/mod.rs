@@ -9,7 +9,7 @@ mod make;
 mod owner;
 mod remove;
 
-pub use dirs::{Place, ensure_pool};
+pub use dirs::{Place, ensure_pool, remove_pool};
 pub use error::SetupError;
 pub use lock::acquire as lock;
 pub use look::{is_set_up, look, own_range};
