@@ -121,5 +121,7 @@ mod template;
 mod templates;
 #[path = "root/verbs.rs"]
 mod verbs;
+#[path = "root/volumes.rs"]
+mod volumes;
 #[path = "root/workers.rs"]
 mod workers;

@@ -46,6 +46,8 @@ pub enum Response {
     Steps(Vec<fleet::Step>),
     Pools(Vec<storage::Pool>),
     Pool(storage::Pool),
+    Volumes(Vec<storage::Volume>),
+    Volume(storage::Volume),
     Profiles(Vec<profiles::Profile>),
     Profile(profiles::Profile),
     /// What running containers have yet to see of a change of a profile.

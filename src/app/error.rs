@@ -18,7 +18,7 @@ use crate::model::keys::KeyError;
 use crate::model::limits::LimitError;
 use crate::model::monitor::MOST_LAYERS;
 use crate::model::name::Name;
-use crate::model::pool::PoolName;
+use crate::model::pool::{PoolName, VolumeName};
 use crate::model::profile::ProfileName;
 use crate::model::snapshot::{MOST_SNAPSHOTS, SnapshotName};
 use crate::store::StoreError;
@@ -92,6 +92,10 @@ pub enum AppError {
     ProfileRefused { profile: ProfileName, container: Name, source: Box<AppError> },
     #[error("there is no storage pool '{name}'")]
     NoPool { name: PoolName, nearest: Option<String> },
+    #[error("storage pool '{pool}' has no volume '{name}'")]
+    NoVolume { pool: PoolName, name: VolumeName, nearest: Option<String> },
+    #[error("volume '{name}' is used by {}", users.join(", "))]
+    VolumeInUse { pool: PoolName, name: VolumeName, users: Vec<String> },
     #[error("storage pool '{name}' cannot be used")]
     PoolUnavailable { name: PoolName, source: SysError },
     #[error("there is no template '{name}'")]

@@ -8,6 +8,7 @@ use crate::app::AppError;
 use crate::model::document::DocumentError;
 use crate::model::fault::{Fault, Kind};
 use crate::model::instance::InstanceError;
+use crate::model::label;
 use crate::model::name::NameError;
 use crate::model::profile::ProfileNameError;
 use crate::sys::SysError;
@@ -139,7 +140,7 @@ impl CliError {
                 "a name is a host name's label (RFC 1123): 1 to 63 of a-z, 0-9 and '-', no '-' first or \
                  last, not digits only"
             }
-            Self::ProfileName(_) => ProfileNameError::RULE,
+            Self::ProfileName(_) => label::RULE,
             Self::Instance(_) => "unset NAGAYA_INSTANCE to use the instance 'nagaya'",
             Self::Policy { .. } => "see how one is written: nagaya firewall export",
             Self::NoArchive { .. } => "give a tar archive: nagaya template import rootfs.tar.gz --name NAME",

@@ -18,6 +18,7 @@ pub mod guest_tools;
 pub mod ids;
 pub mod instance;
 pub mod keys;
+pub mod label;
 pub mod layer;
 pub mod limits;
 pub mod mac;

@@ -69,12 +69,16 @@ pub enum OperationKind {
     StorageCreate,
     /// Deletes a storage pool: one whose command was killed can be deleted again.
     StorageDelete,
+    /// Makes a volume: one whose command was killed can be deleted.
+    VolumeCreate,
+    /// Deletes a volume: one whose command was killed can be deleted again.
+    VolumeDelete,
     /// Makes a new database from what stands beside it: the pool is looked through afterwards.
     Repair,
 }
 
 impl OperationKind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Launch,
         Self::Create,
         Self::Delete,
@@ -91,6 +95,8 @@ impl OperationKind {
         Self::ProfileChange,
         Self::StorageCreate,
         Self::StorageDelete,
+        Self::VolumeCreate,
+        Self::VolumeDelete,
         Self::Repair,
     ];
 
@@ -113,6 +119,8 @@ impl OperationKind {
             Self::ProfileChange => "profile-change",
             Self::StorageCreate => "storage-create",
             Self::StorageDelete => "storage-delete",
+            Self::VolumeCreate => "volume-create",
+            Self::VolumeDelete => "volume-delete",
             Self::Repair => "repair",
         }
     }
@@ -130,7 +138,10 @@ impl OperationKind {
             Self::TemplatePublish => &["record", "copy", "publish"],
             Self::TemplateBuild | Self::TemplateImport => &["record", "unpack", "publish"],
             Self::ProfileChange => &["record", "containers"],
-            Self::TemplateDelete | Self::StorageCreate | Self::StorageDelete | Self::Repair => &["record"],
+            Self::StorageCreate | Self::StorageDelete | Self::VolumeCreate | Self::VolumeDelete => {
+                &["record"]
+            }
+            Self::TemplateDelete | Self::Repair => &["record"],
         }
     }
 
@@ -149,6 +160,8 @@ impl OperationKind {
                 | Self::TemplatePublish
                 | Self::StorageCreate
                 | Self::StorageDelete
+                | Self::VolumeCreate
+                | Self::VolumeDelete
                 | Self::Repair
         )
     }

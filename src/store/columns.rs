@@ -15,7 +15,7 @@ use crate::model::name::{ContainerId, Name};
 use crate::model::network::Network;
 use crate::model::nic::Nic;
 use crate::model::operation::{OperationKind, OperationStatus};
-use crate::model::pool::{Pool, PoolName};
+use crate::model::pool::{Pool, PoolName, Volume, VolumeName};
 use crate::model::profile::{Profile, ProfileName, ProfileSpec};
 use crate::model::snapshot::SnapshotName;
 use crate::model::template::TemplateId;
@@ -56,6 +56,7 @@ text_column!(LayerId);
 text_column!(SnapshotName);
 text_column!(ProfileName);
 text_column!(PoolName);
+text_column!(VolumeName);
 
 impl ToSql for Mac {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -134,6 +135,12 @@ impl FromSql for ProfileSpec {
 }
 
 impl FromSql for Network {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        parsed(value, |text| serde_json::from_str(text))
+    }
+}
+
+impl FromSql for Volume {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         parsed(value, |text| serde_json::from_str(text))
     }

@@ -13,7 +13,7 @@ use crate::model::ids::IdRange;
 use crate::model::keys::KeyError;
 use crate::model::mac::Mac;
 use crate::model::name::{ContainerId, Name};
-use crate::model::pool::{MOST_POOLS, PoolName};
+use crate::model::pool::{MOST_POOLS, MOST_VOLUMES, PoolName, VolumeName};
 use crate::model::profile::ProfileName;
 use crate::model::snapshot::SnapshotName;
 use crate::model::template::TemplateId;
@@ -80,6 +80,13 @@ pub enum StoreError {
     NoSuchPool { name: PoolName },
     #[error("storage pool '{name}' is used by {}", in_pool(users))]
     PoolInUse { name: PoolName, users: Vec<Name> },
+
+    #[error("storage pool '{pool}' has volumes, such as '{volume}'")]
+    PoolHasVolumes { pool: PoolName, volume: VolumeName },
+    #[error("storage pool '{pool}' has a volume '{name}' already")]
+    VolumeTaken { pool: PoolName, name: VolumeName },
+    #[error("storage pool '{pool}' has as many volumes as it can: {MOST_VOLUMES}")]
+    TooManyVolumes { pool: PoolName },
 
     #[error("'{name}' cannot name a template")]
     BadTemplateName { name: String },

@@ -37,6 +37,7 @@ mod sealing;
 mod setup;
 mod snapshots;
 mod templates;
+mod volumes;
 
 pub use database::Store;
 pub use error::{NO_TEMPLATE, StoreError};

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::columns::json;
 use super::error::Attempt;
-use super::{Store, StoreError};
+use super::{Store, StoreError, volumes};
 use crate::model::name::{ContainerId, Name};
 use crate::model::pool::{MOST_POOLS, Pool, PoolName};
 
@@ -59,6 +59,10 @@ impl Store {
             let is_in_use = tx.prepare_cached("SELECT 1 FROM layer WHERE pool = ?1")?.exists([name])?;
             if !users.is_empty() || is_in_use {
                 return Err(StoreError::PoolInUse { name: name.clone(), users }.into());
+            }
+            if let Some(volume) = volumes::all(tx, Some(name))?.first() {
+                let (pool, volume) = (name.clone(), volume.name.clone());
+                return Err(StoreError::PoolHasVolumes { pool, volume }.into());
             }
             match tx.execute("DELETE FROM pool WHERE name = ?1", [name])? {
                 0 => Err(StoreError::NoSuchPool { name: name.clone() }.into()),

@@ -365,6 +365,14 @@ CREATE TABLE pool (
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE container ADD COLUMN pool TEXT REFERENCES pool (name);
 ALTER TABLE layer ADD COLUMN pool TEXT REFERENCES pool (name);
+CREATE TABLE volume (
+    -- Of the pool that is always there, too.
+    pool TEXT NOT NULL,
+    name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 63),
+    -- As JSON; it has both names too.
+    spec TEXT NOT NULL,
+    PRIMARY KEY (pool, name)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX container_pool ON container (pool) WHERE pool IS NOT NULL;
 CREATE INDEX layer_pool ON layer (pool) WHERE pool IS NOT NULL;
 ";

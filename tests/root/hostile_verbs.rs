@@ -334,6 +334,9 @@ fn set_disk_quota(scene: &Scene<'_>, verb: Verb) {
     set("00000000", &own, vec![("data", open("/usr/share"))]);
     set("00000000", &own, vec![("data", open("/etc/passwd"))]);
     set("00000000", &own, Vec::new());
+    // As a volume.
+    set("", &json!(0), vec![("data", open("/usr/share"))]);
+    set("", &json!(0), Vec::new());
     set("00000000", &own, vec![("data", open("/usr/share")), ("more", open("/usr/share"))]);
 }
 

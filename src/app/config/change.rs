@@ -5,7 +5,7 @@ use super::{limits, proxies, shared};
 use crate::app::containers::{create, given, running, state};
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
-use crate::app::storage::quota;
+use crate::app::storage::{quota, volumes};
 use crate::model::config::{CONFIG_KEYS, Config};
 use crate::model::container::{Container, State};
 use crate::model::keys::Live;
@@ -71,6 +71,7 @@ pub fn check(app: &App, container: &Container, new: &Layered) -> AppResult<Vec<S
         for (device, _) in wanted.all_devices() {
             if !has_already.iter().any(|(other, _)| *other == device) {
                 given::check(&app.instance, device)?;
+                volumes::check(app, device)?;
                 quota::check(app, &container.pool, device)?;
             }
         }

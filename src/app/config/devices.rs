@@ -8,7 +8,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::firewall::Caution;
 use crate::app::instance::{App, lock};
 use crate::app::network;
-use crate::app::storage::quota;
+use crate::app::storage::{quota, volumes};
 use crate::model::container::{Container, State};
 use crate::model::device::{Device, DeviceType, ROOT_DEVICE};
 use crate::model::name::Name;
@@ -68,6 +68,7 @@ pub fn add(
         return mask(app, &container, device);
     }
     given::check(&app.instance, &device)?;
+    volumes::check(app, &device)?;
     quota::check(app, &container.pool, &device)?;
     app.store.add_device(&container.id, &device)?;
     let settled = settled(app, name, &container, device);
@@ -155,6 +156,7 @@ pub fn set(
     let former = find(&container, device)?;
     let changed = former.changed(pairs, unset)?;
     given::check(&app.instance, &changed)?;
+    volumes::check(app, &changed)?;
     quota::check(app, &container.pool, &changed)?;
     app.store.set_device(&container.id, &changed)?;
     let settled = settled(app, name, &container, changed);

@@ -14,7 +14,7 @@ use crate::app::network;
 use crate::app::network::Connect;
 use crate::app::operations::{self, Procedure, Step};
 use crate::app::profiles;
-use crate::app::storage::{pool, quota};
+use crate::app::storage::{pool, quota, volumes};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::device::Device;
@@ -70,6 +70,7 @@ pub fn launch(app: &mut App, request: &LaunchRequest, progress: &dyn Progress) -
     let is_own = |name: &str| request.devices.iter().any(|device| device.name == name);
     for device in request.devices.iter().chain(config.devices(is_own).into_iter().map(|(_, device)| device)) {
         given::check(&app.instance, device)?;
+        volumes::check(app, device)?;
         quota::check(app, &request.pool, device)?;
     }
     let template = templates::ensure(app, &request.template, progress)?;

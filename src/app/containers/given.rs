@@ -8,7 +8,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::app::error::{AppError, AppResult};
-use crate::app::instance::App;
+use crate::app::instance::{App, layout};
+use crate::app::storage::pools;
 use crate::host::api::requests::{DiskOrder, NodeOrder};
 use crate::model::container::Container;
 use crate::model::device::{Device, DeviceKind, Disk, DiskSource, UnixChar};
@@ -30,37 +31,46 @@ pub struct Given {
 impl Given {
     /// # Errors
     /// What the owner cannot give, or the host does not have.
-    pub fn of(instance: &Instance, container: &Container) -> AppResult<Self> {
+    pub fn of(app: &App, container: &Container) -> AppResult<Self> {
         let mut given = Self::default();
         let mut devices = container.mounted();
         // Of two, the one further up is mounted first.
         devices.sort_by(|a, b| a.path().cmp(b.path()));
         for (number, device) in devices.into_iter().enumerate() {
-            check(instance, &device)?;
-            given.add(instance, &device, number);
+            check(&app.instance, &device)?;
+            given.add(app, &device, number)?;
         }
         Ok(given)
     }
 
     /// Of one device.
-    pub fn one(instance: &Instance, device: &Device) -> Self {
+    pub fn one(app: &App, device: &Device) -> AppResult<Self> {
         let mut given = Self::default();
-        given.add(instance, device, 0);
-        given
+        given.add(app, device, 0)?;
+        Ok(given)
     }
 
-    fn add(&mut self, instance: &Instance, device: &Device, number: usize) {
+    fn add(&mut self, app: &App, device: &Device, number: usize) -> AppResult<()> {
         let (source, required) = match &device.kind {
             DeviceKind::Disk(disk) => match disk.source() {
                 DiskSource::Tmpfs => (MountSource::Tmpfs { size: disk.size, readonly: disk.readonly }, true),
-                DiskSource::Root => return,
+                DiskSource::Root => return Ok(()),
+                DiskSource::Volume(pool, volume) => {
+                    let name = format!("disk-{number}");
+                    let path = pools::path(app, pool)?.join(layout::volume_in_pool(volume));
+                    let order = DiskOrder { is_volume: true, ..disk_order(&app.instance, disk, &name, None) };
+                    self.disks.push((order, path.to_string_lossy().into_owned()));
+                    (MountSource::Place(format!("{}/{name}", place::MOUNTS)), disk.required)
+                }
                 DiskSource::Directory(path) => {
                     let name = format!("disk-{number}");
-                    self.disks.push((disk_order(instance, disk, &name, path), path.to_owned()));
+                    self.disks.push((disk_order(&app.instance, disk, &name, Some(path)), path.to_owned()));
                     (MountSource::Place(format!("{}/{name}", place::MOUNTS)), disk.required)
                 }
             },
-            DeviceKind::UnixChar(node) if !node.required && !Path::new(&node.source).exists() => return,
+            DeviceKind::UnixChar(node) if !node.required && !Path::new(&node.source).exists() => {
+                return Ok(());
+            }
             DeviceKind::UnixChar(node) => {
                 let name = format!("node-{number}");
                 let (mode, uid, gid) = (node.mode, node.uid, node.gid);
@@ -68,10 +78,11 @@ impl Given {
                 (MountSource::Place(format!("{}/{name}", place::DEVICES)), node.required)
             }
             // Packets are translated, and what is not there is not given.
-            DeviceKind::Proxy(_) | DeviceKind::None {} => return,
+            DeviceKind::Proxy(_) | DeviceKind::None {} => return Ok(()),
         };
         let (device, path) = (device.name.clone(), device.path().to_owned());
         self.mounts.push(GuestMount { device, path, source, required });
+        Ok(())
     }
 
     /// Opens, with the owner's own rights, what is passed as descriptors; what is missing and may be is left out.
@@ -79,8 +90,13 @@ impl Given {
         let mut opened = Vec::new();
         let mut left_out = Vec::new();
         for (order, path) in self.disks.iter().filter(|(order, _)| order.source.is_none()) {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
+            // A volume is its owner's guests', and cannot be read by the owner.
+            let flags = match order.is_volume {
+                true => OFlags::PATH | OFlags::NOFOLLOW,
+                false => OFlags::RDONLY | OFlags::NONBLOCK,
+            };
+            match rustix::fs::open(path.as_str(), flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            {
                 Err(e) if is_running || (e == Errno::NOENT && order.may_be_missing) => {
                     left_out.push(order.name.clone())
                 }
@@ -102,14 +118,15 @@ impl Given {
     }
 }
 
-fn disk_order(instance: &Instance, disk: &Disk, name: &str, path: &str) -> DiskOrder {
+fn disk_order(instance: &Instance, disk: &Disk, name: &str, path: Option<&str>) -> DiskOrder {
     // Root's containers have what root has named; an ordinary user passes what the user may read.
     let is_roots = instance.uid_of_user().is_none() && !instance.is_daemonless();
     DiskOrder {
         name: name.to_owned(),
-        source: is_roots.then(|| path.to_owned()),
+        source: path.filter(|_| is_roots).map(str::to_owned),
         is_read_only: disk.readonly,
         shift: disk.shift,
+        is_volume: false,
         may_be_missing: !disk.required,
     }
 }

@@ -29,7 +29,7 @@ pub enum Seen {
 
 /// Gives the running guest the device. The caller holds the container's lock.
 pub fn mount(app: &mut App, container: &Container, device: &Device) -> AppResult<Seen> {
-    let mut given = Given::one(&app.instance, device);
+    let mut given = Given::one(app, device)?;
     let opened = given.open(&app.instance, false)?;
     let (disk, node) = (given.disks.pop().map(|(order, _)| order), given.nodes.pop());
     // A directory or node that may be missing is.

@@ -102,7 +102,7 @@ pub fn plan(app: &App, container: &Container, adopt: Option<i32>) -> AppResult<S
     for device in container.all_devices().into_iter().map(|(device, _)| device).filter(|_| adopt.is_none()) {
         quota::check(app, &container.pool, device)?;
     }
-    let given = match Given::of(&app.instance, container) {
+    let given = match Given::of(app, container) {
         // What the guest has stays.
         Err(_) if adopt.is_some() => Given::default(),
         other => other?,

@@ -75,6 +75,13 @@ impl Fault for AppError {
             Self::NoPool { nearest, .. } => {
                 user(Code::PoolNotFound).meant(nearest.as_deref(), "'nagaya storage list' shows the pools")
             }
+            Self::NoVolume { pool, nearest, .. } => {
+                let all = format!("'nagaya storage volume list {pool}' shows its volumes");
+                user(Code::VolumeNotFound).meant(nearest.as_deref(), &all)
+            }
+            Self::VolumeInUse { pool, name, .. } => user(Code::VolumeInUse).hint(format!(
+                "take it from them first: nagaya storage volume detach {pool} {name} CONTAINER"
+            )),
             Self::PoolUnavailable { .. } => Facts::host(Code::PoolUnavailable).hint(
                 "see whether its disk is mounted, and whether others may pass through the directories above",
             ),

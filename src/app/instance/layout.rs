@@ -11,6 +11,8 @@ use crate::model::template::TemplateId;
 pub const POOL_CONTAINERS: &str = "containers";
 pub const POOL_TEMPLATES: &str = "templates";
 pub const POOL_LAYERS: &str = "layers";
+/// Directories that outlive containers.
+pub const POOL_VOLUMES: &str = "volumes";
 pub const POOL_TMP: &str = "tmp";
 /// What nobody needs any more. Its being there means that there is something to delete.
 pub const POOL_TRASH: &str = "trash";
@@ -80,6 +82,11 @@ pub fn data_in_pool(id: &ContainerId) -> String {
 /// A layer's root directory, relative to the pool.
 pub fn layer_in_pool(id: &LayerId) -> String {
     format!("{POOL_LAYERS}/{id}")
+}
+
+/// A volume, relative to its pool.
+pub fn volume_in_pool(name: &str) -> String {
+    format!("{POOL_VOLUMES}/{name}")
 }
 
 /// A template's root directory, relative to the pool.

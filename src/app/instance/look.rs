@@ -83,6 +83,11 @@ impl Look {
         all.into_iter().map(|pool| pool.name.to_string()).chain(["default".to_owned()]).collect()
     }
 
+    pub fn volumes(&self) -> Vec<String> {
+        let all = self.store.as_ref().and_then(|store| store.volumes(None).ok()).unwrap_or_default();
+        all.into_iter().map(|volume| volume.name.to_string()).collect()
+    }
+
     pub fn networks(&self) -> Vec<String> {
         let all = self.store.as_ref().and_then(|store| store.networks().ok()).unwrap_or_default();
         all.into_iter().map(|network| network.name).collect()

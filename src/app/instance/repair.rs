@@ -10,7 +10,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::firewall;
 use crate::app::images::record;
 use crate::app::operations;
-use crate::app::storage::{pools, trees};
+use crate::app::storage::{pools, trees, volumes};
 use crate::model::container::Container;
 use crate::model::firewall::Block;
 use crate::model::instance::Instance;
@@ -19,7 +19,7 @@ use crate::model::manifest::{self, Manifest};
 use crate::model::name::ContainerId;
 use crate::model::network::Network;
 use crate::model::operation::{Operation, OperationKind};
-use crate::model::pool::Pool;
+use crate::model::pool::{Pool, Volume};
 use crate::model::profile::Profile;
 use crate::model::template::TemplateId;
 use crate::store::Store;
@@ -32,6 +32,7 @@ struct Kept {
     networks: Vec<Network>,
     profiles: Vec<Profile>,
     pools: Vec<Pool>,
+    volumes: Vec<Volume>,
     blocks: Vec<Block>,
     /// What could not be ended of what is half made or half deleted. It has a manifest, too.
     unfinished: Vec<Operation>,
@@ -45,6 +46,7 @@ impl Kept {
             networks: present.networks().unwrap_or_default(),
             profiles: present.profiles().unwrap_or_default(),
             pools: present.pools().unwrap_or_default(),
+            volumes: present.volumes(None).unwrap_or_default(),
             blocks: present.blocks(now()).unwrap_or_default(),
             unfinished: present.unfinished_operations().unwrap_or_default(),
             starting: present.starting().unwrap_or_default(),
@@ -129,6 +131,9 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
     for pool in pools.iter().chain(&kept.pools) {
         app.store.put_pool(pool)?;
     }
+    for volume in &kept.volumes {
+        app.store.put_volume(volume)?;
+    }
     for manifest in &mut manifests {
         if let Some(layer) = drop_unmade(&app, manifest) {
             lines.push(format!("container {} had not got its layer {layer} yet", manifest.container.name));
@@ -155,6 +160,10 @@ pub fn repair(instance: &Instance) -> AppResult<Vec<String>> {
             // Its disk may be there again later.
             Err(e @ AppError::PoolUnavailable { .. }) => lines.push(error_text(&e)),
             other => other?,
+        }
+        if app.pool(&pool).is_ok() {
+            let found = volumes::find_again(&mut app, &pool)?;
+            lines.extend(found.iter().map(|name| format!("volume {pool}/{name}")));
         }
     }
     kept.put_unfinished(&mut app)?;

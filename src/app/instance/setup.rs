@@ -127,7 +127,8 @@ fn empty_as_owner(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
 fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     let mut app = super::open(instance.clone())?;
     let containers = app.store.containers()?;
-    let would_go = data(containers.len(), app.store.templates()?.len());
+    let volumes = app.store.volumes(None)?;
+    let would_go = data(containers.len(), volumes.len(), app.store.templates()?.len());
     if let Some(would_go) = would_go.filter(|_| !yes) {
         return Err(AppError::advised(
             format!("{would_go} would be deleted"),
@@ -141,6 +142,10 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     others.iter().filter(|pool| is_gone(&pool.name)).for_each(|pool| app.lose_pool(&pool.name));
     for container in containers {
         delete::delete(&mut app, &container.name, true)?;
+    }
+    // What is in the pool that is always there goes with it.
+    for volume in volumes.iter().filter(|volume| !volume.pool.is_default_one()) {
+        app.store.delete_volume(&volume.pool, &volume.name)?;
     }
     trash::empty_now(&mut app, &PoolName::default_one())?;
     for pool in &others {
@@ -165,15 +170,17 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
 }
 
 /// What would be lost, in words; none if nothing would.
-fn data(containers: usize, templates: usize) -> Option<String> {
+fn data(containers: usize, volumes: usize, templates: usize) -> Option<String> {
     let counted = |count: usize, what: &str| match count {
         0 => None,
         1 => Some(format!("1 {what}")),
         more => Some(format!("{more} {what}s")),
     };
-    let parts = [counted(containers, "container"), counted(templates, "template")];
+    let parts =
+        [counted(containers, "container"), counted(volumes, "volume"), counted(templates, "template")];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(" and "))
+    let (last, before) = parts.split_last()?;
+    Some(if before.is_empty() { last.clone() } else { format!("{} and {last}", before.join(", ")) })
 }
 
 /// Ends every container that has a cgroup, also those that the database does not know.
@@ -196,8 +203,9 @@ mod tests {
 
     #[test]
     fn what_would_be_lost_is_counted() {
-        assert_eq!(data(0, 0), None);
-        assert_eq!(data(1, 0).as_deref(), Some("1 container"));
-        assert_eq!(data(23, 8).as_deref(), Some("23 containers and 8 templates"));
+        assert_eq!(data(0, 0, 0), None);
+        assert_eq!(data(1, 0, 0).as_deref(), Some("1 container"));
+        assert_eq!(data(1, 1, 2).as_deref(), Some("1 container, 1 volume and 2 templates"));
+        assert_eq!(data(23, 0, 8).as_deref(), Some("23 containers and 8 templates"));
     }
 }

@@ -8,7 +8,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::instance::App;
 use crate::app::instance::lock;
 use crate::app::operations;
-use crate::app::storage::quota;
+use crate::app::storage::{quota, volumes};
 use crate::model::config::Config;
 use crate::model::device::Device;
 use crate::model::name::Name;
@@ -201,6 +201,7 @@ fn check_alone(app: &App, old: &Profile, new: &Profile) -> AppResult<()> {
     let is_new = |device: &&Device| old.device(&device.name) != Some(*device);
     new.devices().iter().filter(is_new).try_for_each(|device| {
         given::check(&app.instance, device)?;
+        volumes::check(app, device)?;
         quota::check_anywhere(app, device)
     })
 }

@@ -1,11 +1,17 @@
 //! Requests about storage pools.
 
 use super::door::{Listener, Perform};
-use crate::api::storage::{Create, Delete, Disk, List, Pool, Set, Show};
+use crate::api::storage::{
+    Create, CreateVolume, Delete, DeleteVolume, Disk, List, ListVolumes, Pool, RenameVolume, Set, SetVolume,
+    Show, ShowVolume, Volume,
+};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::storage::pools::{self, Described};
+use crate::app::storage::volumes;
 use crate::model::pool;
+use crate::model::pool::VolumeSettings;
+use crate::model::time::Timestamp;
 
 impl From<pools::Disk> for Disk {
     fn from(disk: pools::Disk) -> Self {
@@ -61,5 +67,75 @@ impl Perform for Delete {
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
         pools::delete(app, &self.name, self.lost)
+    }
+}
+
+impl From<volumes::Described> for Volume {
+    fn from(volumes::Described { volume, users }: volumes::Described) -> Self {
+        let pool::Volume { pool, name, settings, created_at } = volume;
+        let config = settings.config().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self {
+            pool,
+            name,
+            description: settings.description,
+            config,
+            created_at: Timestamp(created_at),
+            used_by: users,
+            bytes: None,
+            files: None,
+        }
+    }
+}
+
+impl Perform for ListVolumes {
+    type Answer = Vec<Volume>;
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Volume>> {
+        Ok(volumes::list(app, self.pool.as_ref())?.into_iter().map(Volume::from).collect())
+    }
+}
+
+impl Perform for ShowVolume {
+    type Answer = Volume;
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Volume> {
+        let (found, taken) = volumes::show(app, &self.pool, &self.name)?;
+        let (bytes, files) = taken.unzip();
+        Ok(Volume { bytes, files, ..found.into() })
+    }
+}
+
+impl Perform for CreateVolume {
+    type Answer = ();
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
+        let Self { pool, name, config, description } = self;
+        let settings = VolumeSettings { description, ..VolumeSettings::default() };
+        volumes::create(app, &pool, &name, settings.changed(&config.0, &[])?)
+    }
+}
+
+impl Perform for SetVolume {
+    type Answer = ();
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
+        let Self { pool, name, config, unset, description } = self;
+        volumes::set(app, &pool, &name, &config.0, &unset, description)
+    }
+}
+
+impl Perform for RenameVolume {
+    type Answer = ();
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
+        volumes::rename(app, &self.pool, &self.name, &self.new_name)
+    }
+}
+
+impl Perform for DeleteVolume {
+    type Answer = ();
+
+    fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
+        volumes::delete(app, &self.pool, &self.name)
     }
 }

@@ -7,4 +7,5 @@ pub mod pools;
 pub mod quota;
 pub mod trash;
 pub mod trees;
+pub mod volumes;
 pub mod worker;

@@ -11,7 +11,9 @@ use super::{pools, quota, trash, trees, worker};
 use crate::app::error::AppResult;
 use crate::app::instance::App;
 use crate::app::instance::layout;
-use crate::app::instance::layout::{POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TMP, POOL_TRASH};
+use crate::app::instance::layout::{
+    POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TMP, POOL_TRASH, POOL_VOLUMES,
+};
 use crate::model::container::Container;
 use crate::model::layer::LayerId;
 use crate::model::pool::PoolName;
@@ -104,7 +106,7 @@ pub fn names(app: &mut App, name: &PoolName, path: &'static str) -> AppResult<Ve
 /// Deletes all that is in a pool.
 pub fn empty(app: &mut App, name: &PoolName) -> AppResult<()> {
     work(app, name, |pool| {
-        for path in [POOL_TMP, POOL_CONTAINERS, POOL_LAYERS, POOL_TEMPLATES, POOL_TRASH] {
+        for path in [POOL_TMP, POOL_CONTAINERS, POOL_LAYERS, POOL_VOLUMES, POOL_TEMPLATES, POOL_TRASH] {
             delete_tree(pool, path)?;
         }
         Ok(())

@@ -168,7 +168,12 @@ pub fn delete(app: &mut App, name: &PoolName, lost: bool) -> AppResult<()> {
     let pool = find(app, name)?;
     let users = app.store.pool_users(name)?;
     match (open(app, name), lost) {
-        (Ok(_), false) if users.is_empty() => {}
+        (Ok(_), false) if users.is_empty() => {
+            if let Some(volume) = app.store.volumes(Some(name))?.into_iter().next() {
+                let (pool, volume) = (name.clone(), volume.name);
+                return Err(crate::store::StoreError::PoolHasVolumes { pool, volume }.into());
+            }
+        }
         (_, false) if !users.is_empty() => {
             return Err(crate::store::StoreError::PoolInUse { name: name.clone(), users }.into());
         }
@@ -204,6 +209,9 @@ pub fn delete(app: &mut App, name: &PoolName, lost: bool) -> AppResult<()> {
 fn remove(app: &mut App, found: &Pool) -> AppResult<()> {
     if app.has_lost(&found.name) {
         app.store.forget_layers_of(&found.name)?;
+        for volume in app.store.volumes(Some(&found.name))? {
+            app.store.delete_volume(&volume.pool, &volume.name)?;
+        }
         // Where the directory is there, the disk is not: the broker has to know that the pool is not, either.
         if let Err(e) = app.broker.remove_pool(&found.directory) {
             tracing::warn!("{}", crate::sys::error_text(&e));

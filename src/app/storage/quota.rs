@@ -9,7 +9,7 @@ use crate::app::instance::{App, layout};
 use crate::host::api::requests::{ROOM, Setting};
 use crate::model::container::Container;
 use crate::model::device::Device;
-use crate::model::pool::PoolName;
+use crate::model::pool::{PoolName, Volume, VolumeName, VolumeSettings};
 use crate::sys::fs::mountinfo::Mounts;
 use crate::sys::fs::quota;
 use crate::sys::fs::quota::{Amount, Taken};
@@ -92,13 +92,44 @@ fn open(app: &mut App, container: &Container) -> AppResult<OwnedFd> {
 
 /// Refuses limits that nobody could keep in this pool.
 pub fn check(app: &App, pool: &PoolName, device: &Device) -> AppResult<()> {
+    check_amount(app, pool, of_device(device))
+}
+
+/// The same of an amount.
+pub fn check_amount(app: &App, pool: &PoolName, most: Amount) -> AppResult<()> {
     let is_kept = || -> AppResult<bool> {
         Ok(!app.instance.is_daemonless() && quota::is_kept(pools::open(app, pool)?))
     };
-    match of_device(device) == Amount::default() || is_kept()? {
+    match most == Amount::default() || is_kept()? {
         true => Ok(()),
         false => Err(impossible(app, pool)),
     }
+}
+
+/// Bounds what may be in a volume.
+pub fn set_volume(app: &mut App, volume: &Volume, most: Amount, how: Setting) -> AppResult<()> {
+    if most == Amount::default() && !is_counted(app, &volume.pool)? {
+        return Ok(());
+    }
+    let path = layout::volume_in_pool(volume.name.as_str());
+    let dir = worker::open(app.pool(&volume.pool)?, &path).cannot(|| format!("open {path} in the pool"))?;
+    Ok(app.broker.set_volume_quota(most, how, dir)?)
+}
+
+/// The limits that the kernel keeps of a volume: where there are some, it tells of a file system of that size.
+pub fn of_volume(app: &mut App, pool: &PoolName, name: &VolumeName) -> AppResult<VolumeSettings> {
+    let path = layout::volume_in_pool(name.as_str());
+    let dir = app.pool(pool)?;
+    let what = || format!("ask how large {path} may be");
+    let whole = rustix::fs::fstatvfs(dir).cannot(what)?;
+    let volume = worker::open(dir, &path).cannot(what)?;
+    let volume = rustix::fs::fstatvfs(&volume).cannot(what)?;
+    let differs = |whole: u64, own: u64| (whole != own).then_some(own);
+    Ok(VolumeSettings {
+        size: differs(whole.f_blocks, volume.f_blocks).map(|blocks| blocks * volume.f_frsize),
+        inodes: differs(whole.f_files, volume.f_files),
+        description: String::new(),
+    })
 }
 
 /// Refuses limits that nobody could keep in any pool.

@@ -291,7 +291,7 @@ fn change(
     Ok(())
 }
 
-fn tell(name: &str, changed: &Changed) {
+pub(super) fn tell(name: &str, changed: &Changed) {
     if changed.pending {
         note(&format!("{} takes effect at the next start: nagaya restart {name}", changed.device.device));
     }

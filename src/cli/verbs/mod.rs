@@ -47,4 +47,5 @@ pub mod stop;
 pub mod storage;
 pub mod template;
 pub mod top;
+mod volume;
 pub mod watch;

@@ -1,3 +1,4 @@
+use super::volume::{self, VolumeArgs};
 use crate::api::snapshots::Optimize;
 use crate::api::storage::{Create, Delete, Disk, List, Pool, Set, Show};
 use crate::cli::arguments::names::Containers;
@@ -20,6 +21,8 @@ use crate::model::pool::PoolName;
 ///   nagaya launch debian12 db01 --storage fast
 ///   nagaya storage list
 ///   nagaya storage show fast
+///   nagaya storage volume create fast mail size=100GiB
+///   nagaya storage volume attach fast mail web01 /var/mail
 ///   nagaya storage optimize web01
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -42,6 +45,7 @@ enum Verb {
     Set(SetArgs),
     #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
+    Volume(VolumeArgs),
     Optimize(OptimizeArgs),
 }
 
@@ -136,6 +140,7 @@ pub fn run(args: StorageArgs) -> CliResult<i32> {
             ask(&mut crate::cli::open()?, Set { name: pool, description })?;
         }
         Verb::Delete(args) => ask(&mut crate::cli::open()?, Delete { name: args.pool, lost: args.lost })?,
+        Verb::Volume(args) => return volume::run(args),
         Verb::Optimize(args) => return optimize(&args),
     }
     Ok(DONE)

@@ -251,6 +251,9 @@ pub struct DiskOrder {
     /// The guest's root owns what its owner owns.
     #[serde(default)]
     pub shift: bool,
+    /// It belongs to the storage ids, whose files the guest sees as its own.
+    #[serde(default)]
+    pub is_volume: bool,
     /// One that is not there is left out.
     #[serde(default)]
     pub may_be_missing: bool,
@@ -306,11 +309,14 @@ pub enum Setting {
 /// More than overlayfs needs for its own directory when it is mounted.
 pub const ROOM: Amount = Amount { bytes: 1 << 20, files: 64 };
 
-/// How much a container may take of the disk. Comes with the descriptor `data`: the container's directory in the pool.
+/// How much a container, or a volume, may take of the disk. Comes with the descriptor `data`: its directory in the pool.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SetDiskQuota {
+    /// Empty: a volume's.
+    #[serde(default)]
     pub container: String,
-    /// First of its runtime ids.
+    /// First of the container's runtime ids.
+    #[serde(default)]
     pub first_id: u32,
     pub setting: Setting,
     /// 0: no limit.

@@ -404,6 +404,18 @@ impl Broker {
         self.ask(ask::KeepSources { directories }).map(drop)
     }
 
+    /// Bounds what the volume whose directory this is may take of the disk.
+    pub fn set_volume_quota(
+        &mut self,
+        most: Amount,
+        setting: ask::Setting,
+        data: OwnedFd,
+    ) -> Result<(), BrokerError> {
+        let (container, first_id, descriptors) = (String::new(), 0, Descriptors::of([("data", data)]));
+        let Amount { bytes, files } = most;
+        self.ask(ask::SetDiskQuota { container, first_id, setting, bytes, files, descriptors }).map(drop)
+    }
+
     /// Has a pool be made in a directory.
     pub fn make_pool(&mut self, directory: &str) -> Result<(), BrokerError> {
         self.ask(ask::MakePool { directory: directory.to_owned() }).map(drop)

@@ -5,24 +5,31 @@ use serde::{Deserialize, Serialize};
 use super::place::{GUEST_PATH, is_clean_path};
 use crate::model::config::value::{boolean, size, size_text};
 use crate::model::keys::{Absent, BOOL, Key, KeyError, Kind, Live, Subject, Table, Words};
+use crate::model::label::is_label;
+use crate::model::pool::PoolName;
 
 /// What is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskSource<'a> {
     /// A directory of the host's.
     Directory(&'a str),
+    /// A volume of a pool.
+    Volume(&'a PoolName, &'a str),
     /// Memory: empty at each start.
     Tmpfs,
     /// What the container has of its own in the pool.
     Root,
 }
 
-/// A directory of the host's, or an empty one in memory, in a guest; or how much the guest's own root may take.
+/// A directory of the host's, a volume, or an empty directory in memory, in a guest; or how much the guest's own root may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// As its key says; empty for the root.
     #[serde(default)]
     pub source: String,
+    /// The pool whose volume the source is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// Where it is in the guest.
     pub path: String,
     #[serde(default)]
@@ -70,8 +77,8 @@ impl Disk {
     /// The key that cannot be so, and what it must be.
     pub fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, KeyError> {
         let (source, path) = (String::new(), String::new());
-        let mut disk =
-            Self { source, path, readonly: false, shift: true, required: true, size: None, inodes: None };
+        let (readonly, shift, required) = (false, true, true);
+        let mut disk = Self { source, pool: None, path, readonly, shift, required, size: None, inodes: None };
         for (key, value) in pairs {
             DISK_KEYS.set(&mut disk, key, value)?;
         }
@@ -90,8 +97,15 @@ impl Disk {
         if self.source.is_empty() {
             return Err(KeyError::needs("a disk", "source=DIRECTORY"));
         }
-        if !is_source(&self.source) {
-            return Err(KeyError::wrong("source", &self.source, SOURCE.rule));
+        match &self.pool {
+            Some(_) if !is_label(&self.source) => {
+                return Err(KeyError::wrong("source", &self.source, "with pool, the name of a volume"));
+            }
+            Some(_) if !self.shift => return Err(KeyError::not_for("shift", "a disk without pool")),
+            None if !is_source(&self.source) => {
+                return Err(KeyError::wrong("source", &self.source, SOURCE.rule));
+            }
+            _ => {}
         }
         if self.size.is_some() && self.source() != DiskSource::Tmpfs {
             return Err(KeyError::not_for("size", "a disk with source=tmpfs: or path=/"));
@@ -106,6 +120,7 @@ impl Disk {
     fn check_root(&self) -> Result<(), KeyError> {
         for (key, is_default) in [
             ("source", self.source.is_empty()),
+            ("pool", self.pool.is_none()),
             ("readonly", !self.readonly),
             ("shift", self.shift),
             ("required", self.required),
@@ -120,6 +135,7 @@ impl Disk {
     pub fn source(&self) -> DiskSource<'_> {
         match self.source.as_str() {
             _ if self.path == ROOT => DiskSource::Root,
+            volume if let Some(pool) = &self.pool => DiskSource::Volume(pool, volume),
             TMPFS => DiskSource::Tmpfs,
             path => DiskSource::Directory(path),
         }
@@ -129,7 +145,7 @@ impl Disk {
     pub fn directory(&self) -> Option<&str> {
         match self.source() {
             DiskSource::Directory(path) => Some(path),
-            DiskSource::Tmpfs | DiskSource::Root => None,
+            DiskSource::Tmpfs | DiskSource::Volume(..) | DiskSource::Root => None,
         }
     }
 
@@ -149,8 +165,9 @@ const ROOT: &str = "/";
 const SOURCE: Kind = Kind {
     name: "path",
     words: Words::NONE,
-    rule: "the absolute path of a directory of the host's, without '.' and '..', or tmpfs:",
-    check: |text| is_source(without_slash(text)),
+    rule: "the absolute path of a directory of the host's, without '.' and '..', or tmpfs:; with pool=POOL, a volume's \
+           name",
+    check: |text| is_source(without_slash(text)) || is_label(text),
 };
 
 const PATH: Kind = Kind {
@@ -159,23 +176,36 @@ const PATH: Kind = Kind {
     ..GUEST_PATH
 };
 
-const INODES: Kind = Kind {
+const POOL: Kind = Kind {
+    name: "name",
+    words: Words::NONE,
+    rule: "the name of a storage pool",
+    check: |text| is_label(text),
+};
+
+pub const INODES: Kind = Kind {
     name: "integer",
     words: Words::NONE,
     rule: "a number of files of at least 16",
     check: |text| inodes(text).is_some(),
 };
 
-fn inodes(text: &str) -> Option<u64> {
+/// A number of files that a guest may have at most.
+pub fn inodes(text: &str) -> Option<u64> {
     text.parse().ok().filter(|n| (16..=i64::MAX as u64).contains(n))
 }
 
-const SIZE: Kind = Kind {
+pub const SIZE: Kind = Kind {
     name: "size",
     words: Words::NONE,
     rule: "a number of bytes of at least 4KiB, such as 64MiB",
-    check: |text| size(text).is_some_and(|bytes| bytes >= 4096),
+    check: |text| quota_size(text).is_some(),
 };
+
+/// A number of bytes that a guest may have at most.
+pub fn quota_size(text: &str) -> Option<u64> {
+    size(text).filter(|bytes| *bytes >= 4096)
+}
 
 /// As shells complete directories.
 fn without_slash(path: &str) -> &str {
@@ -192,13 +222,27 @@ const KEYS: &[Key<Disk>] = &[
         SOURCE,
         "",
         Live::NextStart,
-        "The host's directory, or tmpfs: for an empty one in memory",
+        "The host's directory, a volume of 'pool', or tmpfs: for memory",
         Field {
             set: |disk, text| {
                 without_slash(text).clone_into(&mut disk.source);
                 Some(())
             },
             get: |disk| (!disk.source.is_empty()).then(|| disk.source.clone()),
+        },
+    ),
+    Key::new(
+        "pool",
+        POOL,
+        "",
+        Live::NextStart,
+        "The storage pool whose volume the source is",
+        Field {
+            set: |disk, text| {
+                disk.pool = Some(PoolName::new(text).ok()?);
+                Some(())
+            },
+            get: |disk| disk.pool.as_ref().map(PoolName::to_string),
         },
     ),
     Key::new(
@@ -300,7 +344,6 @@ const ABSENT: &[Absent] = &[
         "limits.write*",
         "limits of a container's disk traffic: nagaya config set NAME limits.write=10MB",
     ),
-    Absent::key("pool"),
     Absent::instead("propagation", "what the host mounts below the source later is not seen in guests"),
     Absent::key("raw.mount.options"),
     Absent::instead("recursive", "what is mounted below the source is always part of it"),
@@ -332,6 +375,9 @@ mod tests {
         let back: Vec<_> = memory.config().collect();
         assert_eq!(back[2], ("size", "64MiB".to_owned()));
         assert_eq!(Disk::of(back.iter().map(|(key, value)| (*key, value.as_str()))).unwrap(), memory);
+        let volume = of(&[("source", "mail"), ("pool", "fast"), ("path", "/srv")]).unwrap();
+        let fast = PoolName::new("fast").unwrap();
+        assert_eq!((volume.source(), volume.directory()), (DiskSource::Volume(&fast, "mail"), None));
         let root = of(&[("path", "/"), ("size", "10GiB"), ("inodes", "100000")]).unwrap();
         assert_eq!((root.source(), root.directory()), (DiskSource::Root, None));
         let back: Vec<_> = root.config().collect();
@@ -354,7 +400,10 @@ mod tests {
             (&[("path", "/"), ("readonly", "true")], "readonly is only for"),
             (&[("path", "/"), ("inodes", "3")], "inodes cannot be"),
             (&[("source", "/a"), ("path", "/b"), ("inodes", "100")], "inodes is only for"),
-            (&[("source", "/a"), ("path", "/b"), ("pool", "x")], "a key of LXD's"),
+            (&[("source", "/a"), ("path", "/b"), ("pool", "x")], "source cannot be '/a'"),
+            (&[("source", "a"), ("path", "/b"), ("pool", "x"), ("shift", "false")], "shift is only for"),
+            (&[("source", "a"), ("path", "/b"), ("pool", "x/y")], "pool cannot be"),
+            (&[("path", "/"), ("pool", "x")], "pool is only for"),
             (&[("sorce", "/a")], "no disk key 'sorce'"),
         ] {
             let err = of(pairs).unwrap_err();

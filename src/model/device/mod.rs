@@ -6,7 +6,7 @@ mod place;
 pub mod proxy;
 mod unix_char;
 
-pub use disk::{DISK_KEYS, Disk, DiskSource};
+pub use disk::{DISK_KEYS, Disk, DiskSource, INODES, SIZE, inodes, quota_size};
 pub use kinds::{Device, DeviceKind, DeviceType, check_all, device_key};
 pub use place::is_clean_path;
 pub use proxy::{PROXY_KEYS, ProxyEnds};

@@ -1,8 +1,10 @@
 //! Pools: where containers' files are. Each is a directory on some file system.
 
 mod name;
+mod volume;
 
-pub use name::PoolName;
+pub use name::{PoolName, VolumeName};
+pub use volume::{MOST_VOLUMES, VOLUME_KEYS, Volume, VolumeSettings};
 
 use serde::{Deserialize, Serialize};
 

@@ -78,6 +78,13 @@ impl Fault for StoreError {
                 user(Code::PoolInUse).hint("try again in a moment")
             }
             Self::PoolInUse { .. } => user(Code::PoolInUse).hint("delete those containers first"),
+            Self::PoolHasVolumes { pool, volume } => user(Code::PoolInUse)
+                .hint(format!("delete them first: nagaya storage volume delete {pool} {volume}")),
+            Self::VolumeTaken { pool, .. } => user(Code::VolumeExists).hint(format!(
+                "choose another name; 'nagaya storage volume list {pool}' shows those that there are"
+            )),
+            Self::TooManyVolumes { pool } => user(Code::Refused)
+                .hint(format!("delete one that is not needed: nagaya storage volume delete {pool} VOLUME")),
 
             Self::NetworkTaken { .. } => user(Code::NetworkExists),
             Self::NoSuchNetwork { .. } => user(Code::NetworkNotFound),

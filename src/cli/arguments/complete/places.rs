@@ -23,6 +23,8 @@ pub enum What {
     Buildable,
     Recipe,
     Pool,
+    /// Of the pool that was named before, or of any.
+    Volume,
     Profile,
     /// Profiles with commas.
     Profiles,
@@ -150,6 +152,23 @@ const PLACES: &[(&str, &str, What)] = &[
     ("rebuild", "template", Buildable),
     ("storage optimize", "names", Stopped),
     ("storage create", "name description", Anything),
+    ("storage volume create", "volume pairs description", Anything),
+    ("storage volume rename", "new_name", Anything),
+    ("storage volume set, storage volume unset", "pairs keys description", Anything),
+    ("storage volume attach", "place", Anything),
+    ("storage volume attach, storage volume detach", "name", Container),
+    (
+        "storage volume create, storage volume list, storage volume show, storage volume set, storage volume unset, \
+         storage volume rename, storage volume delete, storage volume attach, storage volume detach",
+        "pool",
+        Pool,
+    ),
+    (
+        "storage volume show, storage volume set, storage volume unset, storage volume rename, storage volume delete, \
+         storage volume attach, storage volume detach",
+        "volume",
+        Volume,
+    ),
     ("storage show, storage set, storage delete", "pool", Pool),
     ("launch, create, copy", "storage", Pool),
     ("storage set", "description", Anything),

@@ -109,6 +109,7 @@ fn of_instance(what: What, typed: &str, words: &Words) -> Vec<Offer> {
             all.retain(|(name, _)| !known.iter().any(|(template, _)| template == name));
             known.into_iter().chain(all).collect()
         }
+        What::Volume => look.volumes().into_iter().map(plain).collect(),
         What::Pool => look.pools().into_iter().map(plain).collect(),
         What::Profile => look.profiles().into_iter().map(plain).collect(),
         What::Network => look.networks().into_iter().map(plain).collect(),

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 
+use super::passed;
 use crate::host::api::error::{HostError, failed, refused};
 use crate::host::api::packet::Descriptors;
 use crate::host::api::requests::DiskOrder;
@@ -63,6 +64,13 @@ impl PassedDisk {
             return of(tree, shift.then_some((stat.st_uid, stat.st_gid)));
         }
         let tree = descriptors.take(name)?;
+        if order.is_volume {
+            if !instance.is_daemonless() {
+                passed::answering([&tree].into_iter()).map_err(refused)?;
+            }
+            passed::tree(&tree, owner.storage).map_err(|e| refused(format!("a volume {e}")))?;
+            return of(tree, None);
+        }
         if instance.is_daemonless() {
             // Who asks is root of no more than the caller's own namespace.
             return match shift {
