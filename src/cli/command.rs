@@ -10,9 +10,9 @@ use super::output;
 use super::report;
 use super::verbs::{
     apply, autostart, autostop, config, console, copy, create, delete, device, diff, doctor, engine, events,
-    exec, file, firewall, forward, generate, grant, hostd, info, launch, list, logs, lxcfs_attach, network,
-    operation, pause, profile, publish, rebuild, rename, repair, restart, resume, run, schedule, setup,
-    shell, snapshot, start, stop, storage, template, top, watch,
+    exec, file, firewall, forward, generate, grant, hostd, info, launch, list, logs, lxcfs_attach, mount,
+    network, operation, pause, profile, publish, rebuild, rename, repair, restart, resume, run, schedule,
+    setup, shell, snapshot, start, stop, storage, template, top, watch,
 };
 use crate::app::instance::owner::Wish;
 
@@ -64,6 +64,7 @@ enum Verb {
     Exec(Deferred<exec::ExecArgs>),
     Shell(Deferred<shell::ShellArgs>),
     File(Deferred<file::FileArgs>),
+    Mount(Deferred<mount::MountArgs>),
     Console(Deferred<console::ConsoleArgs>),
     Logs(Deferred<logs::LogsArgs>),
     #[command(visible_alias = "move")]
@@ -154,6 +155,7 @@ fn run(verb: Verb) -> CliResult<i32> {
         Verb::Apply(args) => apply::run(args.0),
         Verb::Config(args) => config::run(args.0),
         Verb::Profile(args) => profile::run(args.0),
+        Verb::Mount(args) => mount::run(&args.0),
         Verb::Network(args) => network::run(args.0),
         Verb::Device(args) => device::run(args.0),
         Verb::Firewall(args) => firewall::run(args.0),

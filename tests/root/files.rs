@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::daemonless_user::DaemonlessUser;
@@ -491,4 +491,83 @@ fn requests_have_the_same() {
         let again = ask(&of("delete_file", "/srv/d", r#","if_exists":true"#), "");
         assert_eq!(again["response"]["changed"], false, "{again}");
     }
+}
+
+/// What is typed in the shell of `mount`.
+fn repaired(host: &Host, script: &str) -> Output {
+    host.nagaya(&["mount", "c", "/mnt", "--", "sh", "-ec", script])
+}
+
+#[test]
+fn a_stopped_container_is_repaired_in_a_shell_of_the_hosts() {
+    let host = Host::new();
+    host.launch("c");
+    host.sh("c", "echo broken >/etc/x; chown 33:34 /etc/x; ln -s /etc/shadow /root/link; ln -s /etc/nagaya-evil /root/new");
+    assert!(host.fails(1, &["mount", "c", "/mnt"]).contains("is running"));
+    host.ok(&["snapshot", "create", "c"]);
+    host.ok(&["stop", "--force", "c"]);
+    let done = repaired(
+        &host,
+        "pwd; stat -c %u:%g etc/x; echo mended >etc/x; echo new >etc/y; rm etc/os-release; id -u",
+    );
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "/mnt\n33:34\n0\n", "{}", told(&done));
+    // It has no right to anything of the host's, not by links of the guest either.
+    for script in [
+        "cat root/link",
+        "echo x >root/new",
+        "echo x >/etc/nagaya-evil",
+        "mknod dev/x b 8 0",
+        "mount -t tmpfs x etc",
+        "chroot . /bin/true",
+        "mount -t overlay o -o lowerdir=etc:root bin",
+    ] {
+        let output = repaired(&host, script);
+        assert_ne!(output.status.code(), Some(0), "{script}: {}", told(&output));
+    }
+    assert!(!Path::new("/etc/nagaya-evil").exists());
+    assert!(!Path::new("/mnt/etc/x").exists(), "nobody else sees it");
+    let status = repaired(&host, "grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; ls /proc/self/fd");
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("CapEff:\t000000008000001f") && status.contains("NoNewPrivs:\t1"), "{status}");
+    assert_eq!(
+        status.lines().filter(|line| line.parse::<u32>().is_ok()).count(),
+        4,
+        "three streams and ls's own: {status}"
+    );
+    // The exit code is the command's, and nothing starts the container meanwhile.
+    assert_eq!(repaired(&host, "exit 7").status.code(), Some(7));
+    let shell = host.spawn(&["mount", "c", "/mnt", "--", "sh", "-c", "echo >etc/up; sleep 100"], b"");
+    let id = host.info("c")["id"].as_str().expect("an id").to_owned();
+    let up = host.state_dir().join("pool/containers").join(id).join("upper/etc/up");
+    until(10, "the shell is at work", || up.exists());
+    // Who wants to start it waits.
+    let start = host.spawn(&["start", "c"], b"");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(host.list()[0]["state"], "stopped");
+    shell.kill(true);
+    drop(shell.wait());
+    assert!(start.wait().status.success());
+    assert!(host.fails(1, &["mount", "c", "/root/nowhere"]).contains("find /root/nowhere"));
+    host.ok(&["start", "c"]);
+    assert_eq!(
+        host.sh("c", "cat /etc/x /etc/y; stat -c %u /etc/y; ls /etc/os-release 2>/dev/null || true"),
+        "mended\nnew\n0"
+    );
+}
+
+#[test]
+fn ordinary_users_repair_their_containers_with_and_without_hostd() {
+    let users = HostdUsers::new(1);
+    let ann = users.granted(0);
+    let daemonless = DaemonlessUser::with_template();
+    let script = "echo mended >etc/x; stat -c %u etc/x";
+    let mount = ["mount", "c", "/mnt", "--", "sh", "-ec", script];
+    ann.ok(&["create", "tiny", "c"]);
+    assert_eq!(ann.ok(&mount), "0\n");
+    ann.ok(&["start", "c"]);
+    assert_eq!(ann.ok(&["exec", "c", "--", "cat", "/etc/x"]), "mended\n");
+    daemonless.ok(&["create", "tiny", "c"]);
+    assert_eq!(daemonless.ok(&mount), "0\n");
+    daemonless.ok(&["start", "c"]);
+    assert_eq!(daemonless.ok(&["exec", "c", "--", "cat", "/etc/x"]), "mended\n");
 }

@@ -3,6 +3,7 @@
 
 mod agent;
 pub mod receiver;
+pub mod repair;
 pub mod sender;
 mod stopped;
 

@@ -17,6 +17,50 @@ use crate::sys::process::fork::Fork;
 use crate::sys::process::{descriptors, identity, interrupt, sandbox, seccomp};
 use crate::sys::{Context, SysResult, error_text};
 
+/// What the tree of a stopped container is made of.
+pub struct Trees {
+    data: String,
+    /// Below the pool, or below `templates` where they begin with a slash; the topmost first.
+    lower: Vec<String>,
+    templates: OwnedFd,
+}
+
+impl Trees {
+    pub fn of(app: &mut App, container: &Container) -> AppResult<Self> {
+        let layers = app.store.chain(&container.id)?.layers;
+        let lower = layers.iter().rev().map(layout::layer_in_pool);
+        let lower = lower.chain([format!("/{}", layout::template_in_pool(&container.template))]).collect();
+        let templates = app.templates()?.try_clone().cannot(|| "keep the templates' directory")?;
+        Ok(Self { data: layout::data_in_pool(&container.id), lower, templates })
+    }
+
+    /// What whoever mounts them has to be given, besides the pool.
+    pub fn templates(&self) -> &OwnedFd {
+        &self.templates
+    }
+
+    /// Mounts the tree in a mount namespace of this process's own, and opens it. The pool of templates is its root
+    /// directory afterwards.
+    pub fn mount(&self, pool: &OwnedFd) -> SysResult<OwnedFd> {
+        let Self { data, lower, templates } = self;
+        let what = || "mount the container's files";
+        // In this order: the directory in which a process stands and its root directory go with it into a new mount
+        // namespace, and what it has open does not.
+        rustix::process::fchdir(templates).and_then(|()| rustix::process::chroot(c".")).cannot(what)?;
+        rustix::process::fchdir(pool).cannot(what)?;
+        identity::unshare(UnshareFlags::NEWNS)?;
+        // As its monitor mounts it. One page takes the names of all layers.
+        let lower = lower.join(":");
+        let options =
+            format!("lowerdir={lower},upperdir={data}/upper,workdir={data}/work,userxattr,index=off");
+        let options = std::ffi::CString::new(options).map_err(std::io::Error::from).cannot(what)?;
+        let flags = MountFlags::NODEV | MountFlags::NOSUID;
+        rustix::mount::mount("nagaya", data.as_str(), "overlay", flags, options.as_c_str()).cannot(what)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, data.as_str(), flags, Mode::empty()).cannot(what)
+    }
+}
+
 /// Begins `job` in the tree of a container that is stopped; `lock` is the container's, which the worker holds too until it
 /// has ended.
 pub fn begin(
@@ -26,26 +70,17 @@ pub fn begin(
     job: &FileJob,
     streams: [BorrowedFd<'_>; 3],
 ) -> AppResult<Child> {
-    let layers = app.store.chain(&container.id)?.layers;
-    let data = layout::data_in_pool(&container.id);
-    let lower: Vec<String> = layers
-        .iter()
-        .rev()
-        .map(layout::layer_in_pool)
-        // The worker's root directory is the pool that has the templates.
-        .chain([format!("/{}", layout::template_in_pool(&container.template))])
-        .collect();
+    let trees = Trees::of(app, container)?;
     let filter = seccomp::copier_filter()?;
-    let templates = app.templates()?.try_clone().cannot(|| "keep the templates' directory")?;
     let (namespace, pool) = app.storage(&container.pool)?;
     let fork = Fork::new("work on the container's files")
         .without_terminal()
         .streams(streams.map(Some))
         .keep([lock])
-        .keep([pool, &templates])
+        .keep([pool, &trees.templates])
         .root_of(namespace);
     Ok(fork.start(|| {
-        let root = match enter(pool, &templates, &data, &lower, &filter) {
+        let root = match enter(pool, &trees, &filter) {
             Ok(root) => root,
             Err(e) => {
                 transfer::refuse(&descriptors::take_streams()[2], &error_text(&e), e.errno());
@@ -58,32 +93,14 @@ pub fn begin(
 }
 
 /// Mounts the tree in this process's own mount namespace, makes it its root and gives up what files do not take.
-fn enter(
-    pool: &OwnedFd,
-    templates: &OwnedFd,
-    data: &str,
-    lower: &[String],
-    filter: &[u8],
-) -> SysResult<OwnedFd> {
+fn enter(pool: &OwnedFd, trees: &Trees, filter: &[u8]) -> SysResult<OwnedFd> {
     // Whoever asks may go: then the streams end, and what is half done is tidied up.
     interrupt::ignore_hangups();
-    let what = || "mount the container's files";
-    // In this order: the directory in which a process stands and its root directory go with it into a new mount
-    // namespace, and what it has open does not.
-    rustix::process::fchdir(templates).and_then(|()| rustix::process::chroot(c".")).cannot(what)?;
-    rustix::process::fchdir(pool).cannot(what)?;
-    identity::unshare(UnshareFlags::NEWNS)?;
-    // As its monitor mounts it. One page takes the names of all layers.
-    let options =
-        format!("lowerdir={},upperdir={data}/upper,workdir={data}/work,userxattr,index=off", lower.join(":"));
-    let options = std::ffi::CString::new(options).map_err(std::io::Error::from).cannot(what)?;
-    let flags = MountFlags::NODEV | MountFlags::NOSUID;
-    rustix::mount::mount("nagaya", data, "overlay", flags, options.as_c_str()).cannot(what)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, data, flags, Mode::empty()).cannot(what)?;
-    rustix::process::fchdir(&root).and_then(|()| rustix::process::chroot(c".")).cannot(what)?;
+    let root = trees.mount(pool)?;
+    let enter = rustix::process::fchdir(&root).and_then(|()| rustix::process::chroot(c"."));
+    enter.cannot(|| "mount the container's files")?;
     rustix::process::umask(Mode::empty());
-    [pool, templates].into_iter().for_each(|dir| descriptors::close(dir.as_fd()));
+    [pool, &trees.templates].into_iter().for_each(|dir| descriptors::close(dir.as_fd()));
     sandbox::keep_to_files()?;
     sandbox::shut_in(filter)?;
     Ok(root)

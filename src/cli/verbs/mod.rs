@@ -26,6 +26,7 @@ pub mod launch;
 pub mod list;
 pub mod logs;
 pub mod lxcfs_attach;
+pub mod mount;
 pub mod network;
 pub mod operation;
 pub mod pause;

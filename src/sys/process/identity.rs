@@ -1,6 +1,9 @@
 //! Whom a process works as, and which namespaces it leaves. Nothing here asks for memory.
 
-use rustix::thread::UnshareFlags;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::failed::{Doing, Failed};
 
@@ -10,6 +13,15 @@ pub fn become_ids(uid: u32, gid: u32) -> Result<(), Failed> {
     rustix::thread::set_thread_groups(&[]).doing("drop the supplementary groups")?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).doing("change the group")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).doing("change the user")
+}
+
+/// Has the root of this process's mount namespace as its root directory and stands there, wherever chroot(2) has led it.
+/// `proc` is the host's `/proc`. Who enters a mount namespace, also the one that it is in, is put there.
+pub fn leave_chroot(proc: &OwnedFd) -> Result<(), Failed> {
+    let what = "leave the pool";
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(proc, "self/ns/mnt", flags, Mode::empty()).doing(what)?;
+    rustix::thread::move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount)).doing(what)
 }
 
 /// unshare(2); only for processes with a single thread, or for a thread of which nothing is left.

@@ -63,8 +63,13 @@ pub fn leave_keyring() -> Result<(), Failed> {
     }
 }
 
+/// Gives up for good what set-id programs would give; and a program that root executes has no capability more.
+pub fn gain_nothing() -> Result<(), Failed> {
+    rustix::thread::set_no_new_privs(true).doing("set no_new_privs")
+}
+
 /// Gives up for good what set-id programs would give, and loads a filter of [`seccomp`].
 pub fn shut_in(filter: &[u8]) -> Result<(), Failed> {
-    rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
+    gain_nothing()?;
     seccomp::load(filter).doing("load the system call filter")
 }
