@@ -22,6 +22,7 @@ def run(host: Host) -> None:
         if kind == "ext4":
             full(host)
             kept_apart(host)
+            of_volumes(host)
         host.delete_containers()
         host.run(f"umount -l {STATE}")
 
@@ -120,6 +121,30 @@ def kept_apart(host: Host) -> None:
     host.run("nagaya delete --force web twin")
     host.run("nagaya launch debian12 web -d root,size=100MiB,inodes=3000")
     assert df(host, "web", "used")[0] < 40 << 10
+
+
+def of_volumes(host: Host) -> None:
+    """A volume has a limit of its own, whoever writes, and so has a container in another pool."""
+    host.run("nagaya storage volume create default mail size=50MiB inodes=500")
+    host.run("nagaya storage volume attach default mail web /srv/mail")
+    [size] = [int(host.out("nagaya exec web -- df --output=size /srv/mail | tail -n 1"))]
+    assert size == 50 << 10, size
+    host.fails("nagaya exec web -- dd if=/dev/zero of=/srv/mail/big bs=64k count=2000")
+    taken = int(host.out("nagaya exec web -- stat -c %s /srv/mail/big"))
+    assert 40 * MIB < taken <= 50 * MIB, taken
+    assert df(host, "web", "used")[0] < 50 << 10, "it does not count for the container"
+    host.fails("nagaya storage volume set default mail size=10MiB", says="more than 10 MiB")
+    host.run("nagaya storage volume set default mail size=80MiB")
+    host.run("nagaya exec web -- dd if=/dev/zero of=/srv/mail/more bs=1M count=20")
+    host.run("nagaya storage volume create default other size=20MiB")
+    numbers = [int(host.out(f"lsattr -pd {STATE}/pool/volumes/{name}").split()[0]) for name in ("mail", "other")]
+    assert len(set(numbers)) == 2 and 0 not in numbers, numbers
+    # A database that is made anew has the limits that the kernel keeps.
+    host.run(f"rm {STATE}/nagaya.db* && nagaya repair")
+    config = host.json("nagaya storage volume show default mail --format json")["config"]
+    assert config == {"size": "80MiB", "inodes": "500"}, config
+    host.run("nagaya delete --force web")
+    host.run("nagaya storage volume delete default mail && nagaya storage volume delete default other")
 
 
 def project(host: Host, container: str) -> int:
