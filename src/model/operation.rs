@@ -65,13 +65,13 @@ pub enum OperationKind {
     TemplateDelete,
     /// Brings a change of a profile to the containers that use it: finished.
     ProfileChange,
-    /// Makes a storage pool: one whose command was killed can be deleted.
+    /// Makes a storage pool: finished.
     StorageCreate,
-    /// Deletes a storage pool: one whose command was killed can be deleted again.
+    /// Deletes a storage pool: finished.
     StorageDelete,
-    /// Makes a volume: one whose command was killed can be deleted.
+    /// Makes a volume: finished.
     VolumeCreate,
-    /// Deletes a volume: one whose command was killed can be deleted again.
+    /// Deletes a volume: finished.
     VolumeDelete,
     /// Makes a new database from what stands beside it: the pool is looked through afterwards.
     Repair,
@@ -148,6 +148,11 @@ impl OperationKind {
     /// Whether the container that it is about stays, also where it is undone.
     pub fn leaves_container(self) -> bool {
         !matches!(self, Self::Launch | Self::Create | Self::Copy | Self::Delete)
+    }
+
+    /// Whether it is about a pool or a volume, which the next command finishes.
+    pub fn is_finished_later(self) -> bool {
+        matches!(self, Self::StorageCreate | Self::StorageDelete | Self::VolumeCreate | Self::VolumeDelete)
     }
 
     /// Whether it works in the pool, whose lock its command holds. Others hold their container's, or the profiles'.

@@ -235,7 +235,7 @@ fn top_ranks_running_containers_also_paused_ones() {
     assert!(host.ok(&["top", "--once"]).contains("busy"));
     host.ok(&["resume", "busy"]);
     host.ok(&["stop", "--force", "busy"]);
-    drop(spin);
+    drop(spin.wait());
 }
 
 #[test]

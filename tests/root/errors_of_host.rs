@@ -144,10 +144,15 @@ pub struct Disk {
 impl Disk {
     /// Mounts an empty ext4 of this many MiB and sets up the instance on it.
     pub fn under(host: &Host, mebibytes: u64) -> Self {
+        Self::with(host, mebibytes, &[])
+    }
+
+    /// The same, made with these options of mkfs.
+    pub fn with(host: &Host, mebibytes: u64, options: &[&str]) -> Self {
         let image = tempfile::NamedTempFile::new().expect("make a file");
         image.as_file().set_len(mebibytes << 20).expect("make it long");
         let (file, dir) = (image.path().to_string_lossy().into_owned(), host.state_dir());
-        run_tool("mkfs.ext4", &["-q", "-F", "-m", "0", &file]);
+        run_tool("mkfs.ext4", &[&["-q", "-F", "-m", "0"], options, &[&file]].concat());
         fs::create_dir(&dir).expect("make the state directory");
         run_tool("mount", &["-o", "loop", &file, &dir.to_string_lossy()]);
         let disk = Self { _image: image, dir };

@@ -70,7 +70,8 @@ pub fn files(dir: &Path, found: &mut BTreeSet<String>) {
         }
         // Made when they are first needed, and kept; what is in them counts.
         if !is_dir
-            || !["containers", "layers", "templates", "tmp", "locks", "running"].contains(&name.as_str())
+            || !["containers", "layers", "volumes", "templates", "tmp", "locks", "running"]
+                .contains(&name.as_str())
         {
             found.insert(format!("file {}", entry.path().display()));
         }

@@ -517,18 +517,34 @@ fn a_database_made_anew_after_a_killed_snapshot_loses_no_file() {
 fn a_full_disk_leaves_everything_as_it_was() {
     let host = Host::bare();
     let disk = Disk::under(&host, 40);
+    on_a_full_disk(&host, || disk.fill(), || fs::remove_file(disk.dir.join("filler")).expect("make room"));
+}
+
+#[test]
+fn a_disk_on_which_no_file_can_be_made_leaves_everything_as_it_was() {
+    let host = Host::bare();
+    let disk = Disk::with(&host, 40, &["-N", "1024"]);
+    let filler = disk.dir.join("filler");
+    let fill = || {
+        fs::create_dir(&filler).expect("make a directory");
+        while fs::File::create(filler.join(super::host::random_hex(8))).is_ok() {}
+    };
+    on_a_full_disk(&host, fill, || fs::remove_dir_all(&filler).expect("make room"));
+}
+
+fn on_a_full_disk(host: &Host, fill: impl Fn(), make_room: impl Fn()) {
     host.import("tiny", &super::templates::tiny());
     host.launch("c");
     host.sh("c", "dd if=/dev/urandom of=/root/big bs=1M count=9; sha256sum /root/big >/root/sum");
     let check = || assert!(host.sh("c", "sha256sum -c /root/sum").contains("OK"));
-    disk.fill();
-    let before = leftovers::of(&host);
+    fill();
+    let before = leftovers::of(host);
     for args in [&["snapshot", "create", "c", "s0"][..], &["copy", "c", "d"], &["publish", "c", "--as", "t"]]
     {
         let output = host.nagaya(args);
         assert_eq!(output.status.code(), Some(3), "{args:?}: {output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).to_lowercase().contains("no space"), "{output:?}");
-        leftovers::gone(&host, &before, &format!("{args:?} on a full disk"));
+        leftovers::gone(host, &before, &format!("{args:?} on a full disk"));
         check();
     }
     host.ok(&["stop", "--force", "c"]);
@@ -539,7 +555,7 @@ fn a_full_disk_leaves_everything_as_it_was() {
         &["storage", "optimize", "c"],
         &["rebuild", "c"],
     ] {
-        let before = leftovers::of(&host);
+        let before = leftovers::of(host);
         let output = host.nagaya(args);
         match (output.status.success(), args[0]) {
             (true, "snapshot") => drop(host.ok(&["snapshot", "delete", "c", "s0"])),
@@ -548,11 +564,11 @@ fn a_full_disk_leaves_everything_as_it_was() {
             (true, _) => panic!("there was no room to merge layers: {output:?}"),
             (false, _) => {
                 assert_eq!(output.status.code(), Some(3), "{args:?}: {output:?}");
-                leftovers::gone(&host, &before, &format!("{args:?} on a full disk"));
+                leftovers::gone(host, &before, &format!("{args:?} on a full disk"));
             }
         }
     }
-    fs::remove_file(disk.dir.join("filler")).expect("make room");
+    make_room();
     host.ok(&["start", "c"]);
     check();
     host.ok(&["snapshot", "create", "c", "after"]);

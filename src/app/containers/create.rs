@@ -14,7 +14,7 @@ use crate::app::network;
 use crate::app::network::Connect;
 use crate::app::operations::{self, Procedure, Step};
 use crate::app::profiles;
-use crate::app::storage::{pool, quota, volumes};
+use crate::app::storage::{contents, quota, volumes};
 use crate::model::config::Config;
 use crate::model::container::{Container, NewContainer, Phase};
 use crate::model::device::Device;
@@ -244,7 +244,7 @@ pub fn fill(app: &mut App, making: &mut Making) -> AppResult<()> {
         // Not before it is recorded: from then on nobody deletes the networks.
         network::expect(app, &making.nics)?;
     }
-    let tree = pool::make_container(app, container, making.top.as_ref())?;
+    let tree = contents::make_container(app, container, making.top.as_ref())?;
     let dir = layout::container_dir(&app.instance, &container.id);
     std::fs::create_dir_all(&dir).cannot(|| format!("make {}", dir.display()))?;
     write_manifest(app, container)?;

@@ -6,8 +6,8 @@ use crate::app::images::templates;
 use crate::app::instance::App;
 use crate::app::instance::{layout, lock};
 use crate::app::operations::{self, Procedure, Step, nothing};
-use crate::app::storage::pool::Working;
-use crate::app::storage::{pool, trash};
+use crate::app::storage::contents::Working;
+use crate::app::storage::{contents, trash};
 use crate::app::{firewall, network};
 use crate::model::container::{Container, Phase, State};
 use crate::model::name::Name;
@@ -66,7 +66,7 @@ pub(super) fn empty(app: &mut App, container: &mut Container) -> AppResult<()> {
     // The files go while the rest is forgotten.
     let files = match app.has_lost(&container.pool) {
         true => None,
-        false => Some(pool::delete_container(app, container)?),
+        false => Some(contents::delete_container(app, container)?),
     };
     monitor::forget(app, container);
     firewall::forget(app, container)?;

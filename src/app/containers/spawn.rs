@@ -6,7 +6,7 @@ use super::plan::StartPlan;
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::layout::POOL_LAYERS;
 use crate::app::instance::{App, layout};
-use crate::app::storage::pool;
+use crate::app::storage::contents;
 use crate::host::api::packet::Descriptors;
 use crate::host::api::requests::{DEVICES, Layer, Mount, Spawn, usual_devices};
 use crate::host::client::BrokerError;
@@ -43,7 +43,7 @@ fn open_files(app: &mut App, plan: &StartPlan) -> AppResult<Files> {
     let [log, other_log] = layout::console_logs(&app.instance, &container.id);
     let (tree, data) = (layout::template_in_pool(&container.template), layout::data_in_pool(&container.id));
     let in_pool =
-        |pool: &OwnedFd, path: &str| pool::open(pool, path).cannot(|| format!("open {path} in the pool"));
+        |pool: &OwnedFd, path: &str| contents::open(pool, path).cannot(|| format!("open {path} in the pool"));
     let template = in_pool(app.templates()?, &tree)?;
     let pool = app.pool(&container.pool)?;
     Ok(Files {

@@ -13,7 +13,7 @@ use crate::app::instance::layout::{POOL_TEMPLATES, POOL_TMP};
 use crate::app::instance::lock;
 use crate::app::operations;
 use crate::app::progress::Bytes;
-use crate::app::storage::{layers, pool, pools};
+use crate::app::storage::{contents, layers, pools, volumes};
 use crate::model::fault::Code;
 use crate::model::operation::{OperationId, OperationKind};
 use crate::model::pool::PoolName;
@@ -121,7 +121,7 @@ fn build_recipe(app: &mut App, name: &str, anew: bool, progress: &dyn Progress) 
     progress.stage(&format!("building template {name}"), Some(0));
     with_work(app, OperationKind::TemplateBuild, name, |app, work| {
         let (namespace, pool) = app.storage(&PoolName::default_one())?;
-        let scratch = pool::open(pool, &format!("{}/scratch", pool::work_dir(work)))
+        let scratch = contents::open(pool, &format!("{}/scratch", contents::work_dir(work)))
             .map_err(|e| SysError::new("open the build's scratch directory", e))?;
         let mut builder = Builder::start(namespace, &scratch, &recipe, progress)?;
         let archive = builder.archive()?;
@@ -222,7 +222,7 @@ fn with_work<T>(
     let id = operations::of_pool(app, kind, name)?;
     let work = Work { id, _lock };
     app.store.take_step(&work.id, 1)?;
-    let outcome = pool::begin(app, work.id.as_str()).and_then(|()| body(app, work.id.as_str()));
+    let outcome = contents::begin(app, work.id.as_str()).and_then(|()| body(app, work.id.as_str()));
     match outcome {
         Ok(value) => Ok((work, value)),
         Err(e) => {
@@ -234,8 +234,8 @@ fn with_work<T>(
 
 /// Removes the directory and ends the operation: one that failed, where `error` says why.
 fn end(app: &mut App, work: &Work, error: Option<&str>) {
-    let ended =
-        pool::discard(app, work.id.as_str()).and_then(|()| Ok(app.store.end_operation(&work.id, error)?));
+    let ended = contents::discard(app, work.id.as_str())
+        .and_then(|()| Ok(app.store.end_operation(&work.id, error)?));
     if let Err(e) = ended {
         tracing::warn!("what is left of an unfinished template is removed by the next command: {e}");
     }
@@ -244,7 +244,7 @@ fn end(app: &mut App, work: &Work, error: Option<&str>) {
 /// Unpacks an archive into the work's tree, as root of the storage ids, with nothing else in reach.
 fn unpack(app: &mut App, work: &str, archive: OwnedFd, watch: &mut dyn Watch) -> AppResult<Unpacked> {
     let (namespace, pool) = app.storage(&PoolName::default_one())?;
-    let tree = pool::open(pool, &format!("{}/tree", pool::work_dir(work)))
+    let tree = contents::open(pool, &format!("{}/tree", contents::work_dir(work)))
         .map_err(|e| SysError::new("open the template's directory", e))?;
     let job = Job { namespace, root: &tree, kept: &[archive.as_fd()] };
     let outcome = storage_ns::run_with(
@@ -293,7 +293,7 @@ fn publish(app: &mut App, work: &Work, name: &str, unpacked: Unpacked, replace: 
 fn place(app: &mut App, work: &Work, name: &str, new: Template, replace: bool) -> AppResult<Template> {
     let known = app.store.template(&new.id)?;
     if known.is_none() {
-        pool::publish(app, work.id.as_str(), &new.id)?;
+        contents::publish(app, work.id.as_str(), &new.id)?;
     }
     let template = known.unwrap_or(new);
     app.store.add_template(name, &template, replace)?;
@@ -333,31 +333,42 @@ pub fn clean(app: &mut App) -> AppResult<()> {
     let Some(_lock) = lock::try_whole_pool(&app.instance)? else { return Ok(()) };
     lock::sweep(&app.instance);
     for pool in pools::present(app)? {
-        for name in pool::names(app, &pool, POOL_TMP)? {
-            pool::delete_in(app, &pool, POOL_TMP, &name)?;
+        for name in contents::names(app, &pool, POOL_TMP)? {
+            contents::delete_in(app, &pool, POOL_TMP, &name)?;
         }
     }
     for id in app.store.doomed_templates()? {
-        pool::delete_template(app, &id)?;
+        contents::delete_template(app, &id)?;
         record::delete(app, &id)?;
         app.store.forget_template(&id)?;
     }
     layers::clean(app)?;
     layers::sweep(app)?;
     let templates = PoolName::default_one();
-    for name in pool::names(app, &templates, POOL_TEMPLATES)? {
+    for name in contents::names(app, &templates, POOL_TEMPLATES)? {
         // A command renamed it into place and was killed before it stored that.
         let id = TemplateId::new(&name).ok();
         let known = id.as_ref().map(|id| app.store.template(id)).transpose()?.flatten();
         if known.is_none() {
-            pool::delete_in(app, &templates, POOL_TEMPLATES, &name)?;
+            contents::delete_in(app, &templates, POOL_TEMPLATES, &name)?;
             id.map_or(Ok(()), |id| record::delete(app, &id))?;
         }
     }
     record::sweep(app);
     // With the whole pool locked, nobody is at work there.
     for left in app.store.unfinished_operations()?.into_iter().filter(|left| left.kind.is_about_pool()) {
-        let killed = (left.kind != OperationKind::Repair).then_some("its command was killed");
+        let settled = match left.kind {
+            OperationKind::StorageCreate | OperationKind::StorageDelete => pools::settle(app, &left),
+            OperationKind::VolumeCreate | OperationKind::VolumeDelete => volumes::settle(app, &left),
+            _ => Ok(()),
+        };
+        if let Err(e) = settled {
+            // The next command tries again.
+            tracing::warn!("cannot finish what a killed command has begun with {}: {e}", left.subject);
+            continue;
+        }
+        let is_finished = left.kind == OperationKind::Repair || left.kind.is_finished_later();
+        let killed = (!is_finished).then_some("its command was killed");
         app.store.end_operation(&left.id, left.error.as_deref().or(killed))?;
     }
     Ok(())

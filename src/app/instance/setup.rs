@@ -6,7 +6,7 @@ use crate::api::setup::SetUp;
 use crate::app::containers::delete;
 use crate::app::error::{AppError, AppResult};
 use crate::app::network;
-use crate::app::storage::{pool, pools, trash};
+use crate::app::storage::{contents, pools, trash};
 use crate::host::broker::forwarding;
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::fault::{Facts, Fault};
@@ -163,7 +163,7 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     app.broker.remove_firewall(bridges)?;
     if instance.is_daemonless() {
         // Files of the subordinate ids, which their owner could not delete as an ordinary user.
-        pool::empty(&mut app, &PoolName::default_one())?;
+        contents::empty(&mut app, &PoolName::default_one())?;
         app.home.take().map_or(Ok(()), |home| home.remove())?;
     }
     Ok(())

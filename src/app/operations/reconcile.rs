@@ -8,7 +8,7 @@ use crate::app::instance::App;
 use crate::app::instance::lock;
 use crate::app::profiles;
 use crate::app::snapshots::{hook, layering, overwrite};
-use crate::app::storage::{layers, pool, trash};
+use crate::app::storage::{contents, layers, trash};
 use crate::model::container::Phase;
 use crate::model::operation::{Operation, OperationKind};
 
@@ -67,7 +67,7 @@ fn settle(app: &mut App, operation: &Operation) -> AppResult<()> {
             if operation.kind == OperationKind::Copy {
                 hook::thaw_left(app, operation, &container);
                 // What was on its way to another pool. What fails here is found when the pools are tidied up.
-                pool::discard(app, operation.id.as_str()).unwrap_or_else(|e| tracing::warn!("{e}"));
+                contents::discard(app, operation.id.as_str()).unwrap_or_else(|e| tracing::warn!("{e}"));
             }
             create::undo(app, &operation.id, operation.kind, container, why)
         }

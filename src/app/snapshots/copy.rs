@@ -16,7 +16,7 @@ use crate::app::network::Connect;
 use crate::app::operations::{self, Procedure, Step};
 use crate::app::progress::Bytes;
 use crate::app::storage::opened::{Opened, Tree};
-use crate::app::storage::{pool, quota, worker};
+use crate::app::storage::{contents, quota, worker};
 use crate::model::config::Config;
 use crate::model::container::Container;
 use crate::model::device::{Device, DeviceKind};
@@ -193,7 +193,7 @@ fn steps<'a>() -> [Step<Copying<'a>>; 3] {
             act: |app, copying| create::fill(app, &mut copying.making),
             undo: |app, copying| create::unfill(app, &mut copying.making),
         },
-        Step { act: merge, undo: |app, copying| pool::discard(app, &copying.work) },
+        Step { act: merge, undo: |app, copying| contents::discard(app, &copying.work) },
     ]
 }
 
@@ -224,7 +224,7 @@ fn merge(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
         (false, _) => None,
         (true, false) => Some(Tree::Own(source.id.clone())),
         (true, true) => {
-            let dir = pool::work_dir(work);
+            let dir = contents::work_dir(work);
             *frozen = Some(running::copy(app, source, &format!("{dir}/upper"), *progress)?);
             Some(Tree::Copy(dir))
         }
@@ -242,7 +242,7 @@ fn merge(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
         }
     })?;
     match is_running {
-        true => pool::discard(app, work),
+        true => contents::discard(app, work),
         false => Ok(()),
     }
 }
@@ -250,7 +250,7 @@ fn merge(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
 /// At once, not in the background: the disk may be full.
 fn discard(app: &mut App, copying: &mut Copying<'_>) -> AppResult<()> {
     match &copying.copied {
-        Some(layer) => pool::delete_in(app, &copying.source.pool, POOL_LAYERS, layer.as_str()),
+        Some(layer) => contents::delete_in(app, &copying.source.pool, POOL_LAYERS, layer.as_str()),
         None => Ok(()),
     }
 }

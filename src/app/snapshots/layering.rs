@@ -9,7 +9,7 @@ use crate::app::error::{AppError, AppResult};
 use crate::app::instance::layout::POOL_LAYERS;
 use crate::app::instance::{App, layout};
 use crate::app::operations::{self, Procedure, Step};
-use crate::app::storage::{layers, pool, pools, quota, trees};
+use crate::app::storage::{contents, layers, pools, quota, trees};
 use crate::model::container::{Container, State};
 use crate::model::layer::{Chain, LayerId};
 use crate::model::monitor::MOST_LAYERS;
@@ -155,7 +155,9 @@ fn make(app: &mut App, layering: &mut Layering<'_>) -> AppResult<()> {
 fn unmake(app: &mut App, layering: &mut Layering<'_>) -> AppResult<()> {
     match layering.is_running {
         // At once, not in the background: the disk may be full.
-        true => pool::delete_in(app, &layering.container.pool, POOL_LAYERS, layering.sealing.layer.as_str()),
+        true => {
+            contents::delete_in(app, &layering.container.pool, POOL_LAYERS, layering.sealing.layer.as_str())
+        }
         false => trees::unseal(app, &layering.container, &layering.sealing.layer),
     }
 }

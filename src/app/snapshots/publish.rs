@@ -9,7 +9,7 @@ use crate::app::images::templates::{self, Entry, Unpacked};
 use crate::app::instance::{App, lock};
 use crate::app::progress::Bytes;
 use crate::app::storage::opened::{Opened, Tree};
-use crate::app::storage::{pool, worker};
+use crate::app::storage::{contents, worker};
 use crate::model::layer::Chain;
 use crate::model::operation::OperationKind;
 use crate::model::pool::PoolName;
@@ -43,7 +43,7 @@ pub fn publish(
             (None, false) => Some(Tree::Own(container.id.clone())),
             (None, true) => {
                 // In the container's pool, and not in the one of templates.
-                let dir = pool::work_dir(work);
+                let dir = contents::work_dir(work);
                 running::copy(app, &container, &format!("{dir}/upper"), progress)?;
                 Some(Tree::Copy(dir))
             }
@@ -63,7 +63,7 @@ fn flatten(
 ) -> AppResult<Unpacked> {
     let layers = Opened::of(app, pool, own.into_iter().chain(Tree::of_chain(chain)))?;
     let kept: Vec<_> = layers.dirs().collect();
-    let target = format!("{}/tree", pool::work_dir(work));
+    let target = format!("{}/tree", contents::work_dir(work));
     let mut watch = Bytes::of(progress, None);
     let templates = PoolName::default_one();
     let (digest, bytes, facts) = worker::copying_from(app, &templates, &kept, &mut watch, |pool, tell| {

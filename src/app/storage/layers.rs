@@ -30,7 +30,7 @@ pub fn sweep(app: &mut App) -> AppResult<()> {
     // A database that was made anew knows some only from the operation that makes them, which is still to be undone.
     known.extend(app.store.unfinished_operations()?.iter().filter_map(Operation::layer));
     for pool in pools::present(app)? {
-        let names = super::pool::names(app, &pool, POOL_LAYERS)?;
+        let names = super::contents::names(app, &pool, POOL_LAYERS)?;
         let unknown: Vec<String> = names
             .into_iter()
             .filter(|name| known.iter().all(|id| id.as_str() != name))

@@ -1,8 +1,8 @@
 //! The pool of templates', containers' and layers' trees.
 
+pub mod contents;
 pub mod layers;
 pub mod opened;
-pub mod pool;
 pub mod pools;
 pub mod quota;
 pub mod trash;

@@ -5,18 +5,18 @@ use std::path::PathBuf;
 
 use rustix::fs::StatVfs;
 
-use super::{layers, pool, quota, trash};
+use super::{contents, layers, quota, trash};
 use crate::app::containers;
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::{App, layout, lock};
 use crate::app::operations;
 use crate::model::name::Name;
-use crate::model::operation::OperationKind;
+use crate::model::operation::{Operation, OperationKind};
 use crate::model::pool::{Pool, PoolName};
 use crate::model::{natural, suggest};
-use crate::sys::Context;
 use crate::sys::fs::mount;
 use crate::sys::fs::mountinfo::Mounts;
+use crate::sys::{Context, error_text};
 
 /// The names of all, the one that is always there first.
 pub fn names(app: &App) -> AppResult<Vec<PoolName>> {
@@ -116,7 +116,7 @@ fn disk(app: &mut App, name: &PoolName, dir: &OwnedFd) -> AppResult<Disk> {
         inodes: f_files,
         free_inodes: f_ffree,
         quota: quota::is_counted(app, name)?,
-        reflink: pool::can_reflink(app, name)?,
+        reflink: contents::can_reflink(app, name)?,
     })
 }
 
@@ -125,7 +125,7 @@ pub fn create(app: &mut App, new: &Pool) -> AppResult<()> {
     new.check()?;
     let _lock = lock::pool_work(&app.instance)?;
     let operation = operations::of_pool(app, OperationKind::StorageCreate, new.name.as_str())?;
-    // Before the directory is made: a command that is killed leaves a pool that can be seen and deleted.
+    // Before the directory is made: if the command is killed, the next one finishes it.
     let made = app.store.add_pool(new).map_err(AppError::from).and_then(|()| {
         let made = app.broker.make_pool(&new.directory).map_err(AppError::from);
         let usable = made.and_then(|()| usable(app, new));
@@ -185,10 +185,7 @@ pub fn delete(app: &mut App, name: &PoolName, lost: bool) -> AppResult<()> {
         }
         (Err(AppError::PoolUnavailable { source, .. }), false) => {
             return Err(AppError::advised(
-                format!(
-                    "storage pool '{name}' is not there to be deleted: {}",
-                    crate::sys::error_text(&source)
-                ),
+                format!("storage pool '{name}' is not there to be deleted: {}", error_text(&source)),
                 format!("mount its disk; if that is gone for good: nagaya storage delete {name} --lost"),
             ));
         }
@@ -205,7 +202,28 @@ pub fn delete(app: &mut App, name: &PoolName, lost: bool) -> AppResult<()> {
     deleted
 }
 
-/// Its files first: a command that is killed leaves a pool that can be deleted again.
+/// Finishes what a killed command has begun, or forgets a pool that cannot be made. The caller has the whole pool locked.
+pub fn settle(app: &mut App, operation: &Operation) -> AppResult<()> {
+    let Ok(name) = PoolName::new(&operation.subject) else { return Ok(()) };
+    let Some(pool) = app.store.pool(&name)? else { return Ok(()) };
+    match operation.kind {
+        OperationKind::StorageCreate => {
+            let made = app.broker.make_pool(&pool.directory).map_err(AppError::from);
+            if let Err(e) = made.and_then(|()| usable(app, &pool)) {
+                tracing::warn!(
+                    "storage pool '{name}', whose command was killed, cannot be made: {}",
+                    error_text(&e)
+                );
+                app.store.delete_pool(&name)?;
+            }
+            Ok(())
+        }
+        _ if !app.store.pool_users(&name)?.is_empty() => Ok(()),
+        _ => remove(app, &pool),
+    }
+}
+
+/// Its files first. Safe to do twice.
 fn remove(app: &mut App, found: &Pool) -> AppResult<()> {
     if app.has_lost(&found.name) {
         app.store.forget_layers_of(&found.name)?;
@@ -214,12 +232,12 @@ fn remove(app: &mut App, found: &Pool) -> AppResult<()> {
         }
         // Where the directory is there, the disk is not: the broker has to know that the pool is not, either.
         if let Err(e) = app.broker.remove_pool(&found.directory) {
-            tracing::warn!("{}", crate::sys::error_text(&e));
+            tracing::warn!("{}", error_text(&e));
         }
     } else {
         layers::clean(app)?;
         trash::empty_now(app, &found.name)?;
-        pool::empty(app, &found.name)?;
+        contents::empty(app, &found.name)?;
         app.broker.remove_pool(&found.directory)?;
     }
     app.forget_pool(&found.name);

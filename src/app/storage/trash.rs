@@ -19,7 +19,11 @@ use crate::sys::{Context, SysError, SysResult};
 /// Moves the tree at `path` below the pool there; no error if there is none. For a worker.
 pub(super) fn discard(pool: &OwnedFd, path: &str) -> SysResult<()> {
     loop {
-        worker::make_dir(pool, POOL_TRASH, 0o700)?;
+        match worker::make_dir(pool, POOL_TRASH, 0o700) {
+            // Not even a directory can be made: it goes at once, and what it took is free.
+            Err(e) if is_full(&e) => return worker::delete_tree(pool, path),
+            made => made?,
+        }
         let name = format!("{POOL_TRASH}/{:016x}", random()?);
         match rustix::fs::renameat(pool, path, pool, &*name) {
             Ok(()) => return Ok(()),
@@ -33,6 +37,11 @@ pub(super) fn discard(pool: &OwnedFd, path: &str) -> SysResult<()> {
             Err(e) => return Err(SysError::new(format!("move {path} in the pool to the trash"), e)),
         }
     }
+}
+
+fn is_full(error: &SysError) -> bool {
+    let errno = error.errno().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 /// Whether something in this pool waits to be deleted. One system call.

@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 use rustix::fs::RenameFlags;
 
 use super::worker::{self, make_dir};
-use super::{pool, pools, quota, trash};
+use super::{contents, pools, quota, trash};
 use crate::app::error::{AppError, AppResult};
 use crate::app::instance::layout::POOL_VOLUMES;
 use crate::app::instance::{App, layout, lock};
 use crate::app::operations;
 use crate::host::api::requests::Setting;
 use crate::model::device::{Device, DiskSource};
-use crate::model::operation::OperationKind;
+use crate::model::operation::{Operation, OperationKind};
 use crate::model::pool::{PoolName, Volume, VolumeName, VolumeSettings};
 use crate::model::suggest;
 use crate::sys::fs::quota::Amount;
@@ -105,7 +105,7 @@ pub fn create(app: &mut App, pool: &PoolName, name: &VolumeName, settings: Volum
     let _lock = lock::pool_work(&app.instance)?;
     let volume = Volume { pool: pool.clone(), name: name.clone(), settings, created_at: now() };
     let operation = operations::of_pool(app, OperationKind::VolumeCreate, &told(&volume))?;
-    // Before the directory is made: a command that is killed leaves a volume that can be seen and deleted.
+    // Before the directory is made: if the command is killed, the next one finishes it.
     let made = app.store.add_volume(&volume).map_err(AppError::from).and_then(|()| {
         let made = make(app, &volume);
         if made.is_err() {
@@ -118,17 +118,31 @@ pub fn create(app: &mut App, pool: &PoolName, name: &VolumeName, settings: Volum
     made
 }
 
+/// Safe to do twice.
 fn make(app: &mut App, volume: &Volume) -> AppResult<()> {
     let path = layout::volume_in_pool(volume.name.as_str());
     worker::work(app, &volume.pool, |pool| {
         make_dir(pool, POOL_VOLUMES, 0o711)?;
-        // What a killed command has left there was never a volume.
-        trash::discard(pool, &path)?;
         make_dir(pool, &path, MODE)
     })?;
     match quota::is_counted(app, &volume.pool)? {
         true => quota::set_volume(app, volume, amount(&volume.settings), Setting::Begins),
         false => Ok(()),
+    }
+}
+
+/// Finishes what a killed command has begun. The caller has the whole pool locked.
+pub fn settle(app: &mut App, operation: &Operation) -> AppResult<()> {
+    let parts = operation.subject.split_once('/');
+    let Some((Ok(pool), Ok(name))) = parts.map(|(pool, name)| (PoolName::new(pool), VolumeName::new(name)))
+    else {
+        return Ok(());
+    };
+    let Some(volume) = app.store.volume(&pool, &name)? else { return Ok(()) };
+    match operation.kind {
+        OperationKind::VolumeCreate => make(app, &volume),
+        _ if !users(app, &volume)?.is_empty() => Ok(()),
+        _ => discard(app, &volume).and_then(|()| Ok(app.store.delete_volume(&pool, &name)?)),
     }
 }
 
@@ -182,7 +196,7 @@ pub fn delete(app: &mut App, pool: &PoolName, name: &VolumeName) -> AppResult<()
     app.pool(pool)?;
     let _lock = lock::pool_work(&app.instance)?;
     let operation = operations::of_pool(app, OperationKind::VolumeDelete, &told(&volume))?;
-    // Its files first: a command that is killed leaves a volume that can be deleted again.
+    // Its files first: if the command is killed, the next one finishes it.
     let deleted = discard(app, &volume).and_then(|()| Ok(app.store.delete_volume(pool, name)?));
     app.store.end_operation(&operation, deleted.as_ref().err().map(ToString::to_string).as_deref())?;
     deleted
@@ -207,7 +221,7 @@ fn amount(settings: &VolumeSettings) -> Amount {
 /// Puts back into a database that is made anew what is in a pool. The limits are those that the kernel keeps.
 pub fn find_again(app: &mut App, pool: &PoolName) -> AppResult<Vec<VolumeName>> {
     let mut found = Vec::new();
-    for name in pool::names(app, pool, POOL_VOLUMES)? {
+    for name in contents::names(app, pool, POOL_VOLUMES)? {
         let Ok(name) = VolumeName::new(&name) else { continue };
         if app.store.volume(pool, &name)?.is_none() {
             let settings = quota::of_volume(app, pool, &name)?;

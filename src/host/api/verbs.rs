@@ -128,8 +128,8 @@ verbs! {
         "makes a user namespace over the storage ids",
         "the caller is set up";
     SetDiskQuota, set_disk_quota, Done, Storage, Containers, Cheap, SHORT,
-        "bounds what a container's directory in the pool may take of the disk, and counts it from now on if it is new",
-        "the id; the ids are runtime ids of the owner, and the number of the quota is one of them; the directory belongs to the storage ids; a limit is not below what is used, unless that is said";
+        "bounds what a container's directory or a volume may take of the disk, and counts it from now on if it is new",
+        "the id; the ids are runtime ids of the owner, and the number of the quota is one of them, or for a volume one of the storage ids; the directory belongs to the storage ids; a limit is not below what is used, unless that is said";
     MakePool, make_pool, Done, Storage, Containers, Cheap, SHORT,
         "makes a pool in a directory, closed to others, and gives it to the storage ids",
         "root has just typed the directory, or the grant names it, or it is a daemonless owner's; no link leads there, root owns it and nobody else can write to it; a pool that is there belongs to the storage ids; there are 32 at most";

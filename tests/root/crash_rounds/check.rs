@@ -224,6 +224,13 @@ pub fn all_work_and_go(site: &Site<'_>) {
         site.ok(&["stop", "--timeout", "20", name]);
         site.ok(&["delete", name]);
     }
+    let volumes = site.json(&["storage", "volume", "list"]);
+    let names: BTreeSet<_> =
+        volumes.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect();
+    assert_eq!(dirs(&site.state.join("pool/volumes")), names, "volumes");
+    for name in names {
+        site.ok(&["storage", "volume", "delete", "default", &name]);
+    }
     for row in site.json(&["template", "list"]) {
         if row["name"] != "tiny" {
             site.ok(&["template", "delete", row["name"].as_str().expect("a name")]);

@@ -12,7 +12,7 @@ pub struct Order {
 }
 
 /// About a container that there is.
-const ABOUT: [&str; 44] = [
+const ABOUT: [&str; 46] = [
     "start NAME",
     "start NAME",
     "start NAME",
@@ -54,6 +54,8 @@ const ABOUT: [&str; 44] = [
     "firewall allow NAME tcp 22 --from set:office",
     "firewall remove NAME in 1",
     "firewall group join web NAME",
+    "storage volume attach default volN NAME /mnt/N",
+    "storage volume detach default volN NAME",
     "pause NAME",
     "resume NAME",
     "info NAME",
@@ -62,8 +64,12 @@ const ABOUT: [&str; 44] = [
 const WITH_INPUT: &str = "exec NAME -- sh -c cat>/tmp/x";
 
 /// About none.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 25] = [
     "launch tiny",
+    "storage volume create default volN",
+    "storage volume create default volN",
+    "storage volume delete default volN",
+    "storage volume list",
     "network create LAN",
     "network create LAN ipv4.dhcp=true",
     "network delete LAN",
