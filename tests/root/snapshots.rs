@@ -561,6 +561,8 @@ fn on_a_full_disk(host: &Host, fill: impl Fn(), make_room: impl Fn()) {
             (true, "snapshot") => drop(host.ok(&["snapshot", "delete", "c", "s0"])),
             (true, "copy") => drop(host.ok(&["delete", "d"])),
             (true, "rebuild") => drop(host.ok(&["snapshot", "restore", "c", "rebuild0"])),
+            // No snapshot could be made before.
+            (true, _) if String::from_utf8_lossy(&output.stderr).contains("template alone") => {}
             (true, _) => panic!("there was no room to merge layers: {output:?}"),
             (false, _) => {
                 assert_eq!(output.status.code(), Some(3), "{args:?}: {output:?}");
