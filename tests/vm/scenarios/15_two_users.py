@@ -21,6 +21,7 @@ def run(host: Host) -> None:
     assert ann.json("nagaya info one --format json")["pid"] == seen["ann"]["pid"]
     bob.run("nagaya launch debian12 one")
     bounds(host, bob)
+    stored(host, ann, bob)
     harm(host, ann, bob, seen["ann"])
     host.run("nagaya grant bob allow=false")
     bob.fails("nagaya restart --force one", code=1, says="barred")
@@ -38,6 +39,22 @@ def bounds(host: Host, bob) -> None:
     bob.fails("nagaya config set one limits.memory=1GiB", code=1, says="above your grant")
     bob.fails("nagaya config set one limits.processes=1000", code=1, says="above your grant")
     assert host.out(f"cat {slice_dir}/nagaya-u1002-*.scope/payload/memory.max") == str(256 << 20)
+
+
+def stored(host: Host, ann, bob) -> None:
+    """A pool where the administrator says, closed to the other user, and a volume."""
+    host.run("mkdir -p /srv/pools")
+    ann.fails("nagaya storage create fast /srv/pools", code=1, says="granted")
+    host.run("nagaya grant ann pools=/srv/pools")
+    ann.run("nagaya storage create fast /srv/pools")
+    ann.run("nagaya storage volume create fast mail")
+    ann.run("nagaya launch debian12 two --storage fast -d mail,type=disk,pool=fast,source=mail,path=/srv/mail")
+    ann.run("nagaya exec two -- sh -c 'echo dear >/srv/mail/one'")
+    assert host.out("cat /srv/pools/nagaya-1001/pool/volumes/mail/one") == "dear"
+    bob.fails("ls /srv/pools/nagaya-1001/pool")
+    bob.fails("nagaya storage create fast /srv/pools", code=1, says="granted")
+    ann.run("nagaya delete --force two && nagaya storage volume delete fast mail && nagaya storage delete fast")
+    host.fails("ls /srv/pools/nagaya-1001")
 
 
 def harm(host: Host, ann, bob, of_ann: dict) -> None:
