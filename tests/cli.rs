@@ -57,7 +57,7 @@ fn all_verbs() -> Vec<String> {
 
 #[test]
 fn every_verb_of_the_manual_is_there() {
-    let wanted = "launch create start stop restart pause resume delete list info events exec shell file console logs \
+    let wanted = "launch create start stop restart pause resume delete list info events exec shell file mount console logs \
                   rename copy snapshot schedule rebuild diff publish apply config profile network device firewall forward top template storage operation setup doctor repair grant run autostart autostop lxcfs-attach watch";
     assert_eq!(verbs("").join(" "), wanted);
     assert_eq!(

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::columns::json;
 use super::error::Attempt;
-use super::{Store, StoreError, volumes};
+use super::{Store, StoreError};
 use crate::model::name::{ContainerId, Name};
 use crate::model::pool::{MOST_POOLS, Pool, PoolName};
 
@@ -60,9 +60,9 @@ impl Store {
             if !users.is_empty() || is_in_use {
                 return Err(StoreError::PoolInUse { name: name.clone(), users }.into());
             }
-            if let Some(volume) = volumes::all(tx, Some(name))?.first() {
-                let (pool, volume) = (name.clone(), volume.name.clone());
-                return Err(StoreError::PoolHasVolumes { pool, volume }.into());
+            let sql = "SELECT name FROM volume WHERE pool = ?1 ORDER BY name LIMIT 1";
+            if let Some(volume) = tx.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()? {
+                return Err(StoreError::PoolHasVolumes { pool: name.clone(), volume }.into());
             }
             match tx.execute("DELETE FROM pool WHERE name = ?1", [name])? {
                 0 => Err(StoreError::NoSuchPool { name: name.clone() }.into()),

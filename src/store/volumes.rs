@@ -55,7 +55,7 @@ fn volume(conn: &Connection, pool: &PoolName, name: &VolumeName) -> rusqlite::Re
         .optional()
 }
 
-pub(super) fn all(conn: &Connection, pool: Option<&PoolName>) -> rusqlite::Result<Vec<Volume>> {
+fn all(conn: &Connection, pool: Option<&PoolName>) -> rusqlite::Result<Vec<Volume>> {
     conn.prepare_cached("SELECT spec FROM volume WHERE ?1 IS NULL OR pool = ?1 ORDER BY pool, name")?
         .query_map([pool], |row| row.get(0))?
         .collect()

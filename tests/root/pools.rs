@@ -249,6 +249,15 @@ fn a_pool_is_made_where_nobody_can_put_something_else() {
     fs::create_dir(&closed).expect("make a directory");
     assert!(create(&volume.path()).contains("belongs to 0:0"));
     fs::remove_dir(&closed).expect("remove it");
+    // Nor does what an earlier installation has left become this one's.
+    host.ok(&["storage", "create", "old", &volume.path()]);
+    host.ok(&["create", "tiny", "c", "--storage", "old"]);
+    let aside = volume.dir.join("aside");
+    fs::rename(&closed, &aside).expect("move the pool away");
+    host.ok(&["storage", "delete", "old", "--lost"]);
+    fs::rename(&aside, &closed).expect("put it back");
+    assert!(create(&volume.path()).contains("no container here is known"));
+    run_tool("rm", &["-r", &closed.to_string_lossy()]);
     assert_eq!(
         host.ok(&["storage", "list", "--format", "csv"]).lines().count(),
         2,

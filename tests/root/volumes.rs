@@ -56,8 +56,10 @@ fn a_volume_outlives_the_containers_that_have_it() {
     }
     host.ok(&["storage", "volume", "detach", "default", "mail", "b"]);
     assert_eq!(host.sh("b", "ls /srv/mail"), "");
-    // At a start as well as while it runs.
+    // At a start as well as while it runs, and whoever in the guest it belongs to.
+    host.sh("a", "chown 33:33 /var/mail; chmod 700 /var/mail");
     host.ok(&["restart", "--force", "a"]);
+    assert_eq!(host.sh("a", "stat -c %u:%g:%a /var/mail"), "33:33:700");
     assert_eq!(host.sh("a", "cat /var/mail/one"), "dear");
     host.ok(&["snapshot", "create", "a"]);
     host.sh("a", "echo later >/var/mail/one; echo later >/root/x");

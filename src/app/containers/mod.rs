@@ -11,6 +11,7 @@ pub mod guest_config;
 pub mod hot_plug;
 pub mod lifecycle;
 pub mod list;
+pub mod lost;
 pub mod lxcfs;
 pub mod machine;
 pub mod monitor;

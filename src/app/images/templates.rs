@@ -13,7 +13,7 @@ use crate::app::instance::layout::{POOL_TEMPLATES, POOL_TMP};
 use crate::app::instance::lock;
 use crate::app::operations;
 use crate::app::progress::Bytes;
-use crate::app::storage::{contents, layers, pools, volumes};
+use crate::app::storage::{contents, layers, pool_admin, pools, volumes};
 use crate::model::fault::Code;
 use crate::model::operation::{OperationId, OperationKind};
 use crate::model::pool::PoolName;
@@ -358,7 +358,7 @@ pub fn clean(app: &mut App) -> AppResult<()> {
     // With the whole pool locked, nobody is at work there.
     for left in app.store.unfinished_operations()?.into_iter().filter(|left| left.kind.is_about_pool()) {
         let settled = match left.kind {
-            OperationKind::StorageCreate | OperationKind::StorageDelete => pools::settle(app, &left),
+            OperationKind::StorageCreate | OperationKind::StorageDelete => pool_admin::settle(app, &left),
             OperationKind::VolumeCreate | OperationKind::VolumeDelete => volumes::settle(app, &left),
             _ => Ok(()),
         };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use super::pool_dirs;
 use crate::app::error::{AppError, AppResult};
-use crate::app::storage::pools;
 use crate::host::client::{Broker, Ending};
 use crate::model::container::Container;
 use crate::model::instance::Instance;
@@ -71,7 +71,7 @@ impl App {
     /// A pool's directory, for path lookups only: its content belongs to the storage ids.
     pub fn pool(&mut self, name: &PoolName) -> AppResult<&OwnedFd> {
         if !self.pools.contains_key(name) {
-            let opened = pools::open(self, name)?;
+            let opened = pool_dirs::open(&self.instance, &self.store, name)?;
             self.pools.insert(name.clone(), opened);
         }
         self.pools.get(name).ok_or_else(|| AppError::Refused("the pool is not open".to_owned()))

@@ -9,6 +9,7 @@ pub mod lock;
 pub mod look;
 mod opening;
 pub mod owner;
+pub mod pool_dirs;
 pub mod repair;
 pub mod setup;
 

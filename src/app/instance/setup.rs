@@ -6,7 +6,7 @@ use crate::api::setup::SetUp;
 use crate::app::containers::delete;
 use crate::app::error::{AppError, AppResult};
 use crate::app::network;
-use crate::app::storage::{contents, pools, trash};
+use crate::app::storage::{contents, pool_admin, pools, trash};
 use crate::host::broker::forwarding;
 use crate::host::setup::{self, RemoveOptions, SetupOptions};
 use crate::model::fault::{Facts, Fault};
@@ -149,7 +149,7 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     }
     trash::empty_now(&mut app, &PoolName::default_one())?;
     for pool in &others {
-        pools::delete(&mut app, &pool.name, is_gone(&pool.name))?;
+        pool_admin::forget(&mut app, pool)?;
     }
     if lost {
         clear_unknown(&mut app)?;

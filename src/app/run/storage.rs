@@ -5,17 +5,18 @@ use crate::api::storage::{
     Create, CreateVolume, Delete, DeleteVolume, Disk, List, ListVolumes, Pool, RenameVolume, Set, SetVolume,
     Show, ShowVolume, Volume,
 };
+use crate::app::containers::lost;
 use crate::app::error::AppResult;
 use crate::app::instance::App;
-use crate::app::storage::pools::{self, Described};
+use crate::app::storage::pool_admin::{self, Described};
 use crate::app::storage::volumes;
 use crate::model::pool;
 use crate::model::pool::VolumeSettings;
 use crate::model::time::Timestamp;
 
-impl From<pools::Disk> for Disk {
-    fn from(disk: pools::Disk) -> Self {
-        let pools::Disk { kind, size, free, inodes, free_inodes, quota, reflink } = disk;
+impl From<pool_admin::Disk> for Disk {
+    fn from(disk: pool_admin::Disk) -> Self {
+        let pool_admin::Disk { kind, size, free, inodes, free_inodes, quota, reflink } = disk;
         Self { filesystem: kind, size, free, inodes, free_inodes, quota, reflink }
     }
 }
@@ -32,7 +33,7 @@ impl Perform for List {
     type Answer = Vec<Pool>;
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Vec<Pool>> {
-        Ok(pools::list(app)?.into_iter().map(Pool::from).collect())
+        Ok(pool_admin::list(app)?.into_iter().map(Pool::from).collect())
     }
 }
 
@@ -40,7 +41,7 @@ impl Perform for Show {
     type Answer = Pool;
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Pool> {
-        Ok(pools::show(app, &self.name)?.into())
+        Ok(pool_admin::show(app, &self.name)?.into())
     }
 }
 
@@ -49,8 +50,8 @@ impl Perform for Create {
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<Pool> {
         let Self { name, directory, description } = self;
-        pools::create(app, &pool::Pool { name: name.clone(), directory, description })?;
-        Ok(pools::show(app, &name)?.into())
+        pool_admin::create(app, &pool::Pool { name: name.clone(), directory, description })?;
+        Ok(pool_admin::show(app, &name)?.into())
     }
 }
 
@@ -58,7 +59,7 @@ impl Perform for Set {
     type Answer = ();
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
-        pools::set_description(app, &self.name, self.description)
+        pool_admin::set_description(app, &self.name, self.description)
     }
 }
 
@@ -66,7 +67,10 @@ impl Perform for Delete {
     type Answer = ();
 
     fn perform(self, app: &mut App, _: &mut dyn Listener) -> AppResult<()> {
-        pools::delete(app, &self.name, self.lost)
+        match self.lost {
+            true => lost::give_up(app, &self.name),
+            false => pool_admin::delete(app, &self.name),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod contents;
 pub mod layers;
 pub mod opened;
+pub mod pool_admin;
 pub mod pools;
 pub mod quota;
 pub mod trash;

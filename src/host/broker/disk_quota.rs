@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::container_lock;
 use super::host1::Host1;
-use super::spawn::passed;
+use super::spawn::trees;
 use crate::host::api::error::{HostError, failed, refused};
 use crate::host::api::requests::{Done, ROOM, SetDiskQuota, Setting};
 use crate::host::setup::Owner;
@@ -40,7 +40,7 @@ impl Host1 {
         if self.instance.is_daemonless() {
             return Err(refused("without nagaya-hostd nobody can set a quota on the disk"));
         }
-        let dir = self.data_of(&authorised.owner, &tree)?;
+        let dir = self.data_of(&authorised.owner, &tree, container.is_none())?;
         let _lock = match &container {
             Some(container) => self.turn(container).await?,
             None => container_lock::of_owner(&self.instance, "volumes").map_err(failed)?,
@@ -91,10 +91,14 @@ impl Host1 {
         Ok(Done {})
     }
 
-    /// The directory that a container has of its own in the pool, open for reading.
-    fn data_of(&self, owner: &Owner, tree: &OwnedFd) -> Result<OwnedFd, HostError> {
-        passed::answering([tree].into_iter()).map_err(refused)?;
-        passed::tree(tree, owner.storage).map_err(|e| refused(format!("the container's directory {e}")))?;
+    /// The directory that a container has of its own in the pool, or a volume, open for reading.
+    fn data_of(&self, owner: &Owner, tree: &OwnedFd, is_volume: bool) -> Result<OwnedFd, HostError> {
+        trees::answering([tree].into_iter()).map_err(refused)?;
+        let checked = match is_volume {
+            true => trees::volume(tree, owner.storage),
+            false => trees::tree(tree, owner.storage),
+        };
+        checked.map_err(|e| refused(format!("the directory {e}")))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::openat(tree, ".", flags, Mode::empty()).map_err(failed)
     }

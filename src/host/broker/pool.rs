@@ -1,7 +1,6 @@
 //! Pools in directories that an owner names: the broker makes a directory there that is the owner's, and in it the pool,
-//! which is the storage ids'. Whose
-//! file system that is, somebody with the right to say so has said: root, who types the directory; the administrator, in
-//! a user's grant; or, without nagaya-hostd, the user who owns it.
+//! which is the storage ids'. Somebody with the right to say so has named the directory: root, who types it; the
+//! administrator, in a user's grant; or, without nagaya-hostd, the user who owns it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};

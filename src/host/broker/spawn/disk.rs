@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 
-use super::passed;
+use super::trees;
 use crate::host::api::error::{HostError, failed, refused};
 use crate::host::api::packet::Descriptors;
 use crate::host::api::requests::DiskOrder;
@@ -66,9 +66,9 @@ impl PassedDisk {
         let tree = descriptors.take(name)?;
         if order.is_volume {
             if !instance.is_daemonless() {
-                passed::answering([&tree].into_iter()).map_err(refused)?;
+                trees::answering([&tree].into_iter()).map_err(refused)?;
             }
-            passed::tree(&tree, owner.storage).map_err(|e| refused(format!("a volume {e}")))?;
+            trees::volume(&tree, owner.storage).map_err(|e| refused(format!("a volume {e}")))?;
             return of(tree, None);
         }
         if instance.is_daemonless() {

@@ -8,6 +8,7 @@ pub mod program;
 pub mod rootless_stage;
 pub mod stage;
 mod start;
+pub mod trees;
 
 pub use ending::Dying;
 pub use start::{LauncherContext, Order, SpawnError};

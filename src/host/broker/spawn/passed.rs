@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::disk::PassedDisk;
 use super::node::PassedNode;
+use super::trees::{answering, tree};
 use crate::host::api::error::HostError;
 use crate::host::api::packet::Descriptors;
 use crate::host::api::requests::{DEVICES, Layer, Mount, Spawn};
@@ -18,7 +19,6 @@ use crate::model::ids::IdRange;
 use crate::model::instance::Instance;
 use crate::model::monitor::{MAX_CONFIG, MOST_LAYERS, MOST_MOUNTS, place};
 use crate::sys::error_text;
-use crate::sys::fs::mountinfo::Mounts;
 use crate::sys::fs::sealed;
 
 /// A tree that the monitor has at a place of its own.
@@ -151,26 +151,6 @@ fn check_names(Spawn { layers, mounts, disks, nodes, .. }: &Spawn) -> Result<(),
     match mounts.iter().any(|mount| mount.name == place::DATA_MOUNT && !mount.is_read_only) {
         true => Ok(()),
         false => Err(format!("a container has a mount '{}' to write to", place::DATA_MOUNT)),
-    }
-}
-
-/// Looking at a file, and opening it again, must not wait for a program of the caller's.
-pub fn answering<'a>(mut files: impl Iterator<Item = &'a OwnedFd>) -> Result<(), String> {
-    let mounts = Mounts::read().map_err(|e| error_text(&e))?;
-    match files.any(|fd| mounts.may_hang(fd)) {
-        true => Err("files and trees must be on a file system of this host, and not on FUSE".to_owned()),
-        false => Ok(()),
-    }
-}
-
-/// A tree that may be passed: a directory that belongs to the first of the storage ids.
-pub fn tree(fd: &OwnedFd, storage: IdRange) -> Result<(), String> {
-    let stat = rustix::fs::fstat(fd).map_err(|e| format!("cannot be looked at: {e}"))?;
-    let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if is_dir && stat.st_uid == storage.base() {
-        Ok(())
-    } else {
-        Err("is not a directory that your storage ids own".to_owned())
     }
 }
 
