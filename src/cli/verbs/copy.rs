@@ -14,9 +14,10 @@ use crate::model::snapshot::Source;
 /// Make a container that begins as another one is
 ///
 /// Or as it was when a snapshot was made of it. Both share their data until one of them changes it, so
-/// that a copy takes almost no disk, and no time that depends on its size. A running source is copied as
-/// 'nagaya snapshot create' does it. The copy has the source's keys and its kind of interfaces, with
-/// addresses of its own. In another storage pool it shares no data with the source. What is in the source stays in the copy: host keys and passwords, too.
+/// that a copy takes almost no disk, and no time that depends on its size. A running source is copied
+/// as 'nagaya snapshot create' does it. The copy has the source's keys and its kind of interfaces, with
+/// addresses of its own. In another storage pool it shares no data with the source. What is in the
+/// source stays in the copy: host keys and passwords, too.
 ///
 /// Prints the copy's name.
 ///

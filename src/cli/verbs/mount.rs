@@ -6,14 +6,15 @@ use crate::cli::error::CliResult;
 
 /// Open a shell in which a directory shows the files of a stopped container
 ///
-/// For the repair of one that does not start: the shell and all that is started from it see the container's
-/// files at DIR, and nobody else on the host does. It is the host's shell, with the rights of the containers'
-/// root and no others: it can change the container's files, and of the host's it can change nothing. When it
-/// ends, the container can be started again. COMMAND runs in place of the shell.
+/// For the repair of one that does not start: the shell and all that is started from it see the
+/// container's files at DIR, and nobody else on the host does. It is the host's shell, with the rights
+/// of the containers' root and no others: it can change the container's files, and of the host's it can
+/// change nothing. When it ends, the container can be started again. COMMAND runs in place of the
+/// shell.
 ///
-/// Others must be able to enter DIR. Symbolic links in the container lead to the host's files here, which can
-/// be read that way if everybody may read them; 'nagaya file' follows them in the container. Do not run
-/// programs of the container.
+/// Others must be able to enter DIR. Symbolic links in the container lead to the host's files here,
+/// which can be read that way if everybody may read them; 'nagaya file' follows them in the container.
+/// Do not run programs of the container.
 ///
 /// Examples:
 ///   nagaya mount web01 /mnt

@@ -13,8 +13,8 @@ use crate::model::pool::PoolName;
 
 /// Manage storage pools, and look after what containers are stored in
 ///
-/// A pool is a directory with containers' files, on some file system. The pool 'default' is always there and
-/// has the templates, too; others put containers on other disks.
+/// A pool is a directory with containers' files, on some file system. The pool 'default' is always
+/// there and has the templates, too; others put containers on other disks.
 ///
 /// Examples:
 ///   nagaya storage create fast /srv/nvme
@@ -51,9 +51,9 @@ enum Verb {
 
 /// Make a storage pool in a directory that is there
 ///
-/// The pool is a new directory in it, which belongs to the containers' ids. Nobody but root may be able to
-/// write to the directory that you name, and all may pass through those above it. An ordinary user names a
-/// directory that the administrator has granted: nagaya grant NAME pools=/srv/nvme.
+/// The pool is a new directory in it, which belongs to the containers' ids. Nobody but root may be able
+/// to write to the directory that you name, and all may pass through those above it. An ordinary user
+/// names a directory that the administrator has granted: nagaya grant NAME pools=/srv/nvme.
 ///
 /// Examples:
 ///   nagaya storage create fast /srv/nvme
@@ -117,9 +117,9 @@ struct DeleteArgs {
 /// Merge the layers that stopped containers stand on
 ///
 /// Each snapshot and each copy of a stopped container leaves it with a layer more. Merged, they are one
-/// directory that the container has of its own: it takes the disk of all that they hold, files are found
-/// as fast as in a new container, and directories can be renamed in one step. Snapshots and copies that
-/// stand on the same layers keep them.
+/// directory that the container has of its own: it takes the disk of all that they hold, files are
+/// found as fast as in a new container, and directories can be renamed in one step. Snapshots and
+/// copies that stand on the same layers keep them.
 ///
 /// Examples:
 ///   nagaya storage optimize web01

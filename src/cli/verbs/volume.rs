@@ -19,8 +19,9 @@ use crate::model::pool::{PoolName, VOLUME_KEYS, VolumeName};
 
 /// Manage volumes: data that outlives containers
 ///
-/// A volume is a directory in a storage pool. Containers have it as a disk, several at once if you want, and
-/// their roots own what is in it. It stays when they are deleted, rebuilt, or put back to a snapshot.
+/// A volume is a directory in a storage pool. Containers have it as a disk, several at once if you
+/// want, and their roots own what is in it. It stays when they are deleted, rebuilt, or put back to a
+/// snapshot.
 ///
 /// The keys size and inodes bound what may be in it, where the pool's file system can do that.
 ///
@@ -173,8 +174,8 @@ struct DeleteArgs {
 
 /// Give a container a volume as a disk
 ///
-/// A running container has it at once. 'nagaya device add NAME DEVICE disk pool=POOL source=VOLUME path=PATH' is
-/// the same, and 'nagaya profile device add' gives it to all containers of a profile.
+/// A running container has it at once. 'nagaya device add NAME DEVICE disk pool=POOL source=VOLUME
+/// path=PATH' is the same, and 'nagaya profile device add' gives it to all containers of a profile.
 ///
 /// Examples:
 ///   nagaya storage volume attach default mail web01 /var/mail
