@@ -59,11 +59,12 @@ macro_rules! label {
             }
         }
 
+        /// As people type it: they are told what it must be.
         impl std::str::FromStr for $name {
-            type Err = $error;
+            type Err = String;
 
-            fn from_str(text: &str) -> Result<Self, $error> {
-                Self::new(text)
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::new(text).map_err(|e| format!("{e}: {}", $crate::model::label::RULE))
             }
         }
     };

@@ -167,7 +167,7 @@ fn impossible(app: &App, pool: &PoolName) -> AppError {
     };
     AppError::advised(
         format!(
-            "the size of a root cannot be bounded: {} with the containers in {} keeps no project quotas",
+            "space on the disk cannot be bounded: {} with the pool in {} keeps no project quotas",
             kind.map_or("the file system".to_owned(), |kind| format!("the {kind} file system")),
             path.map_or_else(|_| pool.to_string(), |path| path.display().to_string())
         ),

@@ -1,6 +1,9 @@
+use std::path::Path;
+
 use super::volume::{self, VolumeArgs};
 use crate::api::snapshots::Optimize;
 use crate::api::storage::{Create, Delete, Disk, List, Pool, Set, Show};
+use crate::app::AppError;
 use crate::cli::arguments::names::Containers;
 use crate::cli::error::{CliResult, DONE};
 use crate::cli::output::table::{Table, pairs};
@@ -149,6 +152,11 @@ pub fn run(args: StorageArgs) -> CliResult<i32> {
 fn create(args: CreateArgs) -> CliResult<()> {
     let CreateArgs { name, directory, description } = args;
     let directory = absolute(&directory);
+    if !Path::new(&directory).is_dir() {
+        let (what, fix) =
+            (format!("there is no directory {directory}"), format!("make it first: mkdir {directory}"));
+        return Err(AppError::advised(what, fix).into());
+    }
     let mut app = crate::cli::open_with_directory(&directory)?;
     let made = ask(&mut app, Create { name, directory, description })?;
     note(&format!(
