@@ -43,7 +43,7 @@ pub fn gone(host: &Host, before: &BTreeSet<String>, after_what: &str) {
 pub fn is_again(look: impl Fn() -> BTreeSet<String>, before: &BTreeSet<String>, after_what: &str) {
     // What programs are told of a running container is a copy: a killed command or a repair may have removed it.
     // And what overlayfs works in it makes again when it is mounted.
-    let may_be_lost = |line: &&String| line.contains("/running/") || line.ends_with("/work/work");
+    let may_be_lost = |line: &&String| line.contains("/running/") || Path::new(line).ends_with("work/work");
     let is_same = |now: &BTreeSet<String>| {
         now.is_subset(before) && before.difference(now).all(|line| may_be_lost(&line))
     };

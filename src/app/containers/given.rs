@@ -131,7 +131,7 @@ fn disk_order(instance: &Instance, disk: &Disk, name: &str, path: Option<&str>) 
     }
 }
 
-/// Whether a device can be given at all; `quota` knows whether a root's size can be bounded.
+/// Refuses a device for which this host lacks something. The checks of `quota` and `volumes` are about the pools.
 pub fn check(instance: &Instance, device: &Device) -> AppResult<()> {
     match &device.kind {
         DeviceKind::Disk(disk) if instance.is_daemonless() && disk.shift && disk.directory().is_some() => {

@@ -50,7 +50,9 @@ pub fn run(app: &mut App, name: &Name, dir: &Path, program: &[OsString]) -> AppR
     let fork = Fork::new("open a shell for the container's files")
         .keep([&lock])
         .keep([pool, trees.templates(), &proc])
-        .root_of(namespace);
+        .root_of(namespace)
+        // This process has the container's lock.
+        .dies_with_parent();
     let (child, mut told) = fork.start_with_stream(|mut tell| {
         let failed = match enter(pool, &trees, &proc, &dir) {
             Ok(()) => program.execute(),

@@ -149,6 +149,9 @@ fn empty(instance: &Instance, yes: bool, lost: bool) -> AppResult<()> {
     }
     trash::empty_now(&mut app, &PoolName::default_one())?;
     for pool in &others {
+        if !is_gone(&pool.name) {
+            contents::empty(&mut app, &pool.name)?;
+        }
         pool_admin::forget(&mut app, pool)?;
     }
     if lost {

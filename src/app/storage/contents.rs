@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use super::worker::{Working, open};
@@ -108,6 +108,20 @@ pub fn empty(app: &mut App, name: &PoolName) -> AppResult<()> {
     work(app, name, |pool| {
         for path in [POOL_TMP, POOL_CONTAINERS, POOL_LAYERS, POOL_VOLUMES, POOL_TEMPLATES, POOL_TRASH] {
             delete_tree(pool, path)?;
+        }
+        Ok(())
+    })
+}
+
+/// Removes the directories of a pool in which nothing is any more. Refused where something is: another command may have
+/// put it there just now.
+pub fn remove_dirs(app: &mut App, name: &PoolName) -> AppResult<()> {
+    work(app, name, |pool| {
+        for path in [POOL_TMP, POOL_CONTAINERS, POOL_LAYERS, POOL_VOLUMES, POOL_TRASH] {
+            match rustix::fs::unlinkat(pool, path, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(SysError::new(format!("remove {path} from the pool"), e)),
+            }
         }
         Ok(())
     })

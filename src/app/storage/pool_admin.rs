@@ -89,23 +89,26 @@ pub fn create(app: &mut App, new: &Pool) -> AppResult<()> {
     let operation = operations::of_pool(app, OperationKind::StorageCreate, new.name.as_str())?;
     // Before the directory is made: if the command is killed, the next one finishes it.
     let made = app.store.add_pool(new).map_err(AppError::from).and_then(|()| {
-        let made = app.broker.make_pool(&new.directory).map_err(AppError::from);
-        let usable = made.and_then(|()| usable(app, new)).and_then(|()| refuse_full(app, new));
-        if usable.is_err() {
-            app.forget_pool(&new.name);
+        let made = make(app, new);
+        if made.is_err() {
             app.store.delete_pool(&new.name)?;
         }
-        usable
+        made
     });
     app.store.end_operation(&operation, made.as_ref().err().map(ToString::to_string).as_deref())?;
     made
 }
 
-/// Whether the owner gets to the directory that was made there.
-fn usable(app: &mut App, new: &Pool) -> AppResult<()> {
-    let checked = open(app, &new.name).map(drop);
-    if checked.is_err() {
+/// Makes its directory, to which the owner must get, and in which nothing may be. Safe to do twice.
+fn make(app: &mut App, new: &Pool) -> AppResult<()> {
+    app.broker.make_pool(&new.directory)?;
+    if let Err(e) = open(app, &new.name) {
         let _ = app.broker.remove_pool(&new.directory);
+        return Err(e);
+    }
+    let checked = refuse_full(app, new);
+    if checked.is_err() {
+        app.forget_pool(&new.name);
     }
     checked
 }
@@ -180,21 +183,18 @@ pub fn forget(app: &mut App, pool: &Pool) -> AppResult<()> {
 pub fn settle(app: &mut App, operation: &Operation) -> AppResult<()> {
     let Ok(name) = PoolName::new(&operation.subject) else { return Ok(()) };
     let Some(pool) = app.store.pool(&name)? else { return Ok(()) };
-    match operation.kind {
-        OperationKind::StorageCreate => {
-            let made = app.broker.make_pool(&pool.directory).map_err(AppError::from);
-            if let Err(e) = made.and_then(|()| usable(app, &pool)) {
-                tracing::warn!(
-                    "storage pool '{name}', whose command was killed, cannot be made: {}",
-                    error_text(&e)
-                );
-                app.store.delete_pool(&name)?;
-            }
-            Ok(())
-        }
-        _ if !app.store.pool_users(&name)?.is_empty() => Ok(()),
-        _ => remove(app, &pool),
+    // Another command has begun to use it.
+    if !app.store.pool_users(&name)?.is_empty() || !app.store.volumes(Some(&name))?.is_empty() {
+        return Ok(());
     }
+    if operation.kind != OperationKind::StorageCreate {
+        return remove(app, &pool);
+    }
+    if let Err(e) = make(app, &pool) {
+        tracing::warn!("cannot make storage pool '{name}', whose command was killed: {}", error_text(&e));
+        app.store.delete_pool(&name)?;
+    }
+    Ok(())
 }
 
 /// Its files first. Safe to do twice.
@@ -211,7 +211,7 @@ fn remove(app: &mut App, found: &Pool) -> AppResult<()> {
     } else {
         layers::clean(app)?;
         trash::empty_now(app, &found.name)?;
-        contents::empty(app, &found.name)?;
+        contents::remove_dirs(app, &found.name)?;
         app.broker.remove_pool(&found.directory)?;
     }
     app.forget_pool(&found.name);
